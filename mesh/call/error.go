@@ -1,0 +1,77 @@
+package call
+
+import (
+	"errors"
+	"strings"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// Reason says why the mesh itself ended a call. Its values are stable: programs
+// may compare them.
+type Reason string
+
+// The reasons.
+const (
+	// NoConfig: the control plane has not answered and the disk remembers nothing.
+	NoConfig Reason = "NO_CONFIG"
+	// UnknownService: the control plane knows no service of that name.
+	UnknownService Reason = "UNKNOWN_SERVICE"
+	// NoRoute: no route of the service matches the call.
+	NoRoute Reason = "NO_ROUTE"
+	// NoEndpoint: the cluster has no endpoint that takes calls.
+	NoEndpoint Reason = "NO_ENDPOINT"
+	// Dropped: an operator's drop rule took the call.
+	Dropped Reason = "DROPPED"
+	// MaxRequests: the cluster's limit of concurrent calls is reached.
+	MaxRequests Reason = "MAX_REQUESTS"
+	// FaultInjected: an operator's fault rule ended the call on purpose.
+	FaultInjected Reason = "FAULT_INJECTED"
+)
+
+// An Error is a call that the mesh ended, not the service it was made to. It is
+// immutable, and a gRPC status error of its Code.
+type Error struct {
+	// Service is the target's service, "name" or "name.namespace".
+	Service string
+	Reason  Reason
+	Code    codes.Code
+	// Detail says what is wrong, in lower case and without the service's name.
+	Detail string
+	// Try says what to do about it; may be empty.
+	Try string
+	// Cause is what lies beneath; may be nil.
+	Cause error
+}
+
+// Error returns `mesh: <detail>; try: <try>`, one sentence.
+func (e *Error) Error() string {
+	var b strings.Builder
+	b.WriteString("mesh: ")
+	b.WriteString(e.Detail)
+	if e.Cause != nil {
+		b.WriteString(": ")
+		b.WriteString(e.Cause.Error())
+	}
+	if e.Try != "" {
+		b.WriteString("; try: ")
+		b.WriteString(e.Try)
+	}
+	return b.String()
+}
+
+// Unwrap returns the cause.
+func (e *Error) Unwrap() error { return e.Cause }
+
+// GRPCStatus makes the error a gRPC status error.
+func (e *Error) GRPCStatus() *status.Status { return status.New(e.Code, e.Error()) }
+
+// AsError returns the mesh's error in err's chain, or nil.
+func AsError(err error) *Error {
+	var e *Error
+	if errors.As(err, &e) {
+		return e
+	}
+	return nil
+}

@@ -1,0 +1,28 @@
+package resource
+
+// DefaultMaxRequests is the limit of concurrent calls to a cluster that sets none (gRFC A32).
+const DefaultMaxRequests = 1024
+
+// A Cluster is a group of interchangeable endpoints and how to balance over them.
+type Cluster struct {
+	Name string
+	// EndpointsName is the ClusterLoadAssignment to subscribe to, the cluster's
+	// name unless it says otherwise.
+	EndpointsName string
+	// MaxRequests is how many calls this process may have open to the cluster.
+	MaxRequests uint32
+	// Policy is the leaf balancing policy.
+	Policy Policy
+}
+
+// ResourceName implements [Resource].
+func (c *Cluster) ResourceName() string { return c.Name }
+
+// Policy names a leaf balancing policy.
+type Policy string
+
+// The policies. More belong here than are built: a cluster that asks for one
+// that is not is refused.
+const (
+	RoundRobin Policy = "round_robin"
+)

@@ -1,0 +1,175 @@
+// Package model is what the mesh is told to be, as plain values: services,
+// routes between them, and the endpoints that are alive.
+//
+// Sources make these values, translate turns them into xDS resources; this
+// package knows neither YAML nor xDS and imports nothing but the standard
+// library. All values are immutable once they are in a [Set].
+package model
+
+import "time"
+
+// Kind is a kind of configuration object.
+type Kind string
+
+// The kinds.
+const (
+	KindService   Kind = "Service"
+	KindGRPCRoute Kind = "GRPCRoute"
+)
+
+// Ref names one configuration object.
+type Ref struct {
+	Kind Kind
+	// Namespace is never empty.
+	Namespace, Name string
+}
+
+// An Object is a *Service or a *Route.
+type Object interface {
+	Ref() Ref
+	// Origin is where the object was written: "mesh.yaml:12", or "applied".
+	Origin() string
+}
+
+// A Service is the configuration of one service.
+type Service struct {
+	Name ServiceName
+	From string
+	// Timeout bounds calls that no rule gives another timeout; zero means none.
+	Timeout time.Duration
+	// MaxRequests is how many calls one client process may have open to the
+	// service; zero means 1024 (gRFC A32).
+	MaxRequests uint32
+	// Endpoints are static endpoints, beside those that register themselves.
+	Endpoints []Endpoint
+}
+
+// A Route is a GRPCRoute of the Gateway API.
+type Route struct {
+	Namespace, Name string
+	From            string
+	// Parents are the services whose clients the route applies to; at least one.
+	Parents []ServiceName
+	// Rules in order; among rules that match, the most specific wins as the
+	// Gateway API orders them.
+	Rules []Rule
+}
+
+// A Rule says where the calls that it matches go.
+type Rule struct {
+	Name string
+	// Matches are alternatives; none matches every call.
+	Matches  []Match
+	Backends []Backend
+	// Timeout replaces the service's; nil keeps it, zero means none.
+	Timeout *time.Duration
+	Fault   *Fault
+}
+
+// A Match holds for a call when all its parts do.
+type Match struct {
+	// Service and Method are the parts of the gRPC method; empty matches any.
+	Service, Method string
+	// Regex makes Service and Method RE2 expressions that match in whole.
+	Regex   bool
+	Headers []HeaderMatch
+}
+
+// A HeaderMatch holds for a call that has the header with such a value.
+type HeaderMatch struct {
+	Name, Value string
+	// Regex makes Value an RE2 expression that matches in whole.
+	Regex bool
+}
+
+// A Backend takes a share of a rule's calls.
+type Backend struct {
+	Service ServiceName
+	// Version keeps to endpoints with that version label; empty takes all.
+	Version string
+	// Weight is the share among the rule's backends; zero takes no calls.
+	Weight uint32
+}
+
+// A Fault is injected into a share of calls, on purpose.
+type Fault struct {
+	// DelayPerMillion and AbortPerMillion are shares of calls, 0 to 1,000,000.
+	DelayPerMillion uint32
+	Delay           time.Duration
+	AbortPerMillion uint32
+	// AbortCode is the gRPC status code (1 to 16).
+	AbortCode uint32
+}
+
+// Health is whether an endpoint takes calls.
+type Health uint8
+
+// The states of health.
+const (
+	Healthy Health = iota
+	// NotServing endpoints say so themselves, through the gRPC health protocol.
+	NotServing
+	// Lost endpoints have dropped their registration; their lease still runs.
+	// They take calls, since a lost registration is not a lost service.
+	Lost
+	// Leaving endpoints drain; they take no new calls.
+	Leaving
+)
+
+// An Endpoint is one instance of a service.
+type Endpoint struct {
+	Service ServiceName
+	// Instance is unique within the service.
+	Instance string
+	// Version is the label routes choose by; may be empty.
+	Version      string
+	Region, Zone string
+	// Addresses are host:port, the preferred first; at least one.
+	Addresses []string
+	// Weight is the share in the locality; zero means 1.
+	Weight uint32
+	Health Health
+	// From is "registered", or where the endpoint is written.
+	From  string
+	Since time.Time
+}
+
+// A Problem is one thing that is wrong with an object, and where.
+type Problem struct {
+	Object Ref
+	// From is where the object was read: "mesh.yaml:12:5".
+	From string
+	// Field is the path inside the object, as in "spec.rules[0].backendRefs[1]".
+	Field string
+	// Message is one sentence: what is wrong and what to do.
+	Message string
+	// Warning problems do not set the object aside.
+	Warning bool
+}
+
+// A Set is the whole configuration at one moment: accepted objects only.
+type Set struct {
+	// Services by name: configured ones, and those known from endpoints alone.
+	Services map[ServiceName]*Service
+	// Routes in order of namespace and name.
+	Routes []*Route
+	// Endpoints by service, in order of instance.
+	Endpoints map[ServiceName][]Endpoint
+	// Problems of objects that are set aside, or warned of.
+	Problems []Problem
+	// Generations says which output of each source is in the Set, so that a
+	// change can be followed until clients have it.
+	Generations map[string]uint64
+}
+
+// Ref implements [Object].
+func (s *Service) Ref() Ref { return Ref{KindService, s.Name.Namespace, s.Name.Name} }
+
+// Origin implements [Object].
+func (s *Service) Origin() string { return s.From }
+
+// Ref implements [Object].
+func (r *Route) Ref() Ref { return Ref{KindGRPCRoute, r.Namespace, r.Name} }
+
+// Origin implements [Object].
+func (r *Route) Origin() string { return r.From }
