@@ -311,25 +311,77 @@ func (x *Object) GetChanged() *timestamppb.Timestamp {
 	return nil
 }
 
-type ApplyRequest struct {
+// Manifest is one input: a file, or what came from standard input.
+type Manifest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// One or more YAML documents; at most 4 MiB.
-	Yaml string `protobuf:"bytes,1,opt,name=yaml,proto3" json:"yaml,omitempty"`
 	// How messages name the input, such as the file's path.
-	Origin string `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
-	DryRun bool   `protobuf:"varint,3,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
+	Origin string `protobuf:"bytes,1,opt,name=origin,proto3" json:"origin,omitempty"`
+	// Any number of YAML documents; at most 4 MiB.
+	Yaml          string `protobuf:"bytes,2,opt,name=yaml,proto3" json:"yaml,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Manifest) Reset() {
+	*x = Manifest{}
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Manifest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Manifest) ProtoMessage() {}
+
+func (x *Manifest) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
+func (*Manifest) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+}
+
+func (x *Manifest) GetOrigin() string {
+	if x != nil {
+		return x.Origin
+	}
+	return ""
+}
+
+func (x *Manifest) GetYaml() string {
+	if x != nil {
+		return x.Yaml
+	}
+	return ""
+}
+
+type ApplyRequest struct {
+	state     protoimpl.MessageState `protogen:"open.v1"`
+	Manifests []*Manifest            `protobuf:"bytes,1,rep,name=manifests,proto3" json:"manifests,omitempty"`
+	DryRun    bool                   `protobuf:"varint,2,opt,name=dry_run,json=dryRun,proto3" json:"dry_run,omitempty"`
 	// Compare-and-swap: refuse with ABORTED unless the store is at this revision.
 	// Zero does not compare.
-	IfRevision int64 `protobuf:"varint,4,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
+	IfRevision int64 `protobuf:"varint,3,opt,name=if_revision,json=ifRevision,proto3" json:"if_revision,omitempty"`
 	// Wait until every connected client has acknowledged the change, at most this long.
-	Wait          *durationpb.Duration `protobuf:"bytes,5,opt,name=wait,proto3" json:"wait,omitempty"`
+	Wait          *durationpb.Duration `protobuf:"bytes,4,opt,name=wait,proto3" json:"wait,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -341,7 +393,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -354,21 +406,14 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
-func (x *ApplyRequest) GetYaml() string {
+func (x *ApplyRequest) GetManifests() []*Manifest {
 	if x != nil {
-		return x.Yaml
+		return x.Manifests
 	}
-	return ""
-}
-
-func (x *ApplyRequest) GetOrigin() string {
-	if x != nil {
-		return x.Origin
-	}
-	return ""
+	return nil
 }
 
 func (x *ApplyRequest) GetDryRun() bool {
@@ -408,7 +453,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -420,7 +465,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -433,7 +478,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ApplyResponse) GetResults() []*ApplyResponse_Result {
@@ -481,7 +526,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -493,7 +538,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -506,7 +551,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *DeleteRequest) GetRefs() []*Ref {
@@ -533,7 +578,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -545,7 +590,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -558,7 +603,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *DeleteResponse) GetDeleted() []*Ref {
@@ -587,7 +632,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -599,7 +644,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -612,7 +657,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *ListRequest) GetKind() string {
@@ -646,7 +691,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -658,7 +703,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -671,7 +716,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListResponse) GetObjects() []*Object {
@@ -698,7 +743,7 @@ type ListEndpointsRequest struct {
 
 func (x *ListEndpointsRequest) Reset() {
 	*x = ListEndpointsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -710,7 +755,7 @@ func (x *ListEndpointsRequest) String() string {
 func (*ListEndpointsRequest) ProtoMessage() {}
 
 func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -723,7 +768,7 @@ func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *ListEndpointsRequest) GetService() string {
@@ -754,7 +799,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -766,7 +811,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -779,7 +824,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *Endpoint) GetService() string {
@@ -870,7 +915,7 @@ type ListEndpointsResponse struct {
 
 func (x *ListEndpointsResponse) Reset() {
 	*x = ListEndpointsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -882,7 +927,7 @@ func (x *ListEndpointsResponse) String() string {
 func (*ListEndpointsResponse) ProtoMessage() {}
 
 func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -895,7 +940,7 @@ func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *ListEndpointsResponse) GetEndpoints() []*Endpoint {
@@ -920,7 +965,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -932,7 +977,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -945,7 +990,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 type SourceStatus struct {
@@ -960,7 +1005,7 @@ type SourceStatus struct {
 
 func (x *SourceStatus) Reset() {
 	*x = SourceStatus{}
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -972,7 +1017,7 @@ func (x *SourceStatus) String() string {
 func (*SourceStatus) ProtoMessage() {}
 
 func (x *SourceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -985,7 +1030,7 @@ func (x *SourceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceStatus.ProtoReflect.Descriptor instead.
 func (*SourceStatus) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *SourceStatus) GetName() string {
@@ -1024,7 +1069,7 @@ type Rejection struct {
 
 func (x *Rejection) Reset() {
 	*x = Rejection{}
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1036,7 +1081,7 @@ func (x *Rejection) String() string {
 func (*Rejection) ProtoMessage() {}
 
 func (x *Rejection) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1049,7 +1094,7 @@ func (x *Rejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejection.ProtoReflect.Descriptor instead.
 func (*Rejection) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Rejection) GetNode() string {
@@ -1112,7 +1157,7 @@ type Client struct {
 
 func (x *Client) Reset() {
 	*x = Client{}
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1124,7 +1169,7 @@ func (x *Client) String() string {
 func (*Client) ProtoMessage() {}
 
 func (x *Client) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1137,7 +1182,7 @@ func (x *Client) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Client.ProtoReflect.Descriptor instead.
 func (*Client) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *Client) GetNode() string {
@@ -1221,7 +1266,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1233,7 +1278,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1246,7 +1291,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -1368,7 +1413,7 @@ type ApplyResponse_Result struct {
 
 func (x *ApplyResponse_Result) Reset() {
 	*x = ApplyResponse_Result{}
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1380,7 +1425,7 @@ func (x *ApplyResponse_Result) String() string {
 func (*ApplyResponse_Result) ProtoMessage() {}
 
 func (x *ApplyResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1393,7 +1438,7 @@ func (x *ApplyResponse_Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse_Result.ProtoReflect.Descriptor instead.
 func (*ApplyResponse_Result) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4, 0}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5, 0}
 }
 
 func (x *ApplyResponse_Result) GetRef() *Ref {
@@ -1452,14 +1497,16 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x06origin\x18\x03 \x01(\tR\x06origin\x12\x12\n" +
 	"\x04yaml\x18\x04 \x01(\tR\x04yaml\x123\n" +
 	"\bproblems\x18\x05 \x03(\v2\x17.tulle.admin.v1.ProblemR\bproblems\x124\n" +
-	"\achanged\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\achanged\"\xa3\x01\n" +
-	"\fApplyRequest\x12\x12\n" +
-	"\x04yaml\x18\x01 \x01(\tR\x04yaml\x12\x16\n" +
-	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x17\n" +
-	"\adry_run\x18\x03 \x01(\bR\x06dryRun\x12\x1f\n" +
-	"\vif_revision\x18\x04 \x01(\x03R\n" +
+	"\achanged\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\achanged\"6\n" +
+	"\bManifest\x12\x16\n" +
+	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x12\n" +
+	"\x04yaml\x18\x02 \x01(\tR\x04yaml\"\xaf\x01\n" +
+	"\fApplyRequest\x126\n" +
+	"\tmanifests\x18\x01 \x03(\v2\x18.tulle.admin.v1.ManifestR\tmanifests\x12\x17\n" +
+	"\adry_run\x18\x02 \x01(\bR\x06dryRun\x12\x1f\n" +
+	"\vif_revision\x18\x03 \x01(\x03R\n" +
 	"ifRevision\x12-\n" +
-	"\x04wait\x18\x05 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"\xa8\x03\n" +
+	"\x04wait\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\x04wait\"\xa8\x03\n" +
 	"\rApplyResponse\x12>\n" +
 	"\aresults\x18\x01 \x03(\v2$.tulle.admin.v1.ApplyResponse.ResultR\aresults\x12\x1a\n" +
 	"\brevision\x18\x02 \x01(\x03R\brevision\x123\n" +
@@ -1572,70 +1619,72 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 }
 
 var file_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(Action)(0),                   // 0: tulle.admin.v1.Action
 	(*Ref)(nil),                   // 1: tulle.admin.v1.Ref
 	(*Problem)(nil),               // 2: tulle.admin.v1.Problem
 	(*Object)(nil),                // 3: tulle.admin.v1.Object
-	(*ApplyRequest)(nil),          // 4: tulle.admin.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 5: tulle.admin.v1.ApplyResponse
-	(*DeleteRequest)(nil),         // 6: tulle.admin.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 7: tulle.admin.v1.DeleteResponse
-	(*ListRequest)(nil),           // 8: tulle.admin.v1.ListRequest
-	(*ListResponse)(nil),          // 9: tulle.admin.v1.ListResponse
-	(*ListEndpointsRequest)(nil),  // 10: tulle.admin.v1.ListEndpointsRequest
-	(*Endpoint)(nil),              // 11: tulle.admin.v1.Endpoint
-	(*ListEndpointsResponse)(nil), // 12: tulle.admin.v1.ListEndpointsResponse
-	(*GetStatusRequest)(nil),      // 13: tulle.admin.v1.GetStatusRequest
-	(*SourceStatus)(nil),          // 14: tulle.admin.v1.SourceStatus
-	(*Rejection)(nil),             // 15: tulle.admin.v1.Rejection
-	(*Client)(nil),                // 16: tulle.admin.v1.Client
-	(*GetStatusResponse)(nil),     // 17: tulle.admin.v1.GetStatusResponse
-	(*ApplyResponse_Result)(nil),  // 18: tulle.admin.v1.ApplyResponse.Result
-	(*timestamppb.Timestamp)(nil), // 19: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 20: google.protobuf.Duration
+	(*Manifest)(nil),              // 4: tulle.admin.v1.Manifest
+	(*ApplyRequest)(nil),          // 5: tulle.admin.v1.ApplyRequest
+	(*ApplyResponse)(nil),         // 6: tulle.admin.v1.ApplyResponse
+	(*DeleteRequest)(nil),         // 7: tulle.admin.v1.DeleteRequest
+	(*DeleteResponse)(nil),        // 8: tulle.admin.v1.DeleteResponse
+	(*ListRequest)(nil),           // 9: tulle.admin.v1.ListRequest
+	(*ListResponse)(nil),          // 10: tulle.admin.v1.ListResponse
+	(*ListEndpointsRequest)(nil),  // 11: tulle.admin.v1.ListEndpointsRequest
+	(*Endpoint)(nil),              // 12: tulle.admin.v1.Endpoint
+	(*ListEndpointsResponse)(nil), // 13: tulle.admin.v1.ListEndpointsResponse
+	(*GetStatusRequest)(nil),      // 14: tulle.admin.v1.GetStatusRequest
+	(*SourceStatus)(nil),          // 15: tulle.admin.v1.SourceStatus
+	(*Rejection)(nil),             // 16: tulle.admin.v1.Rejection
+	(*Client)(nil),                // 17: tulle.admin.v1.Client
+	(*GetStatusResponse)(nil),     // 18: tulle.admin.v1.GetStatusResponse
+	(*ApplyResponse_Result)(nil),  // 19: tulle.admin.v1.ApplyResponse.Result
+	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
 	1,  // 0: tulle.admin.v1.Problem.object:type_name -> tulle.admin.v1.Ref
 	1,  // 1: tulle.admin.v1.Object.ref:type_name -> tulle.admin.v1.Ref
 	2,  // 2: tulle.admin.v1.Object.problems:type_name -> tulle.admin.v1.Problem
-	19, // 3: tulle.admin.v1.Object.changed:type_name -> google.protobuf.Timestamp
-	20, // 4: tulle.admin.v1.ApplyRequest.wait:type_name -> google.protobuf.Duration
-	18, // 5: tulle.admin.v1.ApplyResponse.results:type_name -> tulle.admin.v1.ApplyResponse.Result
-	2,  // 6: tulle.admin.v1.ApplyResponse.problems:type_name -> tulle.admin.v1.Problem
-	1,  // 7: tulle.admin.v1.DeleteRequest.refs:type_name -> tulle.admin.v1.Ref
-	1,  // 8: tulle.admin.v1.DeleteResponse.deleted:type_name -> tulle.admin.v1.Ref
-	3,  // 9: tulle.admin.v1.ListResponse.objects:type_name -> tulle.admin.v1.Object
-	19, // 10: tulle.admin.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	11, // 11: tulle.admin.v1.ListEndpointsResponse.endpoints:type_name -> tulle.admin.v1.Endpoint
-	19, // 12: tulle.admin.v1.SourceStatus.updated:type_name -> google.protobuf.Timestamp
-	19, // 13: tulle.admin.v1.Rejection.at:type_name -> google.protobuf.Timestamp
-	19, // 14: tulle.admin.v1.Client.connected:type_name -> google.protobuf.Timestamp
-	19, // 15: tulle.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	19, // 16: tulle.admin.v1.GetStatusResponse.published:type_name -> google.protobuf.Timestamp
-	14, // 17: tulle.admin.v1.GetStatusResponse.sources:type_name -> tulle.admin.v1.SourceStatus
-	2,  // 18: tulle.admin.v1.GetStatusResponse.problems:type_name -> tulle.admin.v1.Problem
-	15, // 19: tulle.admin.v1.GetStatusResponse.rejections:type_name -> tulle.admin.v1.Rejection
-	16, // 20: tulle.admin.v1.GetStatusResponse.clients:type_name -> tulle.admin.v1.Client
-	1,  // 21: tulle.admin.v1.ApplyResponse.Result.ref:type_name -> tulle.admin.v1.Ref
-	0,  // 22: tulle.admin.v1.ApplyResponse.Result.action:type_name -> tulle.admin.v1.Action
-	2,  // 23: tulle.admin.v1.ApplyResponse.Result.problems:type_name -> tulle.admin.v1.Problem
-	4,  // 24: tulle.admin.v1.AdminService.Apply:input_type -> tulle.admin.v1.ApplyRequest
-	6,  // 25: tulle.admin.v1.AdminService.Delete:input_type -> tulle.admin.v1.DeleteRequest
-	8,  // 26: tulle.admin.v1.AdminService.List:input_type -> tulle.admin.v1.ListRequest
-	10, // 27: tulle.admin.v1.AdminService.ListEndpoints:input_type -> tulle.admin.v1.ListEndpointsRequest
-	13, // 28: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
-	5,  // 29: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
-	7,  // 30: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
-	9,  // 31: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
-	12, // 32: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
-	17, // 33: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
-	29, // [29:34] is the sub-list for method output_type
-	24, // [24:29] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	20, // 3: tulle.admin.v1.Object.changed:type_name -> google.protobuf.Timestamp
+	4,  // 4: tulle.admin.v1.ApplyRequest.manifests:type_name -> tulle.admin.v1.Manifest
+	21, // 5: tulle.admin.v1.ApplyRequest.wait:type_name -> google.protobuf.Duration
+	19, // 6: tulle.admin.v1.ApplyResponse.results:type_name -> tulle.admin.v1.ApplyResponse.Result
+	2,  // 7: tulle.admin.v1.ApplyResponse.problems:type_name -> tulle.admin.v1.Problem
+	1,  // 8: tulle.admin.v1.DeleteRequest.refs:type_name -> tulle.admin.v1.Ref
+	1,  // 9: tulle.admin.v1.DeleteResponse.deleted:type_name -> tulle.admin.v1.Ref
+	3,  // 10: tulle.admin.v1.ListResponse.objects:type_name -> tulle.admin.v1.Object
+	20, // 11: tulle.admin.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	12, // 12: tulle.admin.v1.ListEndpointsResponse.endpoints:type_name -> tulle.admin.v1.Endpoint
+	20, // 13: tulle.admin.v1.SourceStatus.updated:type_name -> google.protobuf.Timestamp
+	20, // 14: tulle.admin.v1.Rejection.at:type_name -> google.protobuf.Timestamp
+	20, // 15: tulle.admin.v1.Client.connected:type_name -> google.protobuf.Timestamp
+	20, // 16: tulle.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	20, // 17: tulle.admin.v1.GetStatusResponse.published:type_name -> google.protobuf.Timestamp
+	15, // 18: tulle.admin.v1.GetStatusResponse.sources:type_name -> tulle.admin.v1.SourceStatus
+	2,  // 19: tulle.admin.v1.GetStatusResponse.problems:type_name -> tulle.admin.v1.Problem
+	16, // 20: tulle.admin.v1.GetStatusResponse.rejections:type_name -> tulle.admin.v1.Rejection
+	17, // 21: tulle.admin.v1.GetStatusResponse.clients:type_name -> tulle.admin.v1.Client
+	1,  // 22: tulle.admin.v1.ApplyResponse.Result.ref:type_name -> tulle.admin.v1.Ref
+	0,  // 23: tulle.admin.v1.ApplyResponse.Result.action:type_name -> tulle.admin.v1.Action
+	2,  // 24: tulle.admin.v1.ApplyResponse.Result.problems:type_name -> tulle.admin.v1.Problem
+	5,  // 25: tulle.admin.v1.AdminService.Apply:input_type -> tulle.admin.v1.ApplyRequest
+	7,  // 26: tulle.admin.v1.AdminService.Delete:input_type -> tulle.admin.v1.DeleteRequest
+	9,  // 27: tulle.admin.v1.AdminService.List:input_type -> tulle.admin.v1.ListRequest
+	11, // 28: tulle.admin.v1.AdminService.ListEndpoints:input_type -> tulle.admin.v1.ListEndpointsRequest
+	14, // 29: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
+	6,  // 30: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
+	8,  // 31: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
+	10, // 32: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
+	13, // 33: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
+	18, // 34: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
+	30, // [30:35] is the sub-list for method output_type
+	25, // [25:30] is the sub-list for method input_type
+	25, // [25:25] is the sub-list for extension type_name
+	25, // [25:25] is the sub-list for extension extendee
+	0,  // [0:25] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -1649,7 +1698,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   18,
+			NumMessages:   19,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,0 +1,22 @@
+package mesh
+
+import "github.com/tulle-mesh/tulle/mesh/call"
+
+// An Error is a call that the mesh ended itself, as opposed to an answer of the
+// service it was made to. Calls return it as their error; find it with
+// errors.As, or read its status code as that of any gRPC error.
+type Error = call.Error
+
+// A Reason says why the mesh ended a call.
+type Reason = call.Reason
+
+// The reasons.
+const (
+	NoConfig       = call.NoConfig
+	UnknownService = call.UnknownService
+	NoRoute        = call.NoRoute
+	NoEndpoint     = call.NoEndpoint
+	Dropped        = call.Dropped
+	MaxRequests    = call.MaxRequests
+	FaultInjected  = call.FaultInjected
+)

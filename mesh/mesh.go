@@ -1,0 +1,174 @@
+// Package mesh makes a gRPC service a member of the mesh, from inside its own
+// process.
+//
+// Two lines change: grpc.NewClient becomes [NewClient], grpc.NewServer becomes
+// [NewServer]. From then on routes, timeouts, faults and everything else is
+// decided by the operator of xdsserver and changed live; the application is
+// neither redeployed nor configured.
+//
+//	conn, err := mesh.NewClient("mesh:///voting") // a *grpc.ClientConn
+//	client := votingpb.NewVotingClient(conn)      // generated code, unchanged
+//
+//	srv := mesh.NewServer()
+//	votingpb.RegisterVotingServer(srv, impl)
+//	err = srv.Serve(lis) // registers the endpoint, serves, deregisters
+//
+// The package-level functions use one mesh made from the environment (see
+// [FromEnv]); [Join] makes others. Members take their configuration over one
+// xDS stream for the whole process, keep the last good one in memory and on
+// disk, and go on without xdsserver when it is gone.
+//
+// The package does not start a proxy, touch the network's configuration, or
+// carry anything but gRPC. Until connections are mutual TLS it serves loopback
+// addresses and unix sockets only.
+package mesh
+
+import (
+	"context"
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"log/slog"
+	"sync"
+
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/tulle-mesh/tulle/balancer"
+	"github.com/tulle-mesh/tulle/interceptors"
+	"github.com/tulle-mesh/tulle/mesh/xdsclient"
+	"github.com/tulle-mesh/tulle/resolver"
+)
+
+// A Mesh is one process's membership in one mesh. It is safe for concurrent
+// use; a process usually has one, and may have several.
+type Mesh struct {
+	// Immutable after Join.
+	config   Config
+	instance string
+	logger   *slog.Logger
+	xds      *xdsclient.Client
+	builder  *resolver.Builder
+	client   *interceptors.Client
+	cancel   context.CancelFunc
+	group    *errgroup.Group
+
+	mu            sync.Mutex // held for bookkeeping only, never while waiting
+	registrations map[*Registration]struct{}
+	closed        bool
+}
+
+// Join makes the process a member of a mesh. ctx bounds the joining, not the
+// membership, which lasts until [Mesh.Close].
+//
+// Join does not wait for xdsserver, so that processes start in any order; see
+// [Mesh.Ready]. It returns an error, and leaves nothing behind, when the
+// configuration cannot work.
+func Join(ctx context.Context, config Config) (*Mesh, error) {
+	if err := ctx.Err(); err != nil {
+		return nil, fmt.Errorf("mesh: join: %w", err)
+	}
+	config, err := config.withDefaults()
+	if err != nil {
+		return nil, err
+	}
+	m := &Mesh{
+		config:        config,
+		instance:      config.Instance,
+		logger:        config.Logger,
+		registrations: map[*Registration]struct{}{},
+	}
+	if m.instance == "" {
+		m.instance = rand.Text()[:10]
+	}
+	m.xds, err = xdsclient.New(xdsclient.Config{
+		Servers:     config.servers(),
+		DialOptions: config.serverDialOptions(),
+		Node:        m.node(),
+		Types:       resolver.Types,
+		CacheFile:   config.cacheFile(),
+		Logger:      m.logger,
+	})
+	if err != nil {
+		return nil, fmt.Errorf("mesh: join: %w", err)
+	}
+	m.builder = resolver.NewBuilder(resolver.Config{
+		Client:     m.xds,
+		Attributes: balancer.WithShared(nil, balancer.NewShared()),
+		Logger:     m.logger,
+	})
+	m.client = interceptors.NewClient(m.builder)
+
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
+	m.cancel = cancel
+	m.group, life = errgroup.WithContext(life)
+	m.group.Go(func() error { return m.xds.Run(life) })
+	m.group.Go(func() error { return m.builder.Run(life) })
+	return m, nil
+}
+
+// Ready waits until the process has its configuration's source: xdsserver has
+// answered, or it cannot be reached and the disk remembers an earlier answer.
+// The error says which server was tried and why it did not answer.
+func (m *Mesh) Ready(ctx context.Context) error {
+	if err := m.xds.Ready(ctx); err != nil {
+		return fmt.Errorf("mesh: %w", err)
+	}
+	return nil
+}
+
+// NewClient returns a client of the service that target names: "mesh:///voting",
+// or "mesh:///voting.shop" for the one in namespace shop. It is a real
+// *grpc.ClientConn, closed by the caller; opts come after the mesh's own.
+//
+// As with grpc.NewClient nothing is dialled before the first call. A target of
+// another scheme is dialled as grpc dials it, without the mesh.
+func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
+	return grpc.NewClient(target, append(m.DialOptions(), opts...)...)
+}
+
+// Close ends the membership: endpoints still registered are taken back without
+// waiting for clients (see [Server.GracefulStop] for that), the stream to
+// xdsserver is closed and the configuration kept on disk. Connections stay the
+// caller's to close. It waits for everything the Mesh started, and is
+// idempotent.
+func (m *Mesh) Close() error {
+	m.mu.Lock()
+	m.closed = true
+	open := make([]*Registration, 0, len(m.registrations))
+	for r := range m.registrations {
+		open = append(open, r)
+	}
+	m.mu.Unlock()
+	for _, r := range open {
+		r.Close()
+	}
+	m.cancel()
+	if err := m.group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
+		return fmt.Errorf("mesh: close: %w", err)
+	}
+	return nil
+}
+
+// node is what xdsserver is told of the process.
+func (m *Mesh) node() *corev3.Node {
+	service := m.config.Service
+	if service == "" {
+		service = "client"
+	}
+	return &corev3.Node{
+		Id:            service + "/" + m.instance,
+		Cluster:       service,
+		Locality:      &corev3.Locality{Region: m.config.region(), Zone: m.config.zone()},
+		UserAgentName: "tulle",
+		UserAgentVersionType: &corev3.Node_UserAgentVersion{
+			UserAgentVersion: Version,
+		},
+		Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
+			"instance": structpb.NewStringValue(m.instance),
+			"version":  structpb.NewStringValue(m.config.Version),
+		}},
+	}
+}

@@ -1,0 +1,279 @@
+package mesh
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
+)
+
+const (
+	// retryAfter bounds the wait, with full jitter, before a broken registration
+	// is opened again: well inside the lease, which keeps the endpoint meanwhile.
+	retryAfter = 2 * time.Second
+	// refusedAfter is the wait after xdsserver refused the endpoint as it is:
+	// only an operator can mend that.
+	refusedAfter = 15 * time.Second
+	// leaveWithin bounds the wait for clients to let go of a leaving endpoint.
+	leaveWithin = 10 * time.Second
+)
+
+// A Registration keeps one endpoint of this process in the mesh, as long as the
+// process lives: xdsserver takes the endpoint out when the process is gone, and
+// gets it back when xdsserver was. It is safe for concurrent use.
+type Registration struct {
+	mesh    *Mesh
+	address string
+	cancel  context.CancelFunc
+	done    chan struct{} // closed when run has returned
+
+	// wake says that state changed; run sends the newest, never each of them.
+	wake  chan struct{}
+	state atomic.Int32 // registryv1.State
+	left  chan struct{}
+
+	status atomic.Pointer[RegistrationStatus]
+	once   sync.Once
+}
+
+// RegistrationStatus is how a registration stands.
+type RegistrationStatus struct {
+	// Address is the host:port that clients dial.
+	Address string
+	// Registered is true while xdsserver holds the endpoint by an open stream.
+	Registered bool
+	// Serving is what the process says of itself: false takes no calls.
+	Serving bool
+	// Since is when Registered last changed.
+	Since time.Time
+	// Err is why it is not registered; nil while it is, or was not tried yet.
+	Err error
+}
+
+// Register puts the endpoint at address, host:port, into the mesh for the
+// process's own service. It is for those who keep their own *grpc.Server; a
+// [Server] registers itself. It returns at once: xdsserver may be away.
+func (m *Mesh) Register(address string) (*Registration, error) {
+	if m.config.Service == "" {
+		return nil, fmt.Errorf("mesh: cannot register %s: the process has no service name: set Config.Service or TULLE_SERVICE", address)
+	}
+	if err := checkAdvertise(address); err != nil {
+		return nil, fmt.Errorf("mesh: cannot register: %w: set Config.Advertise or TULLE_ADVERTISE", err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	r := &Registration{
+		mesh:    m,
+		address: address,
+		cancel:  cancel,
+		done:    make(chan struct{}),
+		wake:    make(chan struct{}, 1),
+		left:    make(chan struct{}),
+	}
+	r.state.Store(int32(registryv1.State_STATE_SERVING))
+	r.status.Store(&RegistrationStatus{Address: address, Serving: true, Since: time.Now()})
+
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.closed {
+		cancel()
+		return nil, fmt.Errorf("mesh: cannot register %s: the mesh is closed", address)
+	}
+	m.registrations[r] = struct{}{}
+	m.group.Go(func() error {
+		defer close(r.done)
+		r.run(ctx)
+		return nil
+	})
+	return r, nil
+}
+
+// SetServing says whether the endpoint takes calls. One that does not stays
+// visible to operators and is sent to no client.
+func (r *Registration) SetServing(serving bool) {
+	to := registryv1.State_STATE_SERVING
+	if !serving {
+		to = registryv1.State_STATE_NOT_SERVING
+	}
+	for {
+		was := r.state.Load()
+		if was == int32(registryv1.State_STATE_LEAVING) || was == int32(to) {
+			return
+		}
+		if r.state.CompareAndSwap(was, int32(to)) {
+			r.notify()
+			return
+		}
+	}
+}
+
+// Leave takes the endpoint out of the mesh and waits until every client has let
+// go of it, so that the server behind it can stop without a failed call. It
+// returns ctx's error, or that of the bound of 10 seconds, when clients may
+// still call; the endpoint is out of the mesh either way.
+func (r *Registration) Leave(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+	defer cancel()
+	if r.status.Load().Registered {
+		r.state.Store(int32(registryv1.State_STATE_LEAVING))
+		r.notify()
+	} else {
+		// xdsserver does not know the endpoint, or is away and cannot tell
+		// anybody: waiting would help no client.
+		r.cancel()
+	}
+	defer r.Close()
+	select {
+	case <-r.left:
+		return nil
+	case <-r.done:
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("mesh: leave %s: clients may still call it: %w", r.address, ctx.Err())
+	}
+}
+
+// Close takes the endpoint out of the mesh without waiting for clients. It is
+// idempotent.
+func (r *Registration) Close() {
+	r.once.Do(func() {
+		r.cancel()
+		<-r.done
+		r.mesh.mu.Lock()
+		delete(r.mesh.registrations, r)
+		r.mesh.mu.Unlock()
+	})
+}
+
+// Status returns how the registration stands.
+func (r *Registration) Status() RegistrationStatus {
+	s := *r.status.Load()
+	s.Serving = r.state.Load() == int32(registryv1.State_STATE_SERVING)
+	return s
+}
+
+func (r *Registration) notify() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// run keeps a stream open until ctx ends or the endpoint has left.
+func (r *Registration) run(ctx context.Context) {
+	defer r.setRegistered(false, nil)
+	timer := time.NewTimer(0)
+	defer timer.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-timer.C:
+		}
+		err := r.hold(ctx)
+		if err == nil || ctx.Err() != nil {
+			return
+		}
+		if r.state.Load() == int32(registryv1.State_STATE_LEAVING) {
+			// The stream broke while leaving: the lease ends the endpoint.
+			return
+		}
+		wait := time.Duration(rand.Int64N(int64(retryAfter)))
+		if code := status.Code(err); code == codes.InvalidArgument || code == codes.AlreadyExists || code == codes.PermissionDenied {
+			wait = refusedAfter
+			r.mesh.logger.Error("endpoint refused by xdsserver", "address", r.address, "error", err)
+		} else if r.status.Load().Err == nil {
+			r.mesh.logger.Info("registration lost, trying again", "address", r.address, "error", err)
+		}
+		r.setRegistered(false, err)
+		timer.Reset(wait)
+	}
+}
+
+// hold opens one stream, says who is there, and repeats it with each change of
+// state. It returns nil when xdsserver confirmed that the endpoint has left.
+func (r *Registration) hold(ctx context.Context) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	stream, err := registryv1.NewRegistryServiceClient(r.mesh.xds.Conn()).Register(ctx, grpc.WaitForReady(true))
+	if err != nil {
+		return err
+	}
+	if err := stream.Send(r.request()); err != nil {
+		return streamError(stream, err)
+	}
+
+	received := make(chan error, 1)
+	var receiver sync.WaitGroup
+	defer receiver.Wait()
+	defer cancel()
+	receiver.Go(func() { received <- r.receive(stream) })
+	for {
+		select {
+		case err := <-received:
+			return err
+		case <-r.wake:
+			if err := stream.Send(r.request()); err != nil {
+				return <-received
+			}
+		}
+	}
+}
+
+// receive reads answers until the stream ends or the endpoint has left.
+func (r *Registration) receive(stream registryv1.RegistryService_RegisterClient) error {
+	for {
+		answer, err := stream.Recv()
+		if err != nil {
+			return err
+		}
+		if answer.GetLeft() {
+			close(r.left)
+			return nil
+		}
+		if !r.status.Load().Registered {
+			r.mesh.logger.Info("endpoint registered", "service", r.mesh.config.Service, "address", r.address, "instance", r.mesh.instance)
+			r.setRegistered(true, nil)
+		}
+	}
+}
+
+func (r *Registration) setRegistered(registered bool, err error) {
+	was := r.status.Load()
+	since := was.Since
+	if was.Registered != registered {
+		since = time.Now()
+	}
+	r.status.Store(&RegistrationStatus{Address: r.address, Registered: registered, Since: since, Err: err})
+}
+
+// request is the endpoint's full state.
+func (r *Registration) request() *registryv1.RegisterRequest {
+	c := r.mesh.config
+	service, namespace := splitService(c.Service)
+	return &registryv1.RegisterRequest{
+		Service:   service,
+		Namespace: namespace,
+		Instance:  r.mesh.instance,
+		Version:   c.Version,
+		Region:    c.region(),
+		Zone:      c.zone(),
+		Addresses: []string{r.address},
+		State:     registryv1.State(r.state.Load()),
+	}
+}
+
+// streamError is the stream's own error: Send only says io.EOF.
+func streamError(stream registryv1.RegistryService_RegisterClient, sent error) error {
+	if _, err := stream.Recv(); err != nil {
+		return err
+	}
+	return sent
+}

@@ -1,0 +1,65 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"net/url"
+	"os"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
+)
+
+const (
+	// defaultAdmin is where a server on this machine listens unless told otherwise.
+	defaultAdmin = "http://127.0.0.1:18080"
+	// answerWithin bounds a command's call to the server.
+	answerWithin = 30 * time.Second
+)
+
+// admin is the --admin flag.
+type admin struct{ url string }
+
+func addAdmin(cmd *cobra.Command) *admin {
+	a := &admin{}
+	url := os.Getenv("TULLE_ADMIN")
+	if url == "" {
+		url = defaultAdmin
+	}
+	cmd.Flags().StringVar(&a.url, "admin", url, "URL of the server's admin API (environment: TULLE_ADMIN)")
+	return a
+}
+
+func (a *admin) client() (adminv1connect.AdminServiceClient, error) {
+	u, err := url.Parse(a.url)
+	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
+		return nil, fmt.Errorf("--admin %q is no URL, want for example %s", a.url, defaultAdmin)
+	}
+	return adminv1connect.NewAdminServiceClient(&http.Client{Timeout: answerWithin}, strings.TrimSuffix(a.url, "/")), nil
+}
+
+// explain turns an error of the admin API into a sentence with what to do.
+func (a *admin) explain(err error) error {
+	if err == nil {
+		return nil
+	}
+	var op *net.OpError
+	if errors.As(err, &op) && op.Op == "dial" {
+		return wrong(fmt.Errorf("no xdsserver answers at %s (%v); start one with 'xdsserver serve', or name another with --admin or TULLE_ADMIN", a.url, op.Err))
+	}
+	if errors.Is(err, context.DeadlineExceeded) {
+		return wrong(fmt.Errorf("xdsserver at %s did not answer within %v", a.url, answerWithin))
+	}
+	var answer *connect.Error
+	if errors.As(err, &answer) {
+		return wrong(errors.New(answer.Message()))
+	}
+	return wrong(err)
+}

@@ -1,0 +1,103 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/spf13/cobra"
+)
+
+// maxInput bounds what one command sends: the server takes no more either.
+const maxInput = 4 << 20
+
+// files is the -f flag.
+type files struct{ paths []string }
+
+func addFiles(cmd *cobra.Command) *files {
+	f := &files{}
+	cmd.Flags().StringArrayVarP(&f.paths, "file", "f", nil, "file or directory of YAML, or - for standard input; may be repeated")
+	return f
+}
+
+// A document is one input and the name messages give it.
+type document struct{ origin, yaml string }
+
+// read returns the inputs in order.
+func (f *files) read(stdin io.Reader) ([]document, error) {
+	if len(f.paths) == 0 {
+		return nil, errors.New("no input: name a file, a directory or - with -f")
+	}
+	var docs []document
+	for _, path := range f.paths {
+		if path == "-" {
+			doc, err := readAll("standard input", stdin)
+			if err != nil {
+				return nil, err
+			}
+			docs = append(docs, doc)
+			continue
+		}
+		names, err := yamlFiles(path)
+		if err != nil {
+			return nil, err
+		}
+		for _, name := range names {
+			doc, err := readFile(name)
+			if err != nil {
+				return nil, err
+			}
+			docs = append(docs, doc)
+		}
+	}
+	return docs, nil
+}
+
+func yamlFiles(path string) ([]string, error) {
+	info, err := os.Stat(path)
+	if err != nil {
+		return nil, wrong(err)
+	}
+	if !info.IsDir() {
+		return []string{path}, nil
+	}
+	entries, err := os.ReadDir(path)
+	if err != nil {
+		return nil, wrong(err)
+	}
+	var names []string
+	for _, e := range entries {
+		if ext := filepath.Ext(e.Name()); (ext == ".yaml" || ext == ".yml") && !strings.HasPrefix(e.Name(), ".") {
+			names = append(names, filepath.Join(path, e.Name()))
+		}
+	}
+	if len(names) == 0 {
+		return nil, wrong(fmt.Errorf("%s holds no .yaml or .yml file", path))
+	}
+	slices.Sort(names)
+	return names, nil
+}
+
+func readFile(name string) (document, error) {
+	file, err := os.Open(name)
+	if err != nil {
+		return document{}, wrong(err)
+	}
+	defer file.Close()
+	return readAll(name, file)
+}
+
+func readAll(origin string, r io.Reader) (document, error) {
+	b, err := io.ReadAll(io.LimitReader(r, maxInput+1))
+	if err != nil {
+		return document{}, wrong(fmt.Errorf("read %s: %w", origin, err))
+	}
+	if len(b) > maxInput {
+		return document{}, wrong(fmt.Errorf("%s is larger than 4 MiB: split it", origin))
+	}
+	return document{origin: origin, yaml: string(b)}, nil
+}

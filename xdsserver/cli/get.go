@@ -1,0 +1,201 @@
+package cli
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
+)
+
+// kinds maps what people type to the kind's name.
+var kinds = map[string]string{
+	"service": "Service", "services": "Service", "svc": "Service",
+	"grpcroute": "GRPCRoute", "grpcroutes": "GRPCRoute", "route": "GRPCRoute", "routes": "GRPCRoute",
+}
+
+func parseKind(s string) (string, error) {
+	if k, ok := kinds[strings.ToLower(s)]; ok {
+		return k, nil
+	}
+	return "", fmt.Errorf("unknown kind %q, want service or grpcroute", s)
+}
+
+func completeKind(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	if len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	return []string{"service", "grpcroute"}, cobra.ShellCompDirectiveNoFileComp
+}
+
+func newGet() *cobra.Command {
+	var namespace string
+	cmd := &cobra.Command{
+		Use:   "get [KIND [NAME]]",
+		Short: "Show configuration objects and what is wrong with them",
+		Example: `  xdsserver get
+  xdsserver get routes
+  xdsserver get service voting -o yaml`,
+		Args:              cobra.MaximumNArgs(2),
+		ValidArgsFunction: completeKind,
+	}
+	to, out := addAdmin(cmd), addOutput(cmd, "yaml")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "only this namespace")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		request := &adminv1.ListRequest{Namespace: namespace}
+		if len(args) > 0 {
+			kind, err := parseKind(args[0])
+			if err != nil {
+				return err
+			}
+			request.Kind = kind
+		}
+		if len(args) > 1 {
+			request.Name = args[1]
+		}
+		client, err := to.client()
+		if err != nil {
+			return err
+		}
+		answer, err := client.List(cmd.Context(), request)
+		if err != nil {
+			return to.explain(err)
+		}
+		if request.GetName() != "" && len(answer.GetObjects()) == 0 {
+			return wrong(fmt.Errorf("no %s is named %q; 'xdsserver get %s' lists them", request.GetKind(), args[1], args[0]))
+		}
+		return printObjects(cmd, out, answer)
+	}
+	return cmd
+}
+
+func printObjects(cmd *cobra.Command, out *output, answer *adminv1.ListResponse) error {
+	w := cmd.OutOrStdout()
+	switch out.format {
+	case "json":
+		return writeJSON(w, objectsResult(answer))
+	case "yaml":
+		for i, o := range answer.GetObjects() {
+			if i > 0 {
+				fmt.Fprintln(w, "---")
+			}
+			fmt.Fprint(w, o.GetYaml())
+		}
+		return nil
+	}
+	if len(answer.GetObjects()) == 0 {
+		fmt.Fprintln(cmd.ErrOrStderr(), "No objects: services that registered themselves need none. 'xdsserver apply -f FILE' adds some.")
+		return nil
+	}
+	t := newTable(w, "KIND", "NAME", "STATUS", "REVISION", "ORIGIN", "AGE")
+	for _, o := range answer.GetObjects() {
+		revision := ""
+		if o.GetRevision() > 0 {
+			revision = fmt.Sprint(o.GetRevision())
+		}
+		t.row(o.GetRef().GetKind(), qualified(o.GetRef().GetName(), o.GetRef().GetNamespace()), objectStatus(o), revision, o.GetOrigin(), age(o.GetChanged()))
+	}
+	if err := t.flush(); err != nil {
+		return err
+	}
+	for _, o := range answer.GetObjects() {
+		for _, p := range o.GetProblems() {
+			fmt.Fprintln(cmd.ErrOrStderr(), problemLine(p))
+		}
+	}
+	return nil
+}
+
+func objectStatus(o *adminv1.Object) string {
+	switch {
+	case len(o.GetProblems()) == 0:
+		return "good"
+	case slices.ContainsFunc(o.GetProblems(), func(p *adminv1.Problem) bool { return !p.GetWarning() }):
+		return "set aside"
+	}
+	return "warning"
+}
+
+type objectsJSON struct {
+	Revision int64        `json:"revision"`
+	Objects  []objectJSON `json:"objects"`
+}
+
+type objectJSON struct {
+	Kind      string        `json:"kind"`
+	Namespace string        `json:"namespace"`
+	Name      string        `json:"name"`
+	Status    string        `json:"status"`
+	Revision  int64         `json:"revision"`
+	Origin    string        `json:"origin"`
+	Changed   *time.Time    `json:"changed,omitempty"`
+	YAML      string        `json:"yaml"`
+	Problems  []problemJSON `json:"problems"`
+}
+
+func objectsResult(answer *adminv1.ListResponse) objectsJSON {
+	out := objectsJSON{Revision: answer.GetRevision(), Objects: []objectJSON{}}
+	for _, o := range answer.GetObjects() {
+		out.Objects = append(out.Objects, objectJSON{
+			Kind:      o.GetRef().GetKind(),
+			Namespace: o.GetRef().GetNamespace(),
+			Name:      o.GetRef().GetName(),
+			Status:    objectStatus(o),
+			Revision:  o.GetRevision(),
+			Origin:    o.GetOrigin(),
+			Changed:   stamp(o.GetChanged()),
+			YAML:      o.GetYaml(),
+			Problems:  problemsJSON(o.GetProblems()),
+		})
+	}
+	return out
+}
+
+func newDelete() *cobra.Command {
+	var namespace string
+	var revision int64
+	cmd := &cobra.Command{
+		Use:   "delete KIND NAME...",
+		Short: "Remove applied objects",
+		Example: `  xdsserver delete route split
+  xdsserver delete service voting -n shop`,
+		Args:              cobra.MinimumNArgs(2),
+		ValidArgsFunction: completeKind,
+	}
+	to, out := addAdmin(cmd), addOutput(cmd)
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the objects")
+	cmd.Flags().Int64Var(&revision, "if-revision", 0, "refuse unless the store is at this revision")
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		kind, err := parseKind(args[0])
+		if err != nil {
+			return err
+		}
+		request := &adminv1.DeleteRequest{IfRevision: revision}
+		for _, name := range args[1:] {
+			request.Refs = append(request.Refs, &adminv1.Ref{Kind: kind, Namespace: namespace, Name: name})
+		}
+		client, err := to.client()
+		if err != nil {
+			return err
+		}
+		answer, err := client.Delete(cmd.Context(), request)
+		if err != nil {
+			return to.explain(err)
+		}
+		if out.json() {
+			deleted := []resultJSON{}
+			for _, r := range answer.GetDeleted() {
+				deleted = append(deleted, resultJSON{Kind: r.GetKind(), Namespace: r.GetNamespace(), Name: r.GetName(), Action: "deleted", Problems: []problemJSON{}})
+			}
+			return writeJSON(cmd.OutOrStdout(), applyJSON{Revision: answer.GetRevision(), Results: deleted, Problems: []problemJSON{}})
+		}
+		for _, r := range answer.GetDeleted() {
+			fmt.Fprintf(cmd.OutOrStdout(), "%s deleted\n", refString(r))
+		}
+		return nil
+	}
+	return cmd
+}
