@@ -14,8 +14,12 @@ type Reason string
 
 // The reasons.
 const (
+	// BadTarget: the dial target names no service.
+	BadTarget Reason = "BAD_TARGET"
 	// NoConfig: the control plane has not answered and the disk remembers nothing.
 	NoConfig Reason = "NO_CONFIG"
+	// BadConfig: the control plane answered with what no client can use.
+	BadConfig Reason = "BAD_CONFIG"
 	// UnknownService: the control plane knows no service of that name.
 	UnknownService Reason = "UNKNOWN_SERVICE"
 	// NoRoute: no route of the service matches the call.
@@ -36,7 +40,8 @@ type Error struct {
 	// Service is the target's service, "name" or "name.namespace".
 	Service string
 	Reason  Reason
-	Code    codes.Code
+	// Code is the call's status; it is never OK in an error an application sees.
+	Code codes.Code
 	// Detail says what is wrong, in lower case and without the service's name.
 	Detail string
 	// Try says what to do about it; may be empty.
@@ -45,20 +50,39 @@ type Error struct {
 	Cause error
 }
 
-// Error returns `mesh: <detail>; try: <try>`, one sentence.
+var _ error = (*Error)(nil)
+
+// Error returns `mesh: <detail>: <cause>; try: <try>`, one sentence. Where the
+// cause is an Error too, the prefix is said once and its advice is given when e
+// has none.
 func (e *Error) Error() string {
 	var b strings.Builder
 	b.WriteString("mesh: ")
-	b.WriteString(e.Detail)
-	if e.Cause != nil {
-		b.WriteString(": ")
-		b.WriteString(e.Cause.Error())
-	}
-	if e.Try != "" {
+	try := e.describe(&b)
+	if try != "" {
 		b.WriteString("; try: ")
-		b.WriteString(e.Try)
+		b.WriteString(try)
 	}
 	return b.String()
+}
+
+// describe writes the details of e and its causes, and returns the advice of
+// the outermost that has any.
+func (e *Error) describe(b *strings.Builder) (try string) {
+	b.WriteString(e.Detail)
+	switch cause := e.Cause.(type) { //nolint:errorlint // a wrapped Error words itself through its wrapper
+	case nil:
+	case *Error:
+		b.WriteString(": ")
+		try = cause.describe(b)
+	default:
+		b.WriteString(": ")
+		b.WriteString(cause.Error())
+	}
+	if e.Try != "" {
+		return e.Try
+	}
+	return try
 }
 
 // Unwrap returns the cause.
