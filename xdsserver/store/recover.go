@@ -1,0 +1,89 @@
+package store
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"time"
+)
+
+// The files of a store. A new one is written beside its target and renamed.
+const (
+	mainFile  = "tulle.db"
+	copyFile  = "tulle.db.bak"
+	lockFile  = "tulle.lock"
+	newSuffix = ".new"
+)
+
+// recover fills the contents from the database or from its copy, whichever is
+// sound and newer.
+//
+// The copy is written after the database, so it is the newer one only when the
+// database lost what it had acknowledged: bbolt falls back to its older meta page
+// in silence when the newer is damaged. An operator who put an older database in
+// place on purpose looks the same; the log tells them what was done and how to
+// have it their way.
+func (s *Store) recover() error {
+	main, lost, mainErr := read(s.path(mainFile))
+	kept, _, copyErr := read(s.path(copyFile))
+	_, mainIsDamaged := errors.AsType[*damageError](mainErr)
+	_, copyIsDamaged := errors.AsType[*damageError](copyErr)
+	mainIsMissing, copyIsMissing := errors.Is(mainErr, fs.ErrNotExist), errors.Is(copyErr, fs.ErrNotExist)
+	switch {
+	case mainErr != nil && !mainIsDamaged && !mainIsMissing:
+		return mainErr
+	case copyErr != nil && !copyIsDamaged && !copyIsMissing:
+		return copyErr
+	case mainIsMissing && copyIsMissing:
+		s.held = contents{objects: make(map[string]Object), endpoints: make(map[string][]byte)}
+		return nil
+	case mainIsDamaged && copyErr != nil:
+		return fmt.Errorf("store: %w, and there is no good copy in %s: %s", mainErr, s.path(copyFile), s.startOver(mainFile))
+	case mainIsMissing && copyIsDamaged:
+		return fmt.Errorf("store: %s is gone and its copy is damaged: %w: %s", s.path(mainFile), copyErr, s.startOver(copyFile))
+	case mainErr == nil && (copyErr != nil || main.revision >= kept.revision):
+		s.held = main
+		if copyIsDamaged {
+			s.logger.Warn("copy of the database is damaged; the next apply writes it anew", "file", s.path(copyFile), "error", copyErr)
+		}
+		if lost > 0 {
+			s.logger.Warn("endpoints last known are damaged; they come back as they register", "file", s.path(mainFile), "lost", lost)
+		}
+		return nil
+	}
+	s.held = kept
+	return s.useCopy(main, mainErr, kept)
+}
+
+// startOver is what an operator without a good file can do.
+func (s *Store) startOver(bad string) string {
+	return fmt.Sprintf("put a backup in place, or start with no applied objects: mv %s %s.corrupt", s.path(bad), s.path(bad))
+}
+
+// useCopy moves the database aside, puts its copy in place, and says so.
+func (s *Store) useCopy(main contents, mainErr error, kept contents) error {
+	why, aside := "is gone", ""
+	if !errors.Is(mainErr, fs.ErrNotExist) {
+		why, aside = "is damaged", "corrupt"
+		if mainErr == nil {
+			why, aside = fmt.Sprintf("went back to revision %d", main.revision), "older"
+		}
+		aside = fmt.Sprintf("%s.%s-%s", s.path(mainFile), aside, time.Now().UTC().Format("20060102T150405.000Z"))
+		if err := os.Rename(s.path(mainFile), aside); err != nil {
+			return fmt.Errorf("store: %s %s and cannot be moved aside: %w", s.path(mainFile), why, err)
+		}
+	}
+	s.recovered = fmt.Sprintf("database %s %s; its copy is used, with %d objects at revision %d",
+		s.path(mainFile), why, len(kept.objects), kept.revision)
+	if aside != "" {
+		s.recovered += fmt.Sprintf("; the file is kept as %s: if it was meant, stop xdsserver, remove %s and move it back",
+			aside, s.path(copyFile))
+	}
+	s.logger.Error("database was replaced by its copy", "file", s.path(mainFile), "why", why, "error", mainErr,
+		"kept_as", aside, "revision", kept.revision, "objects", len(kept.objects))
+	if _, err := s.writer(); err != nil {
+		s.logger.Warn("database cannot be written yet; it is served from memory", "error", err)
+	}
+	return nil
+}
