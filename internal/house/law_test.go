@@ -1,0 +1,198 @@
+package house
+
+import "slices"
+
+// A room is a folder with everything below it that is not a room of its own.
+type room struct {
+	path string
+	// imports are the rooms it may import; the room itself is always among them.
+	imports []string
+	// why is the reason, as the failure says it.
+	why string
+}
+
+// The rows of the library, the lowest first. Rooms in one row never import each
+// other: they meet in the values of the row below.
+var (
+	values    = []string{"mesh/resource", "mesh/call", "mesh/api"}
+	protocols = slices.Concat([]string{"mesh/xdsclient", "mesh/identity", "mesh/telemetry"}, values)
+	machinery = slices.Concat([]string{"resolver", "balancer", "interceptors"}, protocols)
+)
+
+// shared is what the server and the library have in common.
+var shared = []string{"mesh/resource", "mesh/api"}
+
+// core is what it takes to serve a mesh: the daemon runs it, and so does a test
+// that wants the real thing in memory.
+var core = []string{
+	"xdsserver/model",
+	"xdsserver/manifest",
+	"xdsserver/translate",
+	"xdsserver/snapshot",
+	"xdsserver/serve",
+	"xdsserver/source",
+	"xdsserver/source/merge",
+	"xdsserver/source/registry",
+	"xdsserver/identity",
+}
+
+// Reasons that more than one room has.
+const (
+	whyValues    = "the values rooms meet in import no room, so that every room can import them"
+	whyMachinery = "resolver, balancer and interceptors never import each other: they meet in mesh/resource and mesh/call"
+	whyDriver    = "drivers never import each other, nor see what becomes of their output: they meet in source.Output"
+	whyTests     = "it holds tests only"
+)
+
+// law is the import law: which room may import which.
+var law = slices.Concat(lawOfLibrary, lawOfServer, lawOfRest)
+
+var lawOfLibrary = []room{
+	{
+		path:    "mesh",
+		imports: machinery,
+		why:     "the door opens on every room of the library, and on none of the server",
+	},
+	{
+		path:    "mesh/meshtest",
+		imports: slices.Concat([]string{"mesh"}, machinery, core),
+		why:     "the test kit runs the server's core in memory, not its disk, its files or its command line",
+	},
+	{path: "resolver", imports: protocols, why: whyMachinery},
+	{
+		path:    "resolver/stock",
+		imports: values,
+		why:     "stock targets go through grpc-go's own client, beside ours and not on top of it",
+	},
+	{path: "balancer", imports: protocols, why: whyMachinery},
+	{path: "interceptors", imports: protocols, why: whyMachinery},
+	{
+		path:    "mesh/xdsclient",
+		imports: values,
+		why:     "the transport carries resources whose meaning it does not know",
+	},
+	{
+		path:    "mesh/identity",
+		imports: values,
+		why:     "identity serves the machinery above it, and knows nothing of it",
+	},
+	{
+		path:    "mesh/telemetry",
+		imports: values,
+		why:     "instruments serve the machinery above them, and know nothing of it",
+	},
+	{path: "mesh/resource", why: whyValues},
+	{path: "mesh/call", why: whyValues},
+	{path: "mesh/api", why: "protobuf is what programs meet in: it imports no room"},
+}
+
+var lawOfServer = []room{
+	{
+		path:    "xdsserver",
+		imports: []string{"xdsserver/cli"},
+		why:     "main only calls the command line, so that examples/demo can be the same program",
+	},
+	{
+		path:    "xdsserver/cli",
+		imports: slices.Concat([]string{"xdsserver/daemon"}, shared),
+		why:     "commands speak to a running server through its admin API, and start one through the daemon",
+	},
+	{
+		path: "xdsserver/daemon",
+		imports: slices.Concat(core, shared, []string{
+			"xdsserver/source/file",
+			"xdsserver/source/consul",
+			"xdsserver/store",
+			"xdsserver/telemetry",
+			"xdsserver/admin",
+			"xdsserver/dashboard",
+		}),
+		why: "the daemon is the one place that knows every part; it does not know the command line",
+	},
+	{
+		path:    "xdsserver/dashboard",
+		imports: slices.Concat([]string{"xdsserver/admin"}, shared),
+		why:     "the page shows what the admin API says, and knows no other way",
+	},
+	{
+		path:    "xdsserver/admin",
+		imports: slices.Concat(core, shared, []string{"xdsserver/store", "xdsserver/telemetry"}),
+		why:     "the operator's API stands on the server's parts, and on no driver's details",
+	},
+	{
+		path:    "xdsserver/serve",
+		imports: slices.Concat([]string{"xdsserver/snapshot"}, shared),
+		why:     "serve -> snapshot -> translate -> model: streams know what is published, not where it came from",
+	},
+	{
+		path:    "xdsserver/snapshot",
+		imports: slices.Concat([]string{"xdsserver/translate", "xdsserver/model"}, shared),
+		why:     "serve -> snapshot -> translate -> model: what is built does not know who serves it",
+	},
+	{
+		path:    "xdsserver/translate",
+		imports: slices.Concat([]string{"xdsserver/model"}, shared),
+		why:     "translate is pure: a model in, resources out",
+	},
+	{
+		path: "xdsserver/model",
+		why:  "the model is plain values, so that no format and no protocol leaks into it",
+	},
+	{
+		path:    "xdsserver/manifest",
+		imports: []string{"xdsserver/model"},
+		why:     "YAML is one way to write the model; nothing but the model stands below it",
+	},
+	{
+		path:    "xdsserver/source",
+		imports: []string{"xdsserver/model"},
+		why:     "what a source is does not depend on any source",
+	},
+	{
+		path:    "xdsserver/source/merge",
+		imports: []string{"xdsserver/source", "xdsserver/model"},
+		why:     "merge folds outputs, whoever made them",
+	},
+	{
+		path:    "xdsserver/source/file",
+		imports: []string{"xdsserver/source", "xdsserver/manifest", "xdsserver/model"},
+		why:     whyDriver,
+	},
+	{
+		path:    "xdsserver/source/registry",
+		imports: []string{"xdsserver/source", "xdsserver/model", "mesh/api"},
+		why:     whyDriver,
+	},
+	{
+		path:    "xdsserver/source/consul",
+		imports: []string{"xdsserver/source", "xdsserver/model"},
+		why:     whyDriver,
+	},
+	{
+		path:    "xdsserver/store",
+		imports: []string{"xdsserver/source", "xdsserver/manifest", "xdsserver/model"},
+		why:     "the store is one more source, and knows nothing of what is served",
+	},
+	{path: "xdsserver/identity", imports: shared, why: "the authority signs; it knows nothing of configuration"},
+	{path: "xdsserver/telemetry", imports: shared, why: "the receiver counts; it knows nothing of configuration"},
+	{path: "xdsserver/e2e", why: whyTests},
+}
+
+var lawOfRest = []room{
+	{
+		path:    "examples",
+		imports: slices.Concat([]string{"mesh", "mesh/meshtest"}, values),
+		why:     "an example shows the application's API, and what any application could write",
+	},
+	{
+		path:    "examples/demo",
+		imports: slices.Concat([]string{"mesh", "xdsserver/cli"}, values),
+		why:     "the tour is one binary that runs itself in every role, and may run the server's command line for that",
+	},
+	{
+		path:    "bench",
+		imports: slices.Concat([]string{"mesh", "mesh/meshtest", "resolver/stock"}, machinery, core),
+		why:     "a benchmark measures the library and the server's core, not the command line",
+	},
+	{path: "internal/house", why: whyTests},
+}
