@@ -1,0 +1,121 @@
+package model
+
+import (
+	"fmt"
+	"testing"
+	"time"
+)
+
+func TestValidateEndpoints(t *testing.T) {
+	a := registered("voting", "a", "10.0.0.1:80", "v1")
+	later := func(e *Endpoint) { e.Since = e.Since.Add(time.Minute) }
+	for _, tt := range []struct {
+		name       string
+		static     []Endpoint
+		registered []Endpoint
+		want       string // instances and what tells them apart
+		problems   []string
+	}{
+		{
+			name:       "static and registered endpoints stand side by side in order of instance",
+			static:     []Endpoint{{Addresses: []string{"10.0.0.9:80"}, From: "mesh.yaml:5"}},
+			registered: []Endpoint{registered("voting", "b", "10.0.0.2:80", "v2"), a},
+			want:       "[10.0.0.9:80  a v1 b v2]",
+		},
+		{
+			name:       "a static endpoint that registers itself gives way with a warning",
+			static:     []Endpoint{{Addresses: []string{"10.0.0.1:80"}, Version: "old", From: "mesh.yaml:5"}},
+			registered: []Endpoint{a},
+			want:       "[a v1]",
+			problems: []string{
+				"warning Service voting mesh.yaml:5 endpoints[10.0.0.1:80]: address 10.0.0.1:80 is also that of instance a (registered, " +
+					"version v1) stays: remove it from mesh.yaml:5",
+			},
+		},
+		{
+			name: "a service that restarts on its port takes the place of its lost self without a word",
+			registered: []Endpoint{
+				at(a, func(e *Endpoint) { e.Health = Lost }),
+				at(a, func(e *Endpoint) { e.Instance = "b"; e.Version = "v2"; later(e) }),
+			},
+			want: "[b v2]",
+		},
+		{
+			name: "of two that claim one address the later stays, with a warning",
+			registered: []Endpoint{
+				a,
+				at(a, func(e *Endpoint) { e.Instance = "b"; e.Version = "v2"; later(e) }),
+			},
+			want:     "[b v2]",
+			problems: []string{"warning ... endpoints[a]: address 10.0.0.1:80 is also that of instance b ... (TULLE_ADVERTISE)"},
+		},
+		{
+			name: "of two that claim one instance the later stays, with a warning",
+			registered: []Endpoint{
+				a,
+				at(a, func(e *Endpoint) { e.Addresses = []string{"10.0.0.2:80"}; e.Version = "v2"; later(e) }),
+			},
+			want: "[a v2]",
+			problems: []string{
+				"warning ... endpoints[a]: instance a is there twice: the one at 10.0.0.2:80 (registered, version v2) stays: start each " +
+					"instance with a name of its own",
+			},
+		},
+		{
+			name:       "any of several addresses may clash",
+			registered: []Endpoint{a, at(a, func(e *Endpoint) { e.Instance = "b"; e.Addresses = []string{"10.0.0.2:80", "10.0.0.1:80"} })},
+			want:       "[a v1]",
+			problems:   []string{"warning ... endpoints[b]: address 10.0.0.1:80"},
+		},
+		{
+			name:       "a bad registered endpoint is set aside alone",
+			registered: []Endpoint{a, at(a, func(e *Endpoint) { e.Instance = "b"; e.Addresses = []string{":80"} })},
+			want:       "[a v1]",
+			problems:   []string{"error Service voting registered endpoints[b].address: address \":80\" is not"},
+		},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			set := Validate([]Object{service("voting", "mesh.yaml:1", tt.static...)}, tt.registered, nil)
+			wantProblems(t, set.Problems, tt.problems...)
+			got := make([]string, 0, len(tt.registered))
+			for _, e := range set.Endpoints[name("voting")] {
+				got = append(got, e.Instance+" "+e.Version)
+			}
+			if fmt.Sprint(got) != tt.want {
+				t.Errorf("got %v, want %s", got, tt.want)
+			}
+		})
+	}
+}
+
+func TestNearest(t *testing.T) {
+	known := []string{"emoji", "voting", "voting-api", "web"}
+	for name, want := range map[string]string{
+		"votnig":  "voting", // swapped
+		"votin":   "voting", // missing
+		"vvoting": "voting", // too many
+		"Emoji":   "emoji",
+		"wen":     "web",
+		"voting":  "", // itself
+		"x":       "",
+		"payment": "",
+		"":        "",
+	} {
+		if got := Nearest(name, known); got != want {
+			t.Errorf("Nearest(%q): got %q, want %q", name, got, want)
+		}
+	}
+}
+
+func TestPathRegex(t *testing.T) {
+	for want, m := range map[string]Match{
+		`/(?:a|b)/[^/]+`: {Regex: true, Service: "a|b"},
+		`/[^/]+/(?:M.*)`: {Regex: true, Method: "M.*"},
+		`/a\.B/M`:        {Service: "a.B", Method: "M"},
+		`/[^/]+/M`:       {Method: "M"},
+	} {
+		if got := m.PathRegex(); got != want {
+			t.Errorf("%+v: got %s, want %s", m, got, want)
+		}
+	}
+}
