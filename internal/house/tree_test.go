@@ -36,7 +36,7 @@ type file struct {
 	// name is the path from the root, with slashes.
 	name string
 	src  []byte
-	// ast is nil for files that are not Go, and for Go under testdata.
+	// ast is nil for files that are not Go, and for those the go command leaves out.
 	ast       *ast.File
 	generated bool
 }
@@ -68,7 +68,7 @@ func readTree(fsys fs.FS) (*tree, error) {
 			return err
 		}
 		f := &file{name: name, src: src}
-		if path.Ext(name) == ".go" && !strings.Contains(name, "testdata/") {
+		if path.Ext(name) == ".go" && !hidden(name) {
 			f.ast, err = parser.ParseFile(t.fset, name, src, parser.ParseComments|parser.SkipObjectResolution)
 			if err != nil {
 				return err
@@ -79,6 +79,13 @@ func readTree(fsys fs.FS) (*tree, error) {
 		return nil
 	})
 	return t, err
+}
+
+// hidden reports whether the go command leaves the file out of ./... for its name.
+func hidden(name string) bool {
+	return slices.ContainsFunc(strings.Split(name, "/"), func(element string) bool {
+		return element == "testdata" || strings.HasPrefix(element, ".") || strings.HasPrefix(element, "_")
+	})
 }
 
 // goFiles returns the parsed Go files.
