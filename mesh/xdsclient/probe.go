@@ -1,0 +1,96 @@
+package xdsclient
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/grpc/connectivity"
+)
+
+const (
+	// The return of a better server is looked for after a time between these.
+	probeLeast, probeMost = 15 * time.Second, 45 * time.Second
+	// probeTimeout is how long a better server may take to answer.
+	probeTimeout = 5 * time.Second
+	// switchGap is the least time between a change of server and the return to
+	// a better one, so that a server that comes and goes moves nobody often.
+	switchGap = time.Minute
+)
+
+// switchTo ends a stream because a better server answers.
+type switchTo struct{ server int }
+
+func (s *switchTo) Error() string { return fmt.Sprintf("server %d answers again", s.server) }
+
+// probe looks for the return of a server that is preferred to the one in use
+// until one answers (gRFC A71), or ctx ends. It always returns an error.
+func (c *Client) probe(ctx context.Context, inUse int) error {
+	for {
+		delay := probeLeast + rand.N(probeMost-probeLeast)
+		c.mu.Lock()
+		delay = max(delay, time.Until(c.switched.Add(switchGap)))
+		c.mu.Unlock()
+		if err := pause(ctx, delay); err != nil {
+			return err
+		}
+		for better := range inUse {
+			if c.answers(ctx, better) {
+				return &switchTo{server: better}
+			}
+			c.servers.drop(better)
+		}
+	}
+}
+
+// answers asks a server for one resource on a stream of its own, and does not
+// use what it says: the stream in use goes on until another server is known to
+// be good. A connection alone would not do: a server that is warming up, or hangs,
+// has one, too.
+func (c *Client) answers(ctx context.Context, server int) bool {
+	ctx, cancel := context.WithTimeout(ctx, probeTimeout)
+	defer cancel()
+	conn, err := c.servers.conn(server)
+	if err != nil {
+		return false
+	}
+	for state := conn.GetState(); state != connectivity.Ready; state = conn.GetState() {
+		if state == connectivity.Idle {
+			conn.Connect()
+		}
+		if !conn.WaitForStateChange(ctx, state) {
+			return false
+		}
+	}
+	req := c.question()
+	if req == nil {
+		return true // nothing is subscribed to: there is nothing to ask
+	}
+	stream, err := openStream(ctx, conn)
+	if err != nil {
+		return false
+	}
+	if err := stream.Send(req); err != nil {
+		return false
+	}
+	_, err = stream.Recv()
+	return err == nil
+}
+
+// question asks for one resource that is subscribed to; nil when none is.
+func (c *Client) question() *discoveryv3.DeltaDiscoveryRequest {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for typ, table := range c.tables {
+		for name := range table {
+			return &discoveryv3.DeltaDiscoveryRequest{
+				Node:                   c.node,
+				TypeUrl:                c.types[typ].URL,
+				ResourceNamesSubscribe: []string{name},
+			}
+		}
+	}
+	return nil
+}
