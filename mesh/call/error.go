@@ -30,6 +30,8 @@ const (
 	Dropped Reason = "DROPPED"
 	// MaxRequests: the cluster's limit of concurrent calls is reached.
 	MaxRequests Reason = "MAX_REQUESTS"
+	// RouteTimeout: the route's timeout ran out while the service had the call.
+	RouteTimeout Reason = "ROUTE_TIMEOUT"
 	// FaultInjected: an operator's fault rule ended the call on purpose.
 	FaultInjected Reason = "FAULT_INJECTED"
 )
@@ -42,7 +44,8 @@ type Error struct {
 	Reason  Reason
 	// Code is the call's status; it is never OK in an error an application sees.
 	Code codes.Code
-	// Detail says what is wrong, in lower case and without the service's name.
+	// Detail says what is wrong, in lower case. It names the service where a
+	// reader needs it: Error does not add it.
 	Detail string
 	// Try says what to do about it; may be empty.
 	Try string
