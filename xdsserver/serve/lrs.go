@@ -1,0 +1,150 @@
+package serve
+
+import (
+	"errors"
+	"io"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	loadstatsv3 "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/durationpb"
+)
+
+const (
+	// loadInterval is how often clients report load. It must not be zero:
+	// grpc-go panics on that.
+	loadInterval = 10 * time.Second
+	// maxLoads bounds the nodes whose last report is kept, maxLoadSize the
+	// report, in bytes.
+	maxLoads    = 1000
+	maxLoadSize = 16 << 10
+	// sendAllClusters is the feature of clients that can report every cluster
+	// without being told their names.
+	sendAllClusters = "envoy.lrs.supports_send_all_clusters"
+)
+
+// A Load is the last load report of a node.
+type Load struct {
+	Node string
+	At   time.Time
+	// Clusters are the client's figures since its report before. They must not
+	// be changed. Nil when the report was too large to keep.
+	Clusters []*endpointv3.ClusterStats
+}
+
+// Loads returns the last report of each node, in order of node; of the 1,000
+// nodes that reported last.
+func (s *Server) Loads() []Load { return s.loads.list() }
+
+// loads remembers the last report of each node.
+type loads struct {
+	mu     sync.Mutex
+	byNode map[string]Load
+	open   int // LRS streams
+}
+
+func (l *loads) list() []Load {
+	l.mu.Lock()
+	list := make([]Load, 0, len(l.byNode))
+	for _, load := range l.byNode {
+		list = append(list, load)
+	}
+	l.mu.Unlock()
+	slices.SortFunc(list, func(a, b Load) int { return strings.Compare(a.Node, b.Node) })
+	return list
+}
+
+func (l *loads) put(load Load) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.byNode == nil {
+		l.byNode = make(map[string]Load)
+	}
+	if _, known := l.byNode[load.Node]; !known && len(l.byNode) >= maxLoads {
+		var oldest Load
+		for _, o := range l.byNode {
+			if oldest.Node == "" || o.At.Before(oldest.At) {
+				oldest = o
+			}
+		}
+		delete(l.byNode, oldest.Node)
+	}
+	l.byNode[load.Node] = load
+}
+
+// enter admits a stream.
+func (l *loads) enter(limit int) error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.open >= limit {
+		return status.Errorf(codes.ResourceExhausted, "lrs: %d streams are open, which is the limit", l.open)
+	}
+	l.open++
+	return nil
+}
+
+func (l *loads) exit() {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.open--
+}
+
+// lrsService keeps the methods of the protocol off Server.
+type lrsService struct{ s *Server }
+
+var _ loadstatsv3.LoadReportingServiceServer = lrsService{}
+
+// StreamLoadStats asks for all clusters and keeps what comes.
+func (l lrsService) StreamLoadStats(g loadstatsv3.LoadReportingService_StreamLoadStatsServer) error {
+	if err := l.s.loads.enter(l.s.config.MaxStreams); err != nil {
+		return err
+	}
+	defer l.s.loads.exit()
+
+	var node string
+	for {
+		req, err := g.Recv()
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		case node == "" && req.GetNode().GetId() == "":
+			return status.Error(codes.InvalidArgument,
+				"lrs: the first request names no node; set node.id in the client's bootstrap")
+		case node == "":
+			node = clip(req.GetNode().GetId())
+			if err := g.Send(l.answer(req.GetNode().GetClientFeatures())); err != nil {
+				return err
+			}
+		}
+		load := Load{Node: node, At: time.Now()}
+		if proto.Size(req) <= maxLoadSize {
+			load.Clusters = req.GetClusterStats()
+		}
+		l.s.loads.put(load)
+	}
+}
+
+// answer says what to report: everything, or all names there are for clients
+// that must be told names.
+func (l lrsService) answer(features []string) *loadstatsv3.LoadStatsResponse {
+	r := &loadstatsv3.LoadStatsResponse{LoadReportingInterval: durationpb.New(loadInterval)}
+	if slices.Contains(features, sendAllClusters) {
+		r.SendAllClusters = true
+		return r
+	}
+	if snap := l.s.current(); snap != nil {
+		for name := range snap.Types[clusters.url()] {
+			r.Clusters = append(r.Clusters, name)
+		}
+		slices.Sort(r.Clusters)
+	}
+	return r
+}

@@ -1,0 +1,70 @@
+package serve
+
+import (
+	"errors"
+	"io"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+)
+
+// end notes that no more requests come.
+func (st *stream) end(err error) {
+	if errors.Is(err, io.EOF) {
+		err = nil
+	}
+	st.mu.Lock()
+	st.over, st.err = true, err
+	st.mu.Unlock()
+	st.poke()
+}
+
+// ring is called by the alarm.
+func (st *stream) ring() {
+	st.rung.Store(true)
+	st.poke()
+}
+
+// verdict reports whether the stream is over, and with which error.
+func (st *stream) verdict() (over bool, err error) {
+	st.mu.Lock()
+	defer st.mu.Unlock()
+	switch {
+	case st.over:
+		return true, st.err
+	case st.server.closing.Load():
+		return true, errClosing
+	case st.rung.Swap(false):
+		return st.stalled()
+	}
+	return false, nil
+}
+
+// stalled looks whether the client owes an answer for too long. The alarm is set
+// when something is sent and left alone when it is answered: it then finds
+// nothing to do, once a minute at most. Setting and stopping it for every
+// response would cost more than the rest of an acknowledgement.
+func (st *stream) stalled() (over bool, err error) {
+	st.armed = false
+	owed := !st.node.known // the first request
+	what := "no first request came"
+	for k := range st.subs {
+		if st.subs[k].inflight {
+			owed = true
+			what = "the client has not answered the last " + kind(k).String() + " response"
+		}
+	}
+	if !owed {
+		return false, nil
+	}
+	limit := st.server.config.StallTimeout
+	quiet := time.Since(st.heard)
+	if quiet >= limit {
+		return true, status.Errorf(codes.DeadlineExceeded,
+			"ads: %s and said nothing for %v; read and acknowledge, or reconnect", what, limit)
+	}
+	st.alarm.Reset(limit - quiet)
+	st.armed = true
+	return false, nil
+}

@@ -1,0 +1,87 @@
+package serve
+
+import (
+	"slices"
+	"strings"
+)
+
+// A topic is one name of one kind: what it holds and who wants to know. There is
+// one for every name that is published or subscribed to. Guarded by Server.mu.
+type topic struct {
+	name string
+	// current is nil while the name is unknown.
+	current *entry
+	// subscribers asked for the name itself; nil when nobody ever did.
+	subscribers map[*stream]struct{}
+}
+
+// A table holds the topics of one kind. Guarded by Server.mu.
+type table struct {
+	topics map[string]*topic
+	// wild are the streams that asked for everything.
+	wild map[*stream]struct{}
+	// sorted are the topics that hold something, by name, for those streams;
+	// nil when it must be made anew.
+	sorted []*topic
+}
+
+func newTable() table {
+	return table{topics: make(map[string]*topic), wild: make(map[*stream]struct{})}
+}
+
+// join adds a subscriber to a name and returns its topic. The name is copied
+// only when it is new.
+func (t *table) join(name []byte, st *stream) *topic {
+	tp := t.topics[string(name)] // does not allocate
+	if tp == nil {
+		tp = &topic{name: string(name)}
+		t.topics[tp.name] = tp
+	}
+	if tp.subscribers == nil {
+		tp.subscribers = make(map[*stream]struct{})
+	}
+	tp.subscribers[st] = struct{}{}
+	return tp
+}
+
+// leave takes a subscriber off a topic.
+func (t *table) leave(tp *topic, st *stream) {
+	delete(tp.subscribers, st)
+	t.drop(tp)
+}
+
+// set gives a name new content, nil when it is gone, and returns its topic.
+func (t *table) set(name string, e *entry) *topic {
+	tp := t.topics[name]
+	if tp == nil {
+		tp = &topic{name: name}
+		t.topics[name] = tp
+	}
+	if (tp.current == nil) != (e == nil) {
+		t.sorted = nil
+	}
+	tp.current = e
+	t.drop(tp)
+	return tp
+}
+
+// drop forgets a topic that holds nothing and interests nobody.
+func (t *table) drop(tp *topic) {
+	if tp.current == nil && len(tp.subscribers) == 0 {
+		delete(t.topics, tp.name)
+	}
+}
+
+// sort makes sorted, if somebody asked for everything.
+func (t *table) sort() {
+	if t.sorted != nil || len(t.wild) == 0 {
+		return
+	}
+	t.sorted = make([]*topic, 0, len(t.topics))
+	for _, tp := range t.topics {
+		if tp.current != nil {
+			t.sorted = append(t.sorted, tp)
+		}
+	}
+	slices.SortFunc(t.sorted, func(a, b *topic) int { return strings.Compare(a.name, b.name) })
+}
