@@ -1,5 +1,7 @@
 package resource
 
+import "time"
+
 // A Config is everything a client needs to call one service, assembled from
 // resources that fit together: each cluster its routes name is in it (gRFC A74).
 // It is immutable.
@@ -23,4 +25,37 @@ type ClusterConfig struct {
 	Endpoints *Endpoints
 	// Err is why calls to the cluster fail; nil when it can be used.
 	Err error
+}
+
+// Timeout returns how long a call of r may take, zero for as long as the
+// application lets it: the route's timeout, the listener's where the route sets
+// none (gRFC A31). The application's deadline holds beside it, the sooner wins.
+func (c *Config) Timeout(r *Route) time.Duration {
+	if r.Timeout != nil {
+		return *r.Timeout
+	}
+	return c.Listener.MaxStreamDuration
+}
+
+// Fault returns the fault of calls that r sends to cluster, nil for none. The
+// most specific one counts alone: the cluster's before the route's, the
+// virtual host's and the listener's (gRFC A33). A listener without a fault
+// filter has none, whatever its routes say. cluster may be nil.
+func (c *Config) Fault(r *Route, cluster *WeightedCluster) *Fault {
+	if !c.Listener.FaultFilter {
+		return nil
+	}
+	f := c.Listener.Fault
+	switch {
+	case cluster != nil && cluster.Fault != nil:
+		f = cluster.Fault
+	case r.Fault != nil:
+		f = r.Fault
+	case c.VirtualHost.Fault != nil:
+		f = c.VirtualHost.Fault
+	}
+	if f == nil || f.DelayPerMillion == 0 && f.AbortPerMillion == 0 {
+		return nil
+	}
+	return f
 }

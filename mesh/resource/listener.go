@@ -9,7 +9,8 @@ type Listener struct {
 	RouteName string
 	// Routes is the route configuration carried inline, or nil.
 	Routes *RouteConfiguration
-	// MaxStreamDuration bounds calls whose route sets no timeout; zero means no bound.
+	// MaxStreamDuration bounds calls whose route sets no timeout; zero means no
+	// bound.
 	MaxStreamDuration time.Duration
 	// Fault is the listener-wide fault, overridden by virtual host, route and
 	// weighted cluster in that order (gRFC A33); nil means none.

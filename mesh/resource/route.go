@@ -1,27 +1,37 @@
 package resource
 
 import (
+	"math/rand/v2"
+	"sync/atomic"
 	"time"
-
-	"google.golang.org/grpc/codes"
 )
 
 // A RouteConfiguration maps calls to clusters.
 type RouteConfiguration struct {
 	Name         string
 	VirtualHosts []*VirtualHost
+	// Skipped says of each route that was left out where it stood and why, one
+	// sentence each: gRFC A28 asks clients to pass over what only others
+	// understand. Those routes are not among those of VirtualHosts.
+	Skipped []string
 }
 
 // ResourceName implements [Resource].
 func (r *RouteConfiguration) ResourceName() string { return r.Name }
 
-// A VirtualHost holds the routes of the authorities its domains match.
+// A VirtualHost holds the routes of the authorities its domains match. It must
+// not be copied.
 type VirtualHost struct {
 	Name    string
 	Domains []string
 	// Routes in order of precedence: the first that matches wins.
 	Routes []*Route
-	Fault  *Fault
+	// Fault overrides the listener's; nil does not, see [Config.Fault].
+	Fault *Fault
+
+	// plans is by method; nil before the first call. It only remembers what
+	// Routes say.
+	plans atomic.Pointer[map[string]*plan]
 }
 
 // A Route sends the calls it matches to one of its clusters.
@@ -34,7 +44,8 @@ type Route struct {
 	Clusters []WeightedCluster
 	// TotalWeight is the sum of the clusters' weights, above zero.
 	TotalWeight uint32
-	Fault       *Fault
+	// Fault overrides the virtual host's and the listener's; nil does not.
+	Fault *Fault
 	// Unsupported is why calls that match fail: the route's action is none that
 	// a gRPC client can carry out (gRFC A28). Empty means they are sent.
 	Unsupported string
@@ -44,24 +55,28 @@ type Route struct {
 
 // A WeightedCluster is one destination of a route.
 type WeightedCluster struct {
-	Name   string
+	Name string
+	// Weight is its share of the route's TotalWeight, above zero.
 	Weight uint32
-	Fault  *Fault
+	// Fault overrides the route's and those above it; nil does not.
+	Fault *Fault
 }
 
-// A Fault delays or aborts a share of calls on purpose (gRFC A33).
-type Fault struct {
-	// DelayPerMillion and AbortPerMillion are shares of calls, 0 to 1,000,000.
-	DelayPerMillion uint32
-	Delay           time.Duration
-	AbortPerMillion uint32
-	AbortCode       codes.Code
-	// DelayByHeader and AbortByHeader let the caller ask for the fault, with
-	// the x-envoy-fault-* headers, up to the shares above.
-	DelayByHeader bool
-	AbortByHeader bool
-	// MaxActive bounds the faults in progress in this process; zero means no
-	// bound. It is the wire's unset; the wire's zero means no faults at all and
-	// decodes to a nil Fault.
-	MaxActive uint32
+// Pick returns one of the route's clusters, drawn at random by weight; nil where
+// it has none. It neither allocates nor locks.
+func (r *Route) Pick() *WeightedCluster {
+	if len(r.Clusters) == 0 {
+		return nil
+	}
+	last := len(r.Clusters) - 1
+	if last > 0 && r.TotalWeight > 0 {
+		drawn := rand.Uint32N(r.TotalWeight)
+		for i := range last {
+			if drawn < r.Clusters[i].Weight {
+				return &r.Clusters[i]
+			}
+			drawn -= r.Clusters[i].Weight
+		}
+	}
+	return &r.Clusters[last]
 }

@@ -1,0 +1,135 @@
+package resource
+
+import (
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
+)
+
+// fields are the fields of each message that are accepted: those this package
+// honours, and those that change nothing about a call (names for people and
+// for statistics, metadata). Any other that is set asks for something that would
+// not be done, so it refuses the resource.
+//
+// grpc-go overlooks most of those others (gRFC A27: unsupported fields are
+// ignored). It must serve control planes built for Envoy. This package serves
+// one that asks its own decoder first, and an operator who believes what was
+// applied.
+var fields = map[protoreflect.FullName][]protoreflect.Name{
+	"envoy.config.listener.v3.Listener":    {"name", "api_listener", "metadata", "stat_prefix"},
+	"envoy.config.listener.v3.ApiListener": {"api_listener"},
+	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": {
+		"stat_prefix", "codec_type", "rds", "route_config", "http_filters", "common_http_protocol_options",
+	},
+	"envoy.extensions.filters.network.http_connection_manager.v3.Rds": {"config_source", "route_config_name"},
+	"envoy.config.core.v3.HttpProtocolOptions":                        {"max_stream_duration"},
+	"envoy.config.core.v3.ConfigSource":                               {"ads", "self", "resource_api_version"},
+
+	"envoy.config.route.v3.RouteConfiguration": {
+		"name", "virtual_hosts", "cluster_specifier_plugins", "metadata", "validate_clusters",
+	},
+	"envoy.config.route.v3.VirtualHost": {"name", "domains", "routes", "typed_per_filter_config", "metadata"},
+	"envoy.config.route.v3.Route": {
+		"name", "match", "route", "redirect", "direct_response", "filter_action", "non_forwarding_action",
+		"typed_per_filter_config", "metadata", "stat_prefix",
+	},
+	"envoy.config.route.v3.RouteMatch": {
+		"prefix", "path", "safe_regex", "case_sensitive", "runtime_fraction", "headers", "query_parameters",
+		"grpc", // every call is one
+	},
+	"envoy.config.core.v3.RuntimeFractionalPercent": {
+		"default_value",
+		"runtime_key", // there is no runtime to override the default
+	},
+	"envoy.type.matcher.v3.RegexMatcher": {"google_re2", "regex"},
+	"envoy.config.route.v3.HeaderMatcher": {
+		"name", "exact_match", "safe_regex_match", "range_match", "present_match", "prefix_match", "suffix_match",
+		"contains_match", "string_match", "invert_match",
+	},
+	"envoy.config.route.v3.RouteAction": {
+		"cluster", "weighted_clusters", "cluster_specifier_plugin", "max_stream_duration",
+	},
+	"envoy.config.route.v3.RouteAction.MaxStreamDuration": {"max_stream_duration", "grpc_timeout_header_max"},
+	"envoy.config.route.v3.WeightedCluster":               {"clusters"},
+	"envoy.config.route.v3.WeightedCluster.ClusterWeight": {"name", "weight", "typed_per_filter_config"},
+
+	"envoy.extensions.filters.http.fault.v3.HTTPFault": {"delay", "abort", "max_active_faults"},
+	"envoy.extensions.filters.http.fault.v3.FaultAbort": {
+		"http_status", "grpc_status", "header_abort", "percentage",
+	},
+	"envoy.extensions.filters.common.fault.v3.FaultDelay": {"fixed_delay", "header_delay", "percentage"},
+
+	"envoy.config.cluster.v3.Cluster": {
+		"name", "alt_stat_name", "type", "eds_cluster_config", "lb_policy", "circuit_breakers", "metadata",
+		"connect_timeout",                           // gRPC has its own, of 20 s
+		"lrs_server", "lrs_report_endpoint_metrics", // an offer to take load reports
+	},
+	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":   {"eds_config", "service_name"},
+	"envoy.config.cluster.v3.CircuitBreakers":            {"thresholds"},
+	"envoy.config.cluster.v3.CircuitBreakers.Thresholds": {"priority", "max_requests"},
+
+	"envoy.config.endpoint.v3.ClusterLoadAssignment":                     {"cluster_name", "endpoints", "policy"},
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy":              {"drop_overloads"},
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.Policy.DropOverload": {"category", "drop_percentage"},
+	"envoy.config.endpoint.v3.LocalityLbEndpoints": {
+		"locality", "metadata", "lb_endpoints", "load_balancing_weight", "priority",
+	},
+	"envoy.config.endpoint.v3.LbEndpoint": {"endpoint", "health_status", "metadata", "load_balancing_weight"},
+	"envoy.config.endpoint.v3.Endpoint": {
+		"address", "additional_addresses", "observability_name",
+		"hostname", // for authorities that endpoints choose, which no route asks for
+	},
+	"envoy.config.endpoint.v3.Endpoint.AdditionalAddress": {"address"},
+	"envoy.config.core.v3.Address":                        {"socket_address"},
+	"envoy.config.core.v3.SocketAddress":                  {"protocol", "address", "port_value"},
+}
+
+// reasons are better words for fields that people are likely to set.
+var reasons = map[protoreflect.FullName]string{
+	"envoy.config.route.v3.RouteAction.retry_policy":                       notRetried,
+	"envoy.config.route.v3.VirtualHost.retry_policy":                       notRetried,
+	"envoy.config.route.v3.RouteAction.timeout":                            "is not what bounds a gRPC call; set max_stream_duration (gRFC A31)",
+	"envoy.config.route.v3.RouteAction.hash_policy":                        "hashes for no load balancing policy this client has",
+	"envoy.config.route.v3.HeaderMatcher.treat_missing_header_as_empty":    "is honoured by no gRPC client; match on present_match instead",
+	"envoy.config.cluster.v3.Cluster.load_balancing_policy":                "is not supported yet; set lb_policy to ROUND_ROBIN",
+	"envoy.config.cluster.v3.Cluster.outlier_detection":                    "is not supported yet: no endpoint would be ejected",
+	"envoy.config.cluster.v3.Cluster.transport_socket":                     "is not supported yet: the connection would be made without it",
+	"envoy.config.cluster.v3.Cluster.transport_socket_matches":             "is not supported: the connection would be made without it",
+	"envoy.config.core.v3.SocketAddress.named_port":                        "is not supported; set port_value",
+	"envoy.config.endpoint.v3.LbEndpoint.endpoint_name":                    "is not supported; set endpoint",
+	"envoy.config.endpoint.v3.ClusterLoadAssignment.named_endpoints":       "is not supported; set endpoints",
+	"envoy.config.listener.v3.Listener.filter_chains":                      notAServer,
+	"envoy.config.listener.v3.Listener.default_filter_chain":               notAServer,
+	"envoy.config.listener.v3.Listener.address":                            notAServer,
+	"envoy.extensions.filters.http.fault.v3.HTTPFault.response_rate_limit": "is not supported: gRPC limits no rate of responses (gRFC A33)",
+}
+
+const (
+	notRetried = "is not supported yet: the call would not be retried"
+	notAServer = "is of a server; a client's listener has an api_listener only"
+)
+
+// known returns an error for the first field of m, in the message's order, that
+// is set and not accepted. m is a message in fields.
+func known(m proto.Message) error {
+	r := m.ProtoReflect()
+	accepted := fields[r.Descriptor().FullName()]
+	var worst protoreflect.FieldDescriptor
+	r.Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {
+		for _, name := range accepted {
+			if fd.Name() == name {
+				return true
+			}
+		}
+		if worst == nil || fd.Index() < worst.Index() {
+			worst = fd
+		}
+		return true
+	})
+	if worst == nil {
+		return nil
+	}
+	if reason, ok := reasons[worst.FullName()]; ok {
+		return bad(string(worst.Name()), "%s", reason)
+	}
+	return bad(string(worst.Name()), "is not supported by this client; remove it")
+}

@@ -1,0 +1,41 @@
+package resource
+
+import "math"
+
+// Limits of what one resource may hold. They are far above what a service
+// needs, and low enough that a broken control plane costs a process neither its
+// memory nor its time. The tests raise none of them.
+const (
+	// maxSize is of the encoded resource, in bytes. gRPC's own limit of 4 MiB
+	// per response is below it unless the caller raised that.
+	maxSize = 32 << 20
+
+	// maxRoutes and maxDomains are per RouteConfiguration, over all its virtual
+	// hosts. Matching a method for the first time is linear in the routes.
+	maxRoutes  = 10_000
+	maxDomains = 10_000
+
+	// maxHeaders is of matchers per route, maxBackends of clusters per route:
+	// picking one is linear.
+	maxHeaders  = 64
+	maxBackends = 1_000
+
+	// maxRegexLength is in bytes, maxRegexProgram in instructions of RE2's
+	// program, which bounds the time of a match to that many steps per byte of
+	// input. Envoy's default (re2.max_program_size) is 100; Go's compiler counts
+	// a little higher for the same pattern.
+	maxRegexLength  = 4_096
+	maxRegexProgram = 1_000
+
+	// maxEndpoints is per ClusterLoadAssignment, maxAddresses per endpoint.
+	maxEndpoints = 100_000
+	maxAddresses = 16
+
+	// maxWeight is what weights may sum to (gRFC A28, A27).
+	maxWeight = math.MaxUint32
+
+	// maxMethods is how many methods a virtual host remembers the matching of.
+	// Method names come from the application, which may make them up.
+	maxMethods      = 512
+	maxMethodLength = 512
+)
