@@ -1,0 +1,113 @@
+package translate
+
+import (
+	"time"
+
+	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/tulle-mesh/tulle/mesh/resource"
+)
+
+const (
+	faultFilter  = "envoy.filters.http.fault"
+	routerFilter = "envoy.filters.http.router"
+)
+
+// defaultMaxRequests is what clients take where a cluster says nothing (gRFC
+// A32); it is written out so that operators see it.
+const defaultMaxRequests = resource.DefaultMaxRequests
+
+// Configuration returns the Listener, the RouteConfiguration and the Clusters of
+// the service: what operators change, and what endpoints that come and go do not.
+func (in Input) Configuration() []Resource {
+	name := in.Service.Name.String()
+	resources := []Resource{
+		{resource.ListenerType, name, listener(name, in.Service.Timeout)},
+		{resource.RouteType, name, routes(in)},
+		{resource.ClusterType, name, cluster(name, in.Service.MaxRequests)},
+	}
+	for _, version := range in.Versions {
+		name := clusterName(in.Service.Name, version)
+		resources = append(resources, Resource{resource.ClusterType, name, cluster(name, in.Service.MaxRequests)})
+	}
+	return resources
+}
+
+// ads says that a resource comes over the stream that carries this one.
+func ads() *corev3.ConfigSource {
+	return &corev3.ConfigSource{
+		ResourceApiVersion:    corev3.ApiVersion_V3,
+		ConfigSourceSpecifier: &corev3.ConfigSource_Ads{Ads: &corev3.AggregatedConfigSource{}},
+	}
+}
+
+func listener(name string, timeout time.Duration) *listenerv3.Listener {
+	manager := &hcmv3.HttpConnectionManager{
+		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: name}},
+		HttpFilters: []*hcmv3.HttpFilter{
+			// Listed for every service: a filter that came and went with its
+			// first fault would change the Listener, where a route's own
+			// configuration changes only the route.
+			{Name: faultFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&faultv3.HTTPFault{})}},
+			{Name: routerFilter, ConfigType: &hcmv3.HttpFilter_TypedConfig{TypedConfig: pack(&routerv3.Router{})}},
+		},
+	}
+	if timeout > 0 {
+		manager.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{MaxStreamDuration: durationpb.New(timeout)}
+	}
+	return &listenerv3.Listener{Name: name, ApiListener: &listenerv3.ApiListener{ApiListener: pack(manager)}}
+}
+
+func cluster(name string, maxRequests uint32) *clusterv3.Cluster {
+	if maxRequests == 0 {
+		maxRequests = defaultMaxRequests
+	}
+	return &clusterv3.Cluster{
+		Name:                 name,
+		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
+		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
+		LbPolicy:             clusterv3.Cluster_ROUND_ROBIN,
+		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
+			Priority:    corev3.RoutingPriority_DEFAULT,
+			MaxRequests: wrapperspb.UInt32(maxRequests),
+		}}},
+		LrsServer: &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Self{Self: &corev3.SelfConfigSource{}}},
+	}
+}
+
+// routes is the route table of the service. Without a route of the operator's all
+// calls go to the service itself; with one, calls that no rule matches fail, as
+// the Gateway API has it: an operator who names the calls that may pass means it.
+func routes(in Input) *routev3.RouteConfiguration {
+	name := in.Service.Name.String()
+	host := &routev3.VirtualHost{Name: name, Domains: []string{"*"}}
+	if len(in.Routes) == 0 {
+		host.Routes = []*routev3.Route{{
+			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+			Action: &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: name}}},
+		}}
+	}
+	for _, e := range ordered(in.Routes) {
+		host.Routes = append(host.Routes, e.route())
+	}
+	return &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{host}}
+}
+
+// pack wraps a message of ours, which always marshals.
+func pack(m proto.Message) *anypb.Any {
+	a := new(anypb.Any)
+	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
+		panic(err) // only for invalid UTF-8, which the model's checks refuse
+	}
+	return a
+}

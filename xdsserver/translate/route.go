@@ -1,0 +1,164 @@
+package translate
+
+import (
+	"cmp"
+	"regexp"
+	"slices"
+
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	faultcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
+	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/tulle-mesh/tulle/xdsserver/model"
+)
+
+// An entry is one match of one rule: one xDS route.
+type entry struct {
+	name  string
+	match model.Match
+	rule  *model.Rule
+}
+
+// ordered returns the matches of all routes, the most specific first. xDS takes
+// the first route that matches; the Gateway API says which that must be: more
+// characters of the service, then of the method, then more headers, then the
+// order of names and of rules. An exact method comes before an expression.
+func ordered(routes []*model.Route) []entry {
+	var entries []entry
+	for _, r := range routes {
+		for i := range r.Rules {
+			rule := &r.Rules[i]
+			name := model.ServiceName{Namespace: r.Namespace, Name: r.Name}.String()
+			if rule.Name != "" {
+				name += "/" + rule.Name
+			}
+			matches := rule.Matches
+			if len(matches) == 0 {
+				matches = []model.Match{{}}
+			}
+			for _, m := range matches {
+				entries = append(entries, entry{name: name, match: m, rule: rule})
+			}
+		}
+	}
+	slices.SortStableFunc(entries, func(a, b entry) int {
+		return cmp.Or(
+			cmp.Compare(kind(a.match), kind(b.match)),
+			cmp.Compare(len(b.match.Service), len(a.match.Service)),
+			cmp.Compare(len(b.match.Method), len(a.match.Method)),
+			cmp.Compare(len(b.match.Headers), len(a.match.Headers)),
+		)
+	})
+	return entries
+}
+
+// kind ranks the ways to match a method.
+func kind(m model.Match) int {
+	switch {
+	case m.Service == "" && m.Method == "":
+		return 2
+	case m.Regex:
+		return 1
+	}
+	return 0
+}
+
+func (e entry) route() *routev3.Route {
+	r := &routev3.Route{
+		Name:   e.name,
+		Match:  path(e.match),
+		Action: &routev3.Route_Route{Route: action(e.rule)},
+	}
+	for _, h := range e.match.Headers {
+		r.Match.Headers = append(r.Match.Headers, header(h))
+	}
+	if e.rule.Fault != nil {
+		r.TypedPerFilterConfig = map[string]*anypb.Any{faultFilter: pack(fault(e.rule.Fault))}
+	}
+	return r
+}
+
+// anyName is what stands for a part of the method that the match leaves open.
+const anyName = "[^/]+"
+
+// path matches "/service/method".
+func path(m model.Match) *routev3.RouteMatch {
+	switch {
+	case m.Service == "" && m.Method == "":
+		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
+	case !m.Regex && m.Method == "":
+		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/" + m.Service + "/"}}
+	case !m.Regex && m.Service != "":
+		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: "/" + m.Service + "/" + m.Method}}
+	}
+	service, method := m.Service, m.Method
+	if !m.Regex {
+		service, method = regexp.QuoteMeta(service), regexp.QuoteMeta(method)
+	}
+	expression := "/" + group(service) + "/" + group(method)
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: expression}}}
+}
+
+// group keeps an alternative in one part from reaching into the other.
+func group(expression string) string {
+	if expression == "" {
+		return anyName
+	}
+	return "(?:" + expression + ")"
+}
+
+func header(h model.HeaderMatch) *routev3.HeaderMatcher {
+	value := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: h.Value}}
+	if h.Regex {
+		value = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: h.Value}}}
+	}
+	return &routev3.HeaderMatcher{Name: h.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
+}
+
+func action(rule *model.Rule) *routev3.RouteAction {
+	a := &routev3.RouteAction{}
+	if rule.Timeout != nil {
+		// An explicit zero is the application's own deadline (gRFC A31).
+		a.MaxStreamDuration = &routev3.RouteAction_MaxStreamDuration{MaxStreamDuration: durationpb.New(*rule.Timeout)}
+	}
+	if len(rule.Backends) == 1 {
+		b := rule.Backends[0]
+		a.ClusterSpecifier = &routev3.RouteAction_Cluster{Cluster: clusterName(b.Service, b.Version)}
+		return a
+	}
+	weighted := &routev3.WeightedCluster{}
+	for _, b := range rule.Backends {
+		weighted.Clusters = append(weighted.Clusters, &routev3.WeightedCluster_ClusterWeight{
+			Name:   clusterName(b.Service, b.Version),
+			Weight: wrapperspb.UInt32(b.Weight),
+		})
+	}
+	a.ClusterSpecifier = &routev3.RouteAction_WeightedClusters{WeightedClusters: weighted}
+	return a
+}
+
+func fault(f *model.Fault) *faultv3.HTTPFault {
+	out := &faultv3.HTTPFault{}
+	if f.DelayPerMillion > 0 {
+		out.Delay = &faultcommonv3.FaultDelay{
+			FaultDelaySecifier: &faultcommonv3.FaultDelay_FixedDelay{FixedDelay: durationpb.New(f.Delay)},
+			Percentage:         perMillion(f.DelayPerMillion),
+		}
+	}
+	if f.AbortPerMillion > 0 {
+		out.Abort = &faultv3.FaultAbort{
+			ErrorType:  &faultv3.FaultAbort_GrpcStatus{GrpcStatus: f.AbortCode},
+			Percentage: perMillion(f.AbortPerMillion),
+		}
+	}
+	return out
+}
+
+func perMillion(n uint32) *typev3.FractionalPercent {
+	return &typev3.FractionalPercent{Numerator: n, Denominator: typev3.FractionalPercent_MILLION}
+}
