@@ -31,11 +31,12 @@ const defaultMaxRequests = resource.DefaultMaxRequests
 // the service: what operators change, and what endpoints that come and go do not.
 func (in Input) Configuration() []Resource {
 	name := in.Service.Name.String()
-	resources := []Resource{
-		{resource.ListenerType, name, listener(name, in.Service.Timeout)},
-		{resource.RouteType, name, routes(in)},
-		{resource.ClusterType, name, cluster(name, in.Service.MaxRequests)},
-	}
+	resources := make([]Resource, 0, 3+len(in.Versions))
+	resources = append(resources,
+		Resource{resource.ListenerType, name, listener(name, in.Service.Timeout)},
+		Resource{resource.RouteType, name, routes(in)},
+		Resource{resource.ClusterType, name, cluster(name, in.Service.MaxRequests)},
+	)
 	for _, version := range in.Versions {
 		name := clusterName(in.Service.Name, version)
 		resources = append(resources, Resource{resource.ClusterType, name, cluster(name, in.Service.MaxRequests)})
@@ -103,11 +104,13 @@ func routes(in Input) *routev3.RouteConfiguration {
 	return &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{host}}
 }
 
-// pack wraps a message of ours, which always marshals.
+// pack wraps a message. Only text that is not UTF-8 does not marshal, and the
+// model's checks refuse it; were one to come through, the empty Any would be
+// refused by every decoder, and the service set aside.
 func pack(m proto.Message) *anypb.Any {
 	a := new(anypb.Any)
 	if err := anypb.MarshalFrom(a, m, proto.MarshalOptions{Deterministic: true}); err != nil {
-		panic(err) // only for invalid UTF-8, which the model's checks refuse
+		return new(anypb.Any)
 	}
 	return a
 }

@@ -20,7 +20,8 @@ const metadataKey = "tulle"
 
 // Assignments returns the ClusterLoadAssignments of the service: who takes calls.
 func (in Input) Assignments() []Resource {
-	resources := []Resource{assignment(in.Service.Name, "", in.Endpoints)}
+	resources := make([]Resource, 0, 1+len(in.Versions))
+	resources = append(resources, assignment(in.Service.Name, "", in.Endpoints))
 	for _, version := range in.Versions {
 		resources = append(resources, assignment(in.Service.Name, version, in.Endpoints))
 	}
@@ -92,11 +93,12 @@ func health(h model.Health) corev3.HealthStatus {
 	return corev3.HealthStatus_HEALTHY
 }
 
-// address is of a host:port that the model's checks accepted: an IP and a port.
+// address is of a host:port that the model's checks accepted, an IP and a port;
+// of another it is one that clients refuse, and the snapshot with them.
 func address(hostPort string) *corev3.Address {
 	a, err := netip.ParseAddrPort(hostPort)
 	if err != nil {
-		panic(err) // the model's checks refuse it
+		return new(corev3.Address)
 	}
 	return &corev3.Address{Address: &corev3.Address_SocketAddress{SocketAddress: &corev3.SocketAddress{
 		Address:       a.Addr().String(),

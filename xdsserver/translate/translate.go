@@ -92,11 +92,13 @@ func (in Input) Resources() []Resource {
 	return append(in.Configuration(), in.Assignments()...)
 }
 
-// SameConfiguration reports whether both give the same [Input.Configuration]: it
-// compares identities, since a set shares what did not change with the one
-// before, and may say false where values are equal.
+// SameConfiguration reports whether both give the same [Input.Configuration]. It
+// compares routes by identity, since a set shares those that did not change with
+// the one before, and so may say false where values are equal.
 func (in Input) SameConfiguration(other Input) bool {
-	return in.Service == other.Service &&
+	return in.Service.Name == other.Service.Name &&
+		in.Service.Timeout == other.Service.Timeout &&
+		in.Service.MaxRequests == other.Service.MaxRequests &&
 		slices.Equal(in.Routes, other.Routes) &&
 		slices.Equal(in.Versions, other.Versions)
 }

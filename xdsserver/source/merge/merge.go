@@ -1,0 +1,276 @@
+// Package merge folds what all sources emit into one model.Set.
+//
+//	m := merge.New([]source.Source{files, store, registry}, logger)
+//	err := m.Run(ctx, func(set *model.Set) { publish(set) })
+//
+// The order of sources is their precedence: an object that two of them hold is
+// taken from the first. A change after a quiet time is emitted at once; changes
+// in quick succession are gathered, so that a storm of them costs a bounded
+// number of sets. What a set holds is model.Validate's business, not this
+// package's.
+package merge
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"slices"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/tulle-mesh/tulle/xdsserver/model"
+	"github.com/tulle-mesh/tulle/xdsserver/source"
+)
+
+const (
+	// quiet is how long nothing must have changed before a set is emitted. A
+	// change that comes after so long a quiet is emitted at once: an operator's
+	// one change should not wait for others that do not come. Lower costs more
+	// sets in a storm, higher makes its end come later.
+	quiet = 100 * time.Millisecond
+	// ceiling is how long a storm may hold back a set.
+	ceiling = time.Second
+	// patience is how long the first set waits for sources that have emitted
+	// nothing yet.
+	patience = 5 * time.Second
+)
+
+// A Merger runs sources and folds their outputs. Its methods are safe for
+// concurrent use; Run is called once.
+type Merger struct {
+	// Immutable after New.
+	sources []source.Source
+	logger  *slog.Logger
+	// wake has room for one: that something changed, not what.
+	wake chan struct{}
+
+	mu       sync.Mutex // held for bookkeeping only
+	states   []state    // by source
+	previous *model.Set
+}
+
+type state struct {
+	output  source.Output
+	emitted bool
+	updated time.Time
+}
+
+// SourceStatus is how one source stands.
+type SourceStatus struct {
+	Name string
+	// Err is why the source serves what may be old; nil when it is up to date.
+	Err error
+	// Updated is when it last emitted; zero before it has.
+	Updated time.Time
+}
+
+// New returns a Merger of the sources, in order of precedence. A nil logger means
+// slog.Default().
+func New(sources []source.Source, logger *slog.Logger) *Merger {
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return &Merger{
+		sources: sources,
+		logger:  logger,
+		wake:    make(chan struct{}, 1),
+		states:  make([]state, len(sources)),
+	}
+}
+
+// Run runs the sources until ctx ends, and calls emit with each new set, never
+// twice at a time. The first set comes when every source has emitted, or after 5
+// seconds with those that have. A source that fails ends Run with its error.
+func (m *Merger) Run(ctx context.Context, emit func(*model.Set)) error {
+	group, ctx := errgroup.WithContext(ctx)
+	for i, s := range m.sources {
+		group.Go(func() error {
+			err := s.Run(ctx, func(out source.Output) { m.take(i, out) })
+			if err == nil && ctx.Err() == nil {
+				err = errors.New("ended by itself")
+			}
+			if err != nil {
+				return fmt.Errorf("source %s: %w", s.Name(), err)
+			}
+			return nil
+		})
+	}
+	group.Go(func() error {
+		m.fold(ctx, emit)
+		return nil
+	})
+	return group.Wait()
+}
+
+// take keeps the newest output of a source.
+func (m *Merger) take(i int, out source.Output) {
+	m.mu.Lock()
+	before := m.states[i]
+	m.states[i] = state{output: out, emitted: true, updated: time.Now()}
+	m.mu.Unlock()
+	switch name := m.sources[i].Name(); {
+	case out.Err != nil && (before.output.Err == nil || before.output.Err.Error() != out.Err.Error()):
+		m.logger.Warn("source serves its last good state", "source", name, "error", out.Err)
+	case out.Err == nil && before.output.Err != nil:
+		m.logger.Info("source is up to date again", "source", name)
+	}
+	select {
+	case m.wake <- struct{}{}:
+	default:
+	}
+}
+
+// fold emits sets until ctx ends.
+func (m *Merger) fold(ctx context.Context, emit func(*model.Set)) {
+	if !m.first(ctx) {
+		return
+	}
+	for {
+		emit(m.next())
+		emitted := time.Now()
+		select {
+		case <-ctx.Done():
+			return
+		case <-m.wake:
+		}
+		if time.Since(emitted) >= quiet {
+			continue
+		}
+		if !m.gather(ctx) {
+			return
+		}
+	}
+}
+
+// first waits until every source has emitted, or patience is up.
+func (m *Merger) first(ctx context.Context) bool {
+	timeout := time.NewTimer(patience)
+	defer timeout.Stop()
+	for {
+		missing := m.missing()
+		if len(missing) == 0 {
+			return true
+		}
+		select {
+		case <-ctx.Done():
+			return false
+		case <-m.wake:
+		case <-timeout.C:
+			m.logger.Warn("starting without sources that are not ready", "sources", missing)
+			return true
+		}
+	}
+}
+
+func (m *Merger) missing() []string {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var names []string
+	for i, s := range m.states {
+		if !s.emitted {
+			names = append(names, m.sources[i].Name())
+		}
+	}
+	return names
+}
+
+// gather waits until nothing has changed for the quiet time, or the ceiling.
+func (m *Merger) gather(ctx context.Context) bool {
+	limit := time.NewTimer(ceiling)
+	defer limit.Stop()
+	calm := time.NewTimer(quiet)
+	defer calm.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return false
+		case <-m.wake:
+			calm.Reset(quiet)
+		case <-calm.C:
+			return true
+		case <-limit.C:
+			return true
+		}
+	}
+}
+
+// next folds the outputs into a set.
+func (m *Merger) next() *model.Set {
+	// The wake-up that is pending, if any, is answered by this set.
+	select {
+	case <-m.wake:
+	default:
+	}
+	m.mu.Lock()
+	states, previous := slices.Clone(m.states), m.previous
+	m.mu.Unlock()
+	set := m.set(states, previous)
+	m.mu.Lock()
+	m.previous = set
+	m.mu.Unlock()
+	return set
+}
+
+func (m *Merger) set(states []state, previous *model.Set) *model.Set {
+	var objects []model.Object
+	var endpoints []model.Endpoint
+	var problems []model.Problem
+	generations := make(map[string]uint64, len(states))
+	for i, s := range states {
+		objects = append(objects, s.output.Objects...)
+		endpoints = append(endpoints, s.output.Endpoints...)
+		problems = append(problems, s.output.Problems...)
+		generations[m.sources[i].Name()] = s.output.Generation
+	}
+	set := model.Validate(objects, endpoints, previous)
+	set.Problems = append(problems, set.Problems...)
+	set.Generations = generations
+	return set
+}
+
+// Preview returns the set that would be emitted if the named source held these
+// objects, and changes nothing.
+func (m *Merger) Preview(name string, objects []model.Object) *model.Set {
+	m.mu.Lock()
+	states, previous := slices.Clone(m.states), m.previous
+	m.mu.Unlock()
+	for i, s := range m.sources {
+		if s.Name() == name {
+			states[i].output.Objects = objects
+			states[i].output.Problems = nil
+		}
+	}
+	return m.set(states, previous)
+}
+
+// Objects returns the objects of all sources in order of precedence; of those
+// with one name the first, which is the one that is served.
+func (m *Merger) Objects() []model.Object {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	var objects []model.Object
+	seen := map[model.Ref]bool{}
+	for _, s := range m.states {
+		for _, o := range s.output.Objects {
+			if !seen[o.Ref()] {
+				seen[o.Ref()] = true
+				objects = append(objects, o)
+			}
+		}
+	}
+	return objects
+}
+
+// Status returns how each source stands, in order of precedence.
+func (m *Merger) Status() []SourceStatus {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	status := make([]SourceStatus, len(m.sources))
+	for i, s := range m.states {
+		status[i] = SourceStatus{Name: m.sources[i].Name(), Err: s.output.Err, Updated: s.updated}
+	}
+	return status
+}
