@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc/backoff"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/keepalive"
+
+	"github.com/tulle-mesh/tulle/resolver"
 )
 
 // DefaultServer is where xdsserver listens unless told otherwise.
@@ -87,11 +89,12 @@ func (c Config) withDefaults() (Config, error) {
 		return c, fmt.Errorf("mesh: Config.Server (TULLE_SERVER) %q names no server, want for example %q", c.Server, DefaultServer)
 	}
 	if c.Service != "" {
-		// The canonical form has no ".default": it names files and nodes.
-		c.Service = strings.TrimSuffix(c.Service, ".default")
-		if err := checkService(c.Service); err != nil {
-			return c, fmt.Errorf("mesh: Config.Service (TULLE_SERVICE) %q: %w", c.Service, err)
+		// The canonical form names nodes and files.
+		service, err := resolver.ServiceName(c.Service)
+		if err != nil {
+			return c, fmt.Errorf("mesh: Config.Service (TULLE_SERVICE): %w", err)
 		}
+		c.Service = service
 	}
 	if c.Advertise != "" {
 		if err := checkAdvertise(c.Advertise); err != nil {
@@ -112,20 +115,6 @@ func (c Config) withDefaults() (Config, error) {
 		c.StateDir = dir
 	}
 	return c, nil
-}
-
-func checkService(s string) error {
-	name, namespace, found := strings.Cut(s, ".")
-	for _, label := range []string{name, namespace} {
-		if label == "" && !found {
-			continue
-		}
-		if label == "" || len(label) > 63 || label[0] == '-' || label[len(label)-1] == '-' ||
-			strings.Trim(label, "abcdefghijklmnopqrstuvwxyz0123456789-") != "" {
-			return fmt.Errorf("want \"name\" or \"name.namespace\" of a-z, 0-9 and '-', at most 63 characters each")
-		}
-	}
-	return nil
 }
 
 func checkAdvertise(addr string) error {

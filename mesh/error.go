@@ -10,13 +10,16 @@ type Error = call.Error
 // A Reason says why the mesh ended a call.
 type Reason = call.Reason
 
-// The reasons.
+// The reasons; package call says what each means.
 const (
+	BadTarget      = call.BadTarget
 	NoConfig       = call.NoConfig
+	BadConfig      = call.BadConfig
 	UnknownService = call.UnknownService
 	NoRoute        = call.NoRoute
 	NoEndpoint     = call.NoEndpoint
 	Dropped        = call.Dropped
 	MaxRequests    = call.MaxRequests
+	RouteTimeout   = call.RouteTimeout
 	FaultInjected  = call.FaultInjected
 )

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"math/rand/v2"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -24,6 +25,8 @@ const (
 	refusedAfter = 15 * time.Second
 	// leaveWithin bounds the wait for clients to let go of a leaving endpoint.
 	leaveWithin = 10 * time.Second
+	// goodbyeWithin bounds the wait for xdsserver to hear that the endpoint goes.
+	goodbyeWithin = time.Second
 )
 
 // A Registration keeps one endpoint of this process in the mesh, as long as the
@@ -198,13 +201,19 @@ func (r *Registration) run(ctx context.Context) {
 }
 
 // hold opens one stream, says who is there, and repeats it with each change of
-// state. It returns nil when xdsserver confirmed that the endpoint has left.
+// state. It returns nil when xdsserver confirmed that the endpoint has left, or
+// when ctx ended and xdsserver was told.
 func (r *Registration) hold(ctx context.Context) error {
-	ctx, cancel := context.WithCancel(ctx)
+	// The stream outlives ctx by a moment, to say goodbye.
+	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	defer cancel()
-	stream, err := registryv1.NewRegistryServiceClient(r.mesh.xds.Conn()).Register(ctx, grpc.WaitForReady(true))
+	opening := context.AfterFunc(ctx, cancel)
+	stream, err := registryv1.NewRegistryServiceClient(r.mesh.xds.Conn()).Register(life, grpc.WaitForReady(true))
 	if err != nil {
 		return err
+	}
+	if !opening() {
+		return ctx.Err()
 	}
 	if err := stream.Send(r.request()); err != nil {
 		return streamError(stream, err)
@@ -219,12 +228,27 @@ func (r *Registration) hold(ctx context.Context) error {
 		select {
 		case err := <-received:
 			return err
+		case <-ctx.Done():
+			return goodbye(stream, received)
 		case <-r.wake:
 			if err := stream.Send(r.request()); err != nil {
 				return <-received
 			}
 		}
 	}
+}
+
+// goodbye half-closes the stream, which takes the endpoint out at once, where a
+// broken stream would leave it for its lease.
+func goodbye(stream registryv1.RegistryService_RegisterClient, received <-chan error) error {
+	_ = stream.CloseSend()
+	timer := time.NewTimer(goodbyeWithin)
+	defer timer.Stop()
+	select {
+	case <-received:
+	case <-timer.C:
+	}
+	return nil
 }
 
 // receive reads answers until the stream ends or the endpoint has left.
@@ -257,7 +281,7 @@ func (r *Registration) setRegistered(registered bool, err error) {
 // request is the endpoint's full state.
 func (r *Registration) request() *registryv1.RegisterRequest {
 	c := r.mesh.config
-	service, namespace := splitService(c.Service)
+	service, namespace, _ := strings.Cut(c.Service, ".") // canonical: no namespace is the default one
 	return &registryv1.RegisterRequest{
 		Service:   service,
 		Namespace: namespace,

@@ -1,0 +1,199 @@
+package meshtest
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"net"
+	"sync"
+	"time"
+
+	"golang.org/x/sync/errgroup"
+	"google.golang.org/grpc"
+
+	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
+	"github.com/tulle-mesh/tulle/xdsserver/manifest"
+	"github.com/tulle-mesh/tulle/xdsserver/model"
+	"github.com/tulle-mesh/tulle/xdsserver/serve"
+	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
+	"github.com/tulle-mesh/tulle/xdsserver/source"
+	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
+	"github.com/tulle-mesh/tulle/xdsserver/source/registry"
+)
+
+// warmUp is xdsserver's own: the kit's control plane always starts without
+// memory of endpoints.
+const warmUp = 8 * time.Second
+
+// A control is the control plane while it runs: what package daemon puts
+// together, without its disk and its admin API.
+type control struct {
+	server  *serve.Server
+	members *registry.Registry
+	cancel  context.CancelFunc
+	group   *errgroup.Group
+}
+
+func startControl(lis net.Listener, applied *objects) *control {
+	logger := slog.New(slog.DiscardHandler)
+	ctx, cancel := context.WithCancel(context.Background())
+	group, ctx := errgroup.WithContext(ctx)
+	c := &control{
+		server: serve.New(serve.Config{WarmUntil: time.Now().Add(warmUp), Logger: logger}),
+		cancel: cancel,
+		group:  group,
+	}
+	members := registry.New(registry.Config{Settled: c.settled, Logger: logger})
+	merger := merge.New([]source.Source{applied, members}, logger)
+	builder := snapshot.NewBuilder(snapshot.Config{Logger: logger})
+	srv := grpc.NewServer(c.server.ServerOptions()...)
+	c.server.Register(srv)
+	c.members = members
+	registryv1.RegisterRegistryServiceServer(srv, members)
+
+	group.Go(func() error {
+		defer builder.Close()
+		return merger.Run(ctx, func(set *model.Set) {
+			snap, _ := builder.Build(ctx, set)
+			c.server.Publish(snap)
+		})
+	})
+	group.Go(func() error {
+		if err := srv.Serve(lis); !errors.Is(err, net.ErrClosed) {
+			return err
+		}
+		return nil // the listener was cut, as a killed process's would be
+	})
+	group.Go(func() error {
+		<-ctx.Done()
+		_ = c.server.Close()
+		srv.Stop()
+		return nil
+	})
+	return c
+}
+
+func (c *control) settled(ctx context.Context, generation uint64) error {
+	return c.server.Await(ctx, c.members.Name(), generation)
+}
+
+func (c *control) stop() error {
+	c.cancel()
+	return c.group.Wait()
+}
+
+// StartServer starts the control plane after [Mesh.StopServer]. It remembers what
+// was applied, and no endpoint.
+func (m *Mesh) StartServer() {
+	m.tb.Helper()
+	if m.control != nil {
+		return
+	}
+	lis, err := m.Network.Listen(serverAddress)
+	if err != nil {
+		m.tb.Fatal(err)
+	}
+	m.control = startControl(lis, m.applied)
+}
+
+// StopServer kills the control plane: its connections break.
+func (m *Mesh) StopServer() {
+	m.tb.Helper()
+	if m.control == nil {
+		return
+	}
+	m.Network.Cut(serverAddress)
+	if err := m.control.stop(); err != nil {
+		m.tb.Error(err)
+	}
+	m.control = nil
+}
+
+// Apply adds or replaces the objects of a YAML text, as `xdsserver apply` does,
+// and waits until every member that is connected has them.
+func (m *Mesh) Apply(yaml string) {
+	m.tb.Helper()
+	parsed, problems := manifest.Parse(m.tb.Name(), []byte(yaml))
+	for _, p := range problems {
+		m.tb.Fatalf("meshtest: %s: %s: %s", p.From, p.Field, p.Message)
+	}
+	m.settle(m.applied.change(func(all map[model.Ref]model.Object) {
+		for _, o := range parsed {
+			all[o.Ref()] = o
+		}
+	}))
+}
+
+// Delete removes an applied object and waits until every member that is
+// connected has the change. kind is "Service" or "GRPCRoute".
+func (m *Mesh) Delete(kind, name string) {
+	m.tb.Helper()
+	service, err := model.ParseServiceName(name)
+	if err != nil {
+		m.tb.Fatal(err)
+	}
+	m.settle(m.applied.change(func(all map[model.Ref]model.Object) {
+		delete(all, model.Ref{Kind: model.Kind(kind), Namespace: service.Namespace, Name: service.Name})
+	}))
+}
+
+func (m *Mesh) settle(generation uint64) {
+	m.tb.Helper()
+	if m.control == nil {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	if err := m.control.server.Await(ctx, m.applied.Name(), generation); err != nil {
+		m.tb.Fatalf("meshtest: members do not have the change: %v", err)
+	}
+}
+
+// objects is the source of what the test applied.
+type objects struct {
+	mu         sync.Mutex
+	generation uint64
+	all        map[model.Ref]model.Object
+	wake       chan struct{}
+}
+
+var _ source.Source = (*objects)(nil)
+
+func newObjects() *objects {
+	return &objects{generation: 1, all: map[model.Ref]model.Object{}, wake: make(chan struct{}, 1)}
+}
+
+func (o *objects) change(f func(map[model.Ref]model.Object)) uint64 {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	f(o.all)
+	o.generation++
+	select {
+	case o.wake <- struct{}{}:
+	default:
+	}
+	return o.generation
+}
+
+func (o *objects) output() source.Output {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	out := source.Output{Generation: o.generation}
+	for _, object := range o.all {
+		out.Objects = append(out.Objects, object)
+	}
+	return out
+}
+
+func (o *objects) Name() string { return "applied" }
+
+func (o *objects) Run(ctx context.Context, emit func(source.Output)) error {
+	for {
+		emit(o.output())
+		select {
+		case <-ctx.Done():
+			return nil
+		case <-o.wake:
+		}
+	}
+}
