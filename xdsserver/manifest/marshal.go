@@ -1,0 +1,168 @@
+package manifest
+
+import (
+	"fmt"
+	"strconv"
+
+	"github.com/tulle-mesh/tulle/xdsserver/model"
+)
+
+// Marshal writes an object as one YAML document in its canonical form: the same
+// object always gives the same bytes, fields that say nothing are left out, and
+// [Parse] gives the object back (with another From). It returns an error for an
+// object that YAML cannot hold, which Parse never makes.
+func Marshal(o model.Object) ([]byte, error) {
+	var spec node
+	switch o := o.(type) {
+	case *model.Service:
+		spec = serviceNode(o)
+	case *model.Route:
+		spec = routeNode(o)
+	default:
+		return nil, fmt.Errorf("manifest: kind %s cannot be written", o.Ref().Kind)
+	}
+	ref := o.Ref()
+	var meta mapping
+	meta.text("name", ref.Name)
+	if ref.Namespace != model.DefaultNamespace {
+		meta.text("namespace", ref.Namespace)
+	}
+	var doc mapping
+	doc.text("apiVersion", APIVersion)
+	doc.text("kind", string(ref.Kind))
+	doc.put("metadata", meta)
+	doc.put("spec", spec)
+	var w writer
+	w.mapping(doc, 0)
+	if w.err != nil {
+		return nil, fmt.Errorf("manifest: %s: %w", ref, w.err)
+	}
+	return w.b, nil
+}
+
+func serviceNode(s *model.Service) node {
+	var spec mapping
+	if s.Timeout != 0 {
+		spec.raw("timeout", formatDuration(s.Timeout))
+	}
+	spec.number("maxRequests", s.MaxRequests)
+	endpoints := make(sequence, 0, len(s.Endpoints))
+	for _, e := range s.Endpoints {
+		var m mapping
+		if len(e.Addresses) == 1 {
+			m.text("address", e.Addresses[0])
+		} else {
+			var addresses sequence
+			for _, a := range e.Addresses {
+				addresses = append(addresses, quote(a))
+			}
+			m.put("addresses", addresses)
+		}
+		m.text("version", e.Version)
+		m.text("region", e.Region)
+		m.text("zone", e.Zone)
+		m.number("weight", e.Weight)
+		m.text("instance", e.Instance)
+		endpoints = append(endpoints, m)
+	}
+	spec.list("endpoints", endpoints)
+	return spec
+}
+
+func routeNode(r *model.Route) node {
+	parents, rules := make(sequence, 0, len(r.Parents)), make(sequence, 0, len(r.Rules))
+	for _, p := range r.Parents {
+		var m mapping
+		m.text("kind", "Service")
+		m.reference(p, r.Namespace)
+		parents = append(parents, m)
+	}
+	for _, rule := range r.Rules {
+		rules = append(rules, ruleNode(rule, r.Namespace))
+	}
+	var spec mapping
+	spec.list("parentRefs", parents)
+	spec.list("rules", rules)
+	return spec
+}
+
+func ruleNode(rule model.Rule, namespace string) node {
+	matches, backends := make(sequence, 0, len(rule.Matches)), make(sequence, 0, len(rule.Backends))
+	for _, match := range rule.Matches {
+		matches = append(matches, matchNode(match))
+	}
+	for _, b := range rule.Backends {
+		var m mapping
+		m.reference(b.Service, namespace)
+		m.text("version", b.Version)
+		m.raw("weight", strconv.FormatUint(uint64(b.Weight), 10))
+		backends = append(backends, m)
+	}
+	var m mapping
+	m.text("name", rule.Name)
+	m.list("matches", matches)
+	m.list("backendRefs", backends)
+	if rule.Timeout != nil {
+		var timeouts mapping
+		timeouts.raw("request", formatDuration(*rule.Timeout))
+		m.put("timeouts", timeouts)
+	}
+	if f := rule.Fault; f != nil {
+		m.put("fault", faultNode(f))
+	}
+	return m
+}
+
+func matchNode(match model.Match) node {
+	kind := func(m *mapping, isRegex bool) {
+		if isRegex {
+			m.text("type", regex)
+		}
+	}
+	var m, method mapping
+	if match.Service != "" || match.Method != "" {
+		kind(&method, match.Regex)
+		method.text("service", match.Service)
+		method.text("method", match.Method)
+		m.put("method", method)
+	}
+	headers := make(sequence, 0, len(match.Headers))
+	for _, h := range match.Headers {
+		var header mapping
+		kind(&header, h.Regex)
+		header.put("name", quote(h.Name))
+		header.put("value", quote(h.Value))
+		headers = append(headers, header)
+	}
+	m.list("headers", headers)
+	return m
+}
+
+func faultNode(f *model.Fault) node {
+	var m mapping
+	if f.DelayPerMillion != 0 || f.Delay != 0 {
+		var delay mapping
+		delay.raw("duration", formatDuration(f.Delay))
+		delay.raw("percent", formatShare(f.DelayPerMillion))
+		m.put("delay", delay)
+	}
+	if f.AbortPerMillion != 0 || f.AbortCode != 0 {
+		code := strconv.FormatUint(uint64(f.AbortCode), 10)
+		if int(f.AbortCode) < len(codes) && f.AbortCode > 0 {
+			code = codes[f.AbortCode]
+		}
+		var abort mapping
+		abort.text("code", code)
+		abort.raw("percent", formatShare(f.AbortPerMillion))
+		m.put("abort", abort)
+	}
+	return m
+}
+
+// reference writes name and, where it is not the given one, namespace.
+func (m *mapping) reference(n model.ServiceName, namespace string) {
+	m.put("name", quote(n.Name))
+	if n.Namespace != namespace {
+		m.put("namespace", quote(n.Namespace))
+	}
+}
