@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -92,7 +93,7 @@ func New(config Config) (*Client, error) {
 		return nil, err
 	}
 	c := &Client{
-		types:      config.Types,
+		types:      slices.Clone(config.Types),
 		index:      make(map[string]int, len(config.Types)),
 		node:       proto.CloneOf(config.Node),
 		logger:     config.Logger,

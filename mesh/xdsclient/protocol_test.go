@@ -345,6 +345,27 @@ func TestInterestThatComesBackIsAlwaysAnswered(t *testing.T) {
 	})
 }
 
+func TestChangeIsNotLostBetweenTheEndOfInterestAndItsReturn(t *testing.T) {
+	h := newClient(t, config(newNetwork(), "a"))
+	s := &session{target: "a", strange: map[string]bool{}, asked: make([]bool, 2), spoken: make([]bool, 2)}
+	h.begin(s)
+	respond := func(version, content string) {
+		h.handle(s, &discoveryv3.DeltaDiscoveryResponse{
+			TypeUrl: typeA, Resources: []*discoveryv3.Resource{res("one", version, content)},
+		})
+	}
+	one := h.watch(typeA, "one")
+	h.requests(s)
+	respond("v1", "one=1")
+	one.Close()
+	respond("v2", "one=2") // before the server hears of the end: it will not say this again
+	one = h.watch(typeA, "one")
+	one.want(t, "2@v2")
+	if got := h.requests(s); len(got) != 0 {
+		t.Errorf("sent %v, want nothing: the server tracks the name all the time", got)
+	}
+}
+
 func TestResourcesThatCannotBeAskedForAreAnsweredAtOnce(t *testing.T) {
 	n := newNetwork()
 	h := newClient(t, config(n, "a"))

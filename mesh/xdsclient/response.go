@@ -12,6 +12,7 @@ import (
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/anypb"
 )
 
 // maxDetail bounds the text of a NACK, in bytes.
@@ -21,17 +22,11 @@ const maxDetail = 16 << 10
 type update struct {
 	name    string
 	version string
-	any     *resourceBytes
-	base    *good // what was held when the response came
-	good    *good // what to hold, unless err
-	same    bool  // good has the value of base
-	err     error // why it is refused
-}
-
-// resourceBytes is the content of a resource; nil means the server sent none.
-type resourceBytes struct {
-	typeURL string
-	value   []byte
+	content *anypb.Any // nil when the server sent none
+	base    *good      // what was held when the response came
+	good    *good      // what to hold, unless err
+	same    bool       // good has the value of base
+	err     error      // why it is refused
 }
 
 // handle applies one response, resource by resource, and returns the answer to
@@ -93,7 +88,10 @@ func (c *Client) collect(s *session, resp *discoveryv3.DeltaDiscoveryResponse) (
 	if !ok || !s.asked[typ] {
 		return nil, nil, nil, false
 	}
-	at := map[string]int{} // of updates, by name
+	// What is interesting is bounded by the interest, not by what was sent.
+	most := min(len(resp.GetResources()), len(c.tables[typ]))
+	updates = make([]update, 0, most)
+	at := make(map[string]int, most) // of updates, by name
 	for i, res := range resp.GetResources() {
 		u := newUpdate(res)
 		if u.name == "" {
@@ -130,21 +128,16 @@ func (c *Client) collect(s *session, resp *discoveryv3.DeltaDiscoveryResponse) (
 }
 
 func newUpdate(res *discoveryv3.Resource) update {
-	u := update{name: res.GetName(), version: res.GetVersion()}
+	u := update{name: res.GetName(), version: res.GetVersion(), content: res.GetResource()}
 	if u.name == "" {
 		u.name = res.GetResourceName().GetName()
-	}
-	if a := res.GetResource(); a != nil {
-		u.any = &resourceBytes{typeURL: a.GetTypeUrl(), value: a.GetValue()}
 	}
 	return u
 }
 
 func (u *update) equal(o update) bool {
-	if u.version != o.version || (u.any == nil) != (o.any == nil) {
-		return false
-	}
-	return u.any == nil || u.any.typeURL == o.any.typeURL && bytes.Equal(u.any.value, o.any.value)
+	return u.version == o.version && (u.content == nil) == (o.content == nil) &&
+		u.content.GetTypeUrl() == o.content.GetTypeUrl() && bytes.Equal(u.content.GetValue(), o.content.GetValue())
 }
 
 func removedNames(resp *discoveryv3.DeltaDiscoveryResponse) []string {
@@ -160,18 +153,18 @@ func removedNames(resp *discoveryv3.DeltaDiscoveryResponse) []string {
 func (u *update) resolve(t Type) {
 	switch {
 	case u.err != nil:
-	case u.any == nil && u.base != nil && u.base.version == u.version:
+	case u.content == nil && u.base != nil && u.base.version == u.version:
 		u.good, u.same = u.base, true // a heartbeat: the version held is still the one
-	case u.any == nil:
+	case u.content == nil:
 		u.err = errors.New("it has no content")
-	case u.any.typeURL != t.URL:
-		u.err = fmt.Errorf("its content is a %q", u.any.typeURL)
-	case u.base != nil && bytes.Equal(u.base.bytes, u.any.value):
+	case u.content.GetTypeUrl() != t.URL:
+		u.err = fmt.Errorf("its content is a %q", u.content.GetTypeUrl())
+	case u.base != nil && bytes.Equal(u.base.bytes, u.content.GetValue()):
 		u.good, u.same = &good{value: u.base.value, version: u.version, bytes: u.base.bytes}, true
 	default:
 		var v any
-		if v, u.err = decode(t, u.name, u.any.value); u.err == nil {
-			u.good = &good{value: v, version: u.version, bytes: u.any.value}
+		if v, u.err = decode(t, u.name, u.content.GetValue()); u.err == nil {
+			u.good = &good{value: v, version: u.version, bytes: u.content.GetValue()}
 		}
 	}
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -62,8 +63,8 @@ type servers struct {
 // newServers checks that a connection to each target can be made, and makes none.
 func newServers(targets []string, options []grpc.DialOption) (*servers, error) {
 	s := &servers{
-		targets: targets,
-		options: append(options[:len(options):len(options)], dialOptions()...),
+		targets: slices.Clone(targets),
+		options: append(slices.Clip(options), dialOptions()...),
 		conns:   make([]*grpc.ClientConn, len(targets)),
 	}
 	for _, t := range targets {

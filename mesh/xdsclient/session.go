@@ -227,8 +227,8 @@ func (c *Client) requests(s *session) []*discoveryv3.DeltaDiscoveryRequest {
 			// A first request without names would ask for everything.
 			continue
 		}
-		slices.Sort(req.ResourceNamesSubscribe)
-		slices.Sort(req.ResourceNamesUnsubscribe)
+		slices.Sort(req.GetResourceNamesSubscribe())
+		slices.Sort(req.GetResourceNamesUnsubscribe())
 		s.asked[typ] = true
 		out = append(out, req)
 	}
