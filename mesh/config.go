@@ -189,8 +189,13 @@ func (c Config) serverDialOptions() []grpc.DialOption {
 // target of scheme mesh, a member of the mesh. The options may be used for any
 // number of clients.
 func (m *Mesh) DialOptions() []grpc.DialOption {
-	opts := []grpc.DialOption{
+	dial := m.config.DialContext
+	if dial == nil {
+		dial = dialEndpoint
+	}
+	return []grpc.DialOption{
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithContextDialer(dial),
 		grpc.WithResolvers(m.builder),
 		grpc.WithChainUnaryInterceptor(m.client.Unary),
 		grpc.WithChainStreamInterceptor(m.client.Stream),
@@ -203,12 +208,7 @@ func (m *Mesh) DialOptions() []grpc.DialOption {
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 			MinConnectTimeout: 2 * time.Second,
 		}),
-		grpc.WithKeepaliveParams(keepalive.ClientParameters{Time: 30 * time.Second, Timeout: 10 * time.Second}),
 	}
-	if m.config.DialContext != nil {
-		opts = append(opts, grpc.WithContextDialer(m.config.DialContext))
-	}
-	return opts
 }
 
 // ServerOptions returns what makes a server created by grpc.NewServer one for
