@@ -1,0 +1,63 @@
+package admin
+
+import (
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
+)
+
+// maxRequest bounds one request; manifests are at most 4 MiB each.
+const maxRequest = 16 << 20
+
+// Handler serves the API to programs on this machine, over HTTP/1.1 and HTTP/2,
+// as Connect, gRPC-Web and JSON.
+//
+// The API has no authentication of its own yet, so it must listen on loopback;
+// what a web page in the operator's browser can reach there is refused: requests
+// from another origin, and requests for another host name (DNS rebinding).
+func (s *Server) Handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(adminv1connect.NewAdminServiceHandler(s, connect.WithReadMaxBytes(maxRequest)))
+	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	mux.HandleFunc("GET /readyz", func(w http.ResponseWriter, _ *http.Request) {
+		if s.config.Published() == nil {
+			http.Error(w, "nothing is published yet", http.StatusServiceUnavailable)
+			return
+		}
+		_, _ = w.Write([]byte("ok\n"))
+	})
+	return sameHost(http.NewCrossOriginProtection().Handler(mux))
+}
+
+// sameHost refuses requests that were not made to this machine by its own name.
+func sameHost(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		host, _, err := net.SplitHostPort(r.Host)
+		if err != nil {
+			host = r.Host
+		}
+		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
+			http.Error(w, "the admin API answers to localhost only", http.StatusForbidden)
+			return
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// HTTPServer returns a server with limits that hold against slow and large
+// requests.
+func (s *Server) HTTPServer() *http.Server {
+	return &http.Server{
+		Handler:           s.Handler(),
+		ReadHeaderTimeout: 5 * time.Second,
+		ReadTimeout:       30 * time.Second,
+		IdleTimeout:       60 * time.Second,
+		MaxHeaderBytes:    16 << 10,
+	}
+}

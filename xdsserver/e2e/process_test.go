@@ -1,0 +1,244 @@
+package e2e
+
+import (
+	"bufio"
+	"bytes"
+	"context"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"syscall"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc"
+
+	"github.com/tulle-mesh/tulle/mesh"
+	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
+)
+
+// A process is one that the test started.
+type process struct {
+	cmd    *exec.Cmd
+	stdin  io.Closer
+	stdout *bufio.Reader
+	stderr lockedBuffer
+}
+
+// start runs this binary in a role; it is killed when the test ends.
+func start(t *testing.T, role string, args []string, env ...string) *process {
+	t.Helper()
+	exe, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &process{cmd: exec.Command(exe, args...)}
+	p.cmd.Env = append(append(os.Environ(), roleVariable+"="+role), env...)
+	p.cmd.Stderr = &p.stderr
+	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
+		t.Fatal(err)
+	}
+	stdout, err := p.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.stdout = bufio.NewReader(stdout)
+	if err := p.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		p.kill()
+		if t.Failed() {
+			t.Logf("%s said:\n%s", role, p.stderr.String())
+		}
+	})
+	return p
+}
+
+// line reads the next line of the process's output.
+func (p *process) line(t *testing.T) string {
+	t.Helper()
+	line, err := p.stdout.ReadString('\n')
+	if err != nil {
+		t.Fatalf("process said nothing: %v; %s", err, p.stderr.String())
+	}
+	return strings.TrimSpace(line)
+}
+
+// kill ends the process with SIGKILL.
+func (p *process) kill() {
+	_ = p.cmd.Process.Kill()
+	_ = p.cmd.Wait()
+}
+
+// stop ends the process with SIGTERM and checks that it ended well.
+func (p *process) stop(t *testing.T) {
+	t.Helper()
+	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
+		t.Fatal(err)
+	}
+	timer := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
+	defer timer.Stop()
+	if err := p.cmd.Wait(); err != nil {
+		t.Fatalf("process did not stop well: %v; %s", err, p.stderr.String())
+	}
+}
+
+type lockedBuffer struct {
+	mu sync.Mutex
+	b  bytes.Buffer
+}
+
+func (b *lockedBuffer) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.Write(p)
+}
+
+func (b *lockedBuffer) String() string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.b.String()
+}
+
+// A server is an xdsserver process and how to reach it.
+type server struct {
+	*process
+	data, mesh, admin string
+	api               adminv1connect.AdminServiceClient
+}
+
+func freePort(t *testing.T) string {
+	t.Helper()
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lis.Close()
+	return lis.Addr().String()
+}
+
+// startServer starts an xdsserver on ports and a directory of its own.
+func startServer(t *testing.T) *server {
+	t.Helper()
+	s := &server{data: filepath.Join(t.TempDir(), "data"), mesh: freePort(t), admin: freePort(t)}
+	s.api = adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+s.admin)
+	s.restart(t)
+	return s
+}
+
+// restart starts the server again on its ports and directory.
+func (s *server) restart(t *testing.T) {
+	t.Helper()
+	s.process = start(t, "xdsserver", []string{"serve", "--data", s.data, "--listen", s.mesh, "--http", s.admin})
+	eventually(t, 20*time.Second, "xdsserver answers", func(ctx context.Context) bool {
+		status, err := s.api.GetStatus(ctx, &adminv1.GetStatusRequest{})
+		return err == nil && status.GetSnapshot() != ""
+	})
+}
+
+// apply applies YAML and returns once every client has it.
+func (s *server) apply(t *testing.T, yaml string) {
+	t.Helper()
+	answer, err := s.api.Apply(t.Context(), &adminv1.ApplyRequest{Manifests: []*adminv1.Manifest{{Origin: t.Name(), Yaml: yaml}}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, p := range answer.GetProblems() {
+		t.Fatal(p)
+	}
+	for _, r := range answer.GetResults() {
+		if r.GetAction() == adminv1.Action_ACTION_REFUSED {
+			t.Fatal(r)
+		}
+	}
+}
+
+// echo starts an instance of a service and returns it with its address.
+func (s *server) echo(t *testing.T, service, version string, env ...string) (*process, string) {
+	t.Helper()
+	p := start(t, "echo", nil, append([]string{
+		"TULLE_SERVICE=" + service, "TULLE_VERSION=" + version, "TULLE_SERVER=" + s.mesh, "TULLE_STATE_DIR=" + t.TempDir(),
+	}, env...)...)
+	return p, p.line(t)
+}
+
+// endpoints returns the addresses that clients are sent for a service.
+func (s *server) endpoints(ctx context.Context, service string) map[string]string {
+	out := map[string]string{}
+	answer, err := s.api.ListEndpoints(ctx, &adminv1.ListEndpointsRequest{Service: service})
+	if err != nil {
+		return out
+	}
+	for _, e := range answer.GetEndpoints() {
+		out[e.GetAddresses()[0]] = e.GetState()
+	}
+	return out
+}
+
+// awaitEndpoints waits until a service has n healthy endpoints.
+func (s *server) awaitEndpoints(t *testing.T, service string, n int) {
+	t.Helper()
+	eventually(t, 15*time.Second, service+" has its endpoints", func(ctx context.Context) bool {
+		healthy := 0
+		for _, state := range s.endpoints(ctx, service) {
+			if state == "healthy" {
+				healthy++
+			}
+		}
+		return healthy == n
+	})
+}
+
+// join makes the test's own process a member.
+func (s *server) join(t *testing.T, config mesh.Config) *mesh.Mesh {
+	t.Helper()
+	config.Service, config.Server = "tester", s.mesh
+	if config.StateDir == "" {
+		config.StateDir = mesh.NoState
+	}
+	m, err := mesh.Join(t.Context(), config)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() {
+		if err := m.Close(); err != nil {
+			t.Error(err)
+		}
+	})
+	return m
+}
+
+func dial(t *testing.T, m *mesh.Mesh, target string) *grpc.ClientConn {
+	t.Helper()
+	conn, err := m.NewClient(target)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { conn.Close() })
+	return conn
+}
+
+// eventually polls until what is so, and returns how long that took.
+func eventually(t *testing.T, within time.Duration, what string, so func(context.Context) bool) time.Duration {
+	t.Helper()
+	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	tick := time.NewTicker(5 * time.Millisecond)
+	defer tick.Stop()
+	for !so(ctx) {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			t.Fatalf("not so after %v: %s", within, what)
+		}
+	}
+	return time.Since(began)
+}
