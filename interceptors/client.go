@@ -37,7 +37,10 @@ var _ grpc.UnaryClientInterceptor = (*Client)(nil).Unary
 
 // Unary is a grpc.UnaryClientInterceptor. Errors of the mesh's making are
 // *[call.Error].
-func (c *Client) Unary(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+func (c *Client) Unary(
+	ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
+	invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
+) error {
 	rpc := &call.Call{Context: ctx, WaitForReady: waitsForReady(opts)}
 	config, err := c.configs.Config(rpc, cc)
 	if err != nil {

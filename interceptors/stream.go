@@ -3,6 +3,7 @@ package interceptors
 import (
 	"context"
 	"io"
+	"slices"
 	"time"
 
 	"google.golang.org/grpc"
@@ -18,7 +19,10 @@ var _ grpc.StreamClientInterceptor = (*Client)(nil).Stream
 // Stream is a grpc.StreamClientInterceptor. It decides once, when the stream is
 // opened: a later configuration does not move an open stream. A route's timeout
 // bounds the stream's whole life (gRFC A31, max_stream_duration).
-func (c *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption) (grpc.ClientStream, error) {
+func (c *Client) Stream(
+	ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
+	streamer grpc.Streamer, opts ...grpc.CallOption,
+) (grpc.ClientStream, error) {
 	s := &stream{rpc: call.Call{Context: ctx, WaitForReady: waitsForReady(opts)}}
 	config, err := c.configs.Config(&s.rpc, cc)
 	if err != nil {
@@ -42,7 +46,7 @@ func (c *Client) Stream(ctx context.Context, desc *grpc.StreamDesc, cc *grpc.Cli
 		// OnFinish is called however the stream ends, also where the application
 		// neither reads to the end nor cancels but closes the connection. The
 		// caller's slice may have room for one more, which is not ours.
-		opts = append(opts[:len(opts):len(opts)], grpc.OnFinish(func(error) { cancel() }))
+		opts = append(slices.Clip(opts), grpc.OnFinish(func(error) { cancel() }))
 	}
 	s.ClientStream, err = streamer(&s.rpc, desc, cc, method, opts...)
 	if err != nil {

@@ -96,9 +96,6 @@ func (e *Error) GRPCStatus() *status.Status { return status.New(e.Code, e.Error(
 
 // AsError returns the mesh's error in err's chain, or nil.
 func AsError(err error) *Error {
-	var e *Error
-	if errors.As(err, &e) {
-		return e
-	}
-	return nil
+	e, _ := errors.AsType[*Error](err)
+	return e
 }
