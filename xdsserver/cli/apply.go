@@ -108,7 +108,7 @@ func newDiff() *cobra.Command {
 		if out.json() {
 			err = writeJSON(cmd.OutOrStdout(), applyResult(answer))
 		} else {
-			printProblems(cmd.OutOrStdout(), answer)
+			printProblems(cmd.ErrOrStderr(), answer)
 		}
 		if err := verdict(answer, err); err != nil {
 			return err

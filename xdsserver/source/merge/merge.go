@@ -26,13 +26,11 @@ import (
 )
 
 const (
-	// quiet is how long nothing must have changed before a set is emitted. A
-	// change that comes after so long a quiet is emitted at once: an operator's
-	// one change should not wait for others that do not come. Lower costs more
-	// sets in a storm, higher makes its end come later.
-	quiet = 100 * time.Millisecond
-	// ceiling is how long a storm may hold back a set.
-	ceiling = time.Second
+	// gap is the least time between two sets. A change that comes later than
+	// that after the last is emitted at once: an operator's one change does not
+	// wait for others that do not come. Lower costs more sets in a storm, at
+	// most one for each gap; higher delays each change that follows another.
+	gap = 50 * time.Millisecond
 	// patience is how long the first set waits for sources that have emitted
 	// nothing yet.
 	patience = 5 * time.Second
@@ -123,24 +121,28 @@ func (m *Merger) take(i int, out source.Output) {
 	}
 }
 
-// fold emits sets until ctx ends.
+// fold emits sets until ctx ends. After each it pauses for the gap, or for as
+// long as the set took where that is longer: a mesh that is large enough to keep
+// a core busy leaves half of it to others.
 func (m *Merger) fold(ctx context.Context, emit func(*model.Set)) {
 	if !m.first(ctx) {
 		return
 	}
+	pause := time.NewTimer(0)
+	defer pause.Stop()
 	for {
+		began := time.Now()
 		emit(m.next())
-		emitted := time.Now()
+		pause.Reset(max(gap, time.Since(began)))
+		select {
+		case <-ctx.Done():
+			return
+		case <-pause.C:
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-m.wake:
-		}
-		if time.Since(emitted) >= quiet {
-			continue
-		}
-		if !m.gather(ctx) {
-			return
 		}
 	}
 }
@@ -175,26 +177,6 @@ func (m *Merger) missing() []string {
 		}
 	}
 	return names
-}
-
-// gather waits until nothing has changed for the quiet time, or the ceiling.
-func (m *Merger) gather(ctx context.Context) bool {
-	limit := time.NewTimer(ceiling)
-	defer limit.Stop()
-	calm := time.NewTimer(quiet)
-	defer calm.Stop()
-	for {
-		select {
-		case <-ctx.Done():
-			return false
-		case <-m.wake:
-			calm.Reset(quiet)
-		case <-calm.C:
-			return true
-		case <-limit.C:
-			return true
-		}
-	}
 }
 
 // next folds the outputs into a set.
