@@ -66,20 +66,10 @@ type emitted struct {
 
 func start(t *testing.T, sources ...source.Source) *run {
 	t.Helper()
-	return startWith(t, 0, sources...)
-}
-
-// startWith runs a Merger whose sets take a while to publish.
-func startWith(t *testing.T, cost time.Duration, sources ...source.Source) *run {
-	t.Helper()
 	ctx, cancel := context.WithCancel(t.Context())
 	r := &run{Merger: New(sources, slog.New(slog.DiscardHandler)), sets: make(chan emitted, 1000)}
 	done := make(chan error, 1)
-	publish := func(s *model.Set) {
-		r.sets <- emitted{s, time.Now()}
-		time.Sleep(cost)
-	}
-	go func() { done <- r.Run(ctx, publish) }()
+	go func() { done <- r.Run(ctx, func(s *model.Set) { r.sets <- emitted{s, time.Now()} }) }()
 	r.stop = func() error {
 		cancel()
 		return <-done
@@ -121,65 +111,42 @@ func TestFirstSetDoesNotWaitForEver(t *testing.T) {
 }
 
 func TestLoneChangeIsEmittedAtOnceAndStormsAreGathered(t *testing.T) {
-	for name, tt := range map[string]struct{ cost, quiet time.Duration }{
-		"sets that cost nothing":  {0, leastQuiet},
-		"sets that cost a little": {30 * time.Millisecond, 30 * time.Millisecond},
-		"sets that cost a lot":    {300 * time.Millisecond, mostQuiet},
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				a := newFake("a")
-				r := startWith(t, tt.cost, a)
-				a.out <- services(1, "a:1", "one")
-				<-r.sets
-				time.Sleep(time.Minute)
-
-				began := time.Now()
-				a.out <- services(2, "a:1", "one", "two")
-				if e := <-r.sets; e.at != began {
-					t.Errorf("a lone change was emitted after %v, want at once", e.at.Sub(began))
-				}
-				time.Sleep(tt.cost) // until it is published
-				// Two more within the quiet time wait for its end, together.
-				time.Sleep(tt.quiet / 2)
-				a.out <- services(3, "a:1", "one")
-				time.Sleep(tt.quiet / 2)
-				last := time.Now()
-				a.out <- services(4, "a:1", "one", "two", "three")
-				if e := <-r.sets; e.at.Sub(last) != tt.quiet || e.set.Generations["a"] != 4 {
-					t.Errorf("emitted %v after the last change with generation %d, want %v and 4",
-						e.at.Sub(last), e.set.Generations["a"], tt.quiet)
-				}
-				// One that comes right after the quiet time goes at once again.
-				time.Sleep(tt.cost + tt.quiet)
-				began = time.Now()
-				a.out <- services(5, "a:1", "one")
-				if e := <-r.sets; e.at != began {
-					t.Errorf("emitted after %v, want at once", e.at.Sub(began))
-				}
-			})
-		})
-	}
-}
-
-func TestStormCostsASetASecond(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		a := newFake("a")
 		r := start(t, a)
-		for i := range 2000 {
-			a.out <- services(uint64(1+i), "a:1", "one")
-			time.Sleep(leastQuiet / 2)
+		a.out <- services(1, "a:1", "one")
+		<-r.sets
+		time.Sleep(gap)
+
+		began := time.Now()
+		a.out <- services(2, "a:1", "one", "two")
+		if e := <-r.sets; e.at != began {
+			t.Errorf("a lone change was emitted after %v, want at once", e.at.Sub(began))
 		}
-		time.Sleep(ceiling)
-		if n := len(r.sets); n < 10 || n > 13 {
-			t.Errorf("%d sets in a storm of 10 s, want about one a second", n)
+		// Two more within the gap wait for its end, together.
+		time.Sleep(gap / 5)
+		a.out <- services(3, "a:1", "one")
+		time.Sleep(gap / 5)
+		a.out <- services(4, "a:1", "one", "two", "three")
+		if e := <-r.sets; e.at.Sub(began) != gap || e.set.Generations["a"] != 4 {
+			t.Errorf("emitted %v after the one before with generation %d, want %v and 4", e.at.Sub(began), e.set.Generations["a"], gap)
+		}
+		// A storm of 10 s with a change each 10 ms gives a set each gap.
+		time.Sleep(time.Minute)
+		for i := range 1000 {
+			a.out <- services(uint64(5+i), "a:1", "one")
+			time.Sleep(10 * time.Millisecond)
+		}
+		time.Sleep(time.Second)
+		if n, most := len(r.sets), int(10*time.Second/gap)+1; n > most || n < most-10 {
+			t.Errorf("%d sets in a storm of 10 s, want about %d", n, most)
 		}
 		var e emitted
 		for len(r.sets) > 0 {
 			e = <-r.sets
 		}
-		if e.set.Generations["a"] != 2000 {
-			t.Errorf("the last set holds generation %d, want 2000", e.set.Generations["a"])
+		if e.set.Generations["a"] != 1004 {
+			t.Errorf("the last set holds generation %d, want 1004", e.set.Generations["a"])
 		}
 	})
 }
