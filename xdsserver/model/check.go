@@ -17,6 +17,8 @@ const (
 	maxHeaders  = 16 // of one match
 	maxBackends = 16 // of one rule
 
+	maxAddresses = 16 // of one endpoint; clients of ours refuse more
+
 	maxBackendWeight  = 1_000_000 // the Gateway API's
 	maxEndpointWeight = 10_000
 	perMillion        = 1_000_000
@@ -81,7 +83,7 @@ func (c *checker) duration(field string, d time.Duration) {
 
 func (c *checker) count(field string, n, most int) {
 	if n > most {
-		c.errorf(field, "has %d entries, %d is the most: split the object", n, most)
+		c.errorf(field, "has %d entries, %d is the most: write fewer", n, most)
 	}
 }
 

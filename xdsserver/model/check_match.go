@@ -10,10 +10,10 @@ import (
 const (
 	maxMethod      = 1024 // the Gateway API's
 	maxHeaderValue = 4096 // the Gateway API's
-	// maxProgram bounds a compiled expression, in instructions. Repetitions
-	// make long programs of short texts: (a{30}){30} has 900 instructions, and
-	// every client compiles it and may run it on every call.
-	maxProgram = 2000
+	// maxProgram bounds a compiled expression, in instructions; clients of ours
+	// refuse more. Repetitions make long programs of short texts: (a{30}){30}
+	// has 900 instructions, and every client may run it on every call.
+	maxProgram = 1000
 )
 
 // Names as protobuf has them; a service may have a package before it.

@@ -44,6 +44,7 @@ func (c *checker) endpoint(e Endpoint) {
 	if len(e.Addresses) == 0 {
 		c.errorf("", "has no address: write address: \"10.0.0.7:8080\"")
 	}
+	c.count(".addresses", len(e.Addresses), maxAddresses)
 	for _, a := range e.Addresses {
 		if err := CheckAddress(a); err != nil {
 			c.errorf(".address", "%v", err)
