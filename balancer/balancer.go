@@ -1,0 +1,52 @@
+// Package balancer is the load balancing policy "tulle": it sends each call to
+// an endpoint of the cluster its route chose.
+//
+// One policy instance serves one grpc.ClientConn. It exists because grpc-go's
+// own xDS policies form a tree in which an endpoint has a connection per
+// cluster, and a pick passes four nested pickers and allocates; here all clusters
+// of a service share their connections and a pick costs no allocation and no
+// lock. What a call meets is that tree's order and meaning, and a test holds the
+// two against each other:
+//
+//	cluster -> drops -> limit of open calls -> priority -> locality -> leaf
+//
+// Importing the package registers the policy. A resolver selects it by the
+// service config {"loadBalancingConfig":[{"tulle":{}}]} and hands it, in one
+// resolver.State, the endpoints of all clusters and the configuration they
+// belong to:
+//
+//	attrs := resource.WithConfig(nil, config)
+//	attrs = balancer.WithShared(attrs, shared) // one Shared per mesh
+//	cc.UpdateState(resolver.State{Endpoints: endpoints, Attributes: attrs, ServiceConfig: sc})
+//
+// Connections are grpc-go's: endpointsharding keeps a pick_first per endpoint,
+// which dials, backs off and reconnects. The package resolves no names, matches
+// a route only for calls that no interceptor routed, and retries nothing.
+package balancer
+
+import (
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/balancer/endpointsharding"
+	"google.golang.org/grpc/balancer/pickfirst"
+)
+
+// Name is the policy's name in a service config.
+const Name = "tulle"
+
+func init() { balancer.Register(builder{}) }
+
+// A builder takes no configuration: all there is to say comes with the
+// endpoints, in one value, so that the two cannot disagree.
+type builder struct{}
+
+var _ balancer.Builder = builder{}
+
+// Name implements grpc-go's balancer.Builder.
+func (builder) Name() string { return Name }
+
+// Build implements grpc-go's balancer.Builder.
+func (builder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
+	r := newRoot(cc, opts.Target.Endpoint())
+	r.child = endpointsharding.NewBalancer(r, opts, balancer.Get(pickfirst.Name).Build, endpointsharding.Options{})
+	return r
+}

@@ -1,0 +1,94 @@
+package balancer
+
+import (
+	"math/rand/v2"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/connectivity"
+
+	"github.com/tulle-mesh/tulle/mesh/call"
+)
+
+const million = 1_000_000
+
+// A groupPicker picks for one cluster. It is immutable but for the count of open
+// calls.
+type groupPicker struct {
+	drops []drop
+
+	open  *openCalls // nil when the cluster cannot be used
+	limit uint32
+	full  *call.Error
+
+	// localities hold the ready endpoints; without any, outage says why.
+	localities localityPicker
+	outage     *outage
+}
+
+// A drop is one category of calls that are refused.
+type drop struct {
+	perMillion uint32
+	failure    *call.Error
+}
+
+func newGroupPicker(g *group) *groupPicker {
+	if g.open == nil {
+		return &groupPicker{outage: unusable(g)}
+	}
+	limit := g.config.Cluster.MaxRequests
+	p := &groupPicker{open: g.open, limit: limit, full: overLimit(g, limit)}
+	if g.current == nil || g.current.state != connectivity.Ready {
+		p.outage = notReady(g)
+		return p
+	}
+	// Drops shed load. Where no endpoint is ready there is none to shed, and a
+	// call should hear of the outage (grpc-go: cluster_impl's picker).
+	for _, d := range g.config.Endpoints.Drops {
+		p.drops = append(p.drops, drop{perMillion: d.PerMillion, failure: dropped(g, d)})
+	}
+	p.localities = newLocalityPicker(g.current.localities, leafOf(g.config.Cluster.Policy))
+	return p
+}
+
+// pick picks for one call; rpc is nil where no interceptor of the mesh ran.
+func (p *groupPicker) pick(info balancer.PickInfo, rpc *call.Call) (balancer.PickResult, error) {
+	for i := range p.drops {
+		// Each category draws anew, so that shares do not add up but multiply.
+		if rand.Uint32N(million) < p.drops[i].perMillion {
+			return refuse(rpc, p.drops[i].failure)
+		}
+	}
+	if p.open != nil && !p.open.acquire(p.limit) {
+		return refuse(rpc, p.full)
+	}
+	if p.outage != nil {
+		if p.open != nil {
+			p.open.release()
+		}
+		return p.outage.fail(rpc)
+	}
+	result, err := p.localities.pick().Pick(info)
+	if err != nil {
+		p.open.release()
+		return balancer.PickResult{}, err
+	}
+	if rpc != nil && rpc.Failure != nil {
+		rpc.Failure = nil
+	}
+	if result.Done == nil {
+		result.Done = p.open.done
+		return result, nil
+	}
+	return p.wrap(result), nil
+}
+
+// wrap makes the end of a call reach both the leaf, which asked for it, and the
+// count. It is a function of its own so that the closure costs only such leaves.
+func (p *groupPicker) wrap(result balancer.PickResult) balancer.PickResult {
+	release, leaf := p.open.release, result.Done
+	result.Done = func(info balancer.DoneInfo) {
+		release()
+		leaf(info)
+	}
+	return result
+}
