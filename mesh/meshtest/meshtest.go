@@ -132,7 +132,7 @@ func (m *Mesh) ServeAs(config mesh.Config, register func(grpc.ServiceRegistrar))
 		done:    make(chan struct{}),
 	}
 	register(in.Server)
-	go in.serve(lis)
+	go in.serve(lis) // waited for through done, when the test ends
 	m.tb.Cleanup(func() {
 		in.Server.Stop()
 		<-in.done

@@ -1,0 +1,166 @@
+package daemon
+
+import (
+	"context"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials/insecure"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+
+	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
+)
+
+func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+
+func config(t *testing.T) Config {
+	t.Helper()
+	return Config{
+		Listen: "127.0.0.1:0",
+		HTTP:   "127.0.0.1:0",
+		Data:   filepath.Join(t.TempDir(), "data"),
+		Logger: slog.New(slog.DiscardHandler),
+	}
+}
+
+// run runs a daemon until the test ends.
+func run(t *testing.T, c Config) *Daemon {
+	t.Helper()
+	d, err := New(c)
+	if err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	done := make(chan error, 1)
+	go func() { done <- d.Run(ctx) }()
+	t.Cleanup(func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+		http.DefaultClient.CloseIdleConnections()
+	})
+	return d
+}
+
+func TestDaemonServesOnEveryListenerAndStops(t *testing.T) {
+	c := config(t)
+	c.Socket = filepath.Join(t.TempDir(), "xds.sock")
+	d := run(t, c)
+	for _, target := range []string{d.listeners[0].Addr().String(), "unix://" + c.Socket} {
+		conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		if err != nil {
+			t.Fatal(err)
+		}
+		ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+		answer, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true))
+		if err != nil || answer.GetStatus() != healthpb.HealthCheckResponse_SERVING {
+			t.Errorf("%s: %v, %v, want SERVING", target, answer.GetStatus(), err)
+		}
+		cancel()
+		conn.Close()
+	}
+	info, err := os.Stat(c.Socket)
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("socket has mode %v, %v, want 0600", info.Mode().Perm(), err)
+	}
+	client := adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+d.admin.Addr().String())
+	status, err := client.GetStatus(t.Context(), &adminv1.GetStatusRequest{})
+	if err != nil || len(status.GetListeners()) != 3 {
+		t.Errorf("listeners %v, %v, want three", status.GetListeners(), err)
+	}
+}
+
+func TestAdminIsForThisMachineOnly(t *testing.T) {
+	d := run(t, config(t))
+	url := "http://" + d.admin.Addr().String()
+	for name, change := range map[string]func(*http.Request){
+		"another host's name (DNS rebinding)": func(r *http.Request) { r.Host = "attacker.test" },
+		"a web page of another origin":        func(r *http.Request) { r.Header.Set("Origin", "https://attacker.test") },
+		"a page of another site, by fetch":    func(r *http.Request) { r.Header.Set("Sec-Fetch-Site", "cross-site") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, url+"/tulle.admin.v1.AdminService/List", strings.NewReader("{}"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			request.Header.Set("Content-Type", "application/json")
+			change(request)
+			answer, err := http.DefaultClient.Do(request)
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer answer.Body.Close()
+			if answer.StatusCode != http.StatusForbidden {
+				t.Errorf("got %s, want 403", answer.Status)
+			}
+		})
+	}
+}
+
+func TestNewLeavesNothingBehindWhenItFails(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	file := filepath.Join(t.TempDir(), "file")
+	if err := os.WriteFile(file, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		change func(*Config)
+		want   string
+	}{
+		"no data directory":             {func(c *Config) { c.Data = "" }, "--data"},
+		"a data directory that is none": {func(c *Config) { c.Data = file }, file},
+		"a mesh port in use":            {func(c *Config) { c.Listen = taken.Addr().String() }, "--listen " + taken.Addr().String() + " is in use"},
+		"an admin port in use":          {func(c *Config) { c.HTTP = taken.Addr().String() }, "--http " + taken.Addr().String() + " is in use"},
+		"a mesh port on every address":  {func(c *Config) { c.Listen = ":0" }, "loopback"},
+		"an admin port on an address":   {func(c *Config) { c.HTTP = "10.0.0.1:0" }, "loopback"},
+		"no port at all":                {func(c *Config) { c.Listen = "localhost" }, "host:port"},
+		"a socket that is a file":       {func(c *Config) { c.Socket = file }, "is no socket"},
+		"a configuration nobody wrote":  {func(c *Config) { c.Path = file + ".yaml" }, file + ".yaml"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			again := config(t)
+			c := again
+			test.change(&c)
+			if _, err := New(c); err == nil || !strings.Contains(err.Error(), test.want) {
+				t.Errorf("got %v, want an error with %q", err, test.want)
+			}
+			// What it had opened is free again.
+			d, err := New(again)
+			if err != nil {
+				t.Fatal(err)
+			}
+			d.close()
+		})
+	}
+}
+
+func TestSocketOfAKilledServerIsTakenOver(t *testing.T) {
+	c := config(t)
+	c.Socket = filepath.Join(t.TempDir(), "xds.sock")
+	stale, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: c.Socket})
+	if err != nil {
+		t.Fatal(err)
+	}
+	stale.SetUnlinkOnClose(false)
+	stale.Close()
+	run(t, c)
+	second := config(t)
+	second.Socket = c.Socket
+	if _, err := New(second); err == nil || !strings.Contains(err.Error(), "in use by another process") {
+		t.Errorf("got %v, want an error that the socket is in use", err)
+	}
+}
