@@ -2,8 +2,8 @@ package translate
 
 import (
 	"cmp"
-	"regexp"
 	"slices"
+	"strings"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	faultcommonv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
@@ -83,9 +83,6 @@ func (e entry) route() *routev3.Route {
 	return r
 }
 
-// anyName is what stands for a part of the method that the match leaves open.
-const anyName = "[^/]+"
-
 // path matches "/service/method".
 func path(m model.Match) *routev3.RouteMatch {
 	switch {
@@ -96,20 +93,8 @@ func path(m model.Match) *routev3.RouteMatch {
 	case !m.Regex && m.Service != "":
 		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: "/" + m.Service + "/" + m.Method}}
 	}
-	service, method := m.Service, m.Method
-	if !m.Regex {
-		service, method = regexp.QuoteMeta(service), regexp.QuoteMeta(method)
-	}
-	expression := "/" + group(service) + "/" + group(method)
-	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: expression}}}
-}
-
-// group keeps an alternative in one part from reaching into the other.
-func group(expression string) string {
-	if expression == "" {
-		return anyName
-	}
-	return "(?:" + expression + ")"
+	// The very expression that validation compiled.
+	return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: m.PathRegex()}}}
 }
 
 func header(h model.HeaderMatch) *routev3.HeaderMatcher {
@@ -117,7 +102,7 @@ func header(h model.HeaderMatch) *routev3.HeaderMatcher {
 	if h.Regex {
 		value = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: h.Value}}}
 	}
-	return &routev3.HeaderMatcher{Name: h.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
+	return &routev3.HeaderMatcher{Name: strings.ToLower(h.Name), HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
 }
 
 func action(rule *model.Rule) *routev3.RouteAction {
