@@ -108,3 +108,18 @@ func TestNewProcessMayTakeTheAddressOfALeavingOne(t *testing.T) {
 		}
 	})
 }
+
+func TestProcessThatClosesItsStreamIsGoneAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, Config{})
+		stream := h.process().register(voting("a", "10.0.0.1:80"))
+		h.process().register(voting("b", "10.0.0.2:80"))
+		if err := stream.CloseSend(); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(2 * emitGap)
+		if got := h.shown(); got != "b:healthy" {
+			t.Errorf("got %q, want only b", got)
+		}
+	})
+}

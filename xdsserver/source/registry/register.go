@@ -5,6 +5,7 @@ import (
 	"errors"
 	"io"
 	"reflect"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -26,7 +27,8 @@ var errStopping = status.Error(codes.Unavailable,
 func (r *Registry) Register(stream registerStream) error {
 	done := make(chan struct{})
 	defer close(done)
-	requests, err := r.receive(stream, done)
+	var goodbye atomic.Bool // the client closed its side, where others are just gone
+	requests, err := r.receive(stream, done, &goodbye)
 	if err != nil {
 		return err
 	}
@@ -42,7 +44,10 @@ func (r *Registry) Register(stream registerStream) error {
 			return status.Error(codes.Aborted, "registry: a newer stream of the same instance and addresses has taken over")
 		case request, ok := <-requests:
 			if !ok {
-				return nil // the client closed its side or is gone
+				if goodbye.Load() {
+					r.goodbye(s)
+				}
+				return nil
 			}
 			if left, err := r.handle(stream, s, request); left || err != nil {
 				return err
@@ -56,7 +61,7 @@ func (r *Registry) Register(stream registerStream) error {
 // endpoint being taken over and of the server stopping.
 //
 // It counts the handler in streams, too.
-func (r *Registry) receive(stream registerStream, done <-chan struct{}) (<-chan *registryv1.RegisterRequest, error) {
+func (r *Registry) receive(stream registerStream, done <-chan struct{}, goodbye *atomic.Bool) (<-chan *registryv1.RegisterRequest, error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if r.closed {
@@ -69,7 +74,7 @@ func (r *Registry) receive(stream registerStream, done <-chan struct{}) (<-chan 
 		for {
 			request, err := stream.Recv()
 			if err != nil {
-				if !errors.Is(err, io.EOF) {
+				if goodbye.Store(errors.Is(err, io.EOF)); !goodbye.Load() {
 					r.config.Logger.Debug("registration broken", "error", err)
 				}
 				return
@@ -165,6 +170,16 @@ func (r *Registry) outputOf(ctx context.Context, change uint64) (uint64, error) 
 		case <-ctx.Done():
 			return 0, ctx.Err()
 		}
+	}
+}
+
+// goodbye takes out the endpoint of a client that closed its side of the stream:
+// it stops, and waits for nobody. A lease is for those who said nothing.
+func (r *Registry) goodbye(s *session) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if s.entry != nil && s.entry.session == s && !s.entry.leaving {
+		r.table.leave(s, time.Now())
 	}
 }
 

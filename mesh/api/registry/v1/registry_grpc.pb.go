@@ -29,7 +29,8 @@ const (
 // RegistryService takes the endpoints of running services into the mesh.
 type RegistryServiceClient interface {
 	// Register keeps one endpoint in the mesh while the stream lives, and for the
-	// lease after it broke, so that a reconnect is no change.
+	// lease after it broke, so that a reconnect is no change. A client that closes
+	// its side of the stream takes the endpoint out at once.
 	//
 	// Each request carries the endpoint's full state, never a delta; the first
 	// opens the registration, later ones change it. Errors: INVALID_ARGUMENT for
@@ -66,7 +67,8 @@ type RegistryService_RegisterClient = grpc.BidiStreamingClient[RegisterRequest, 
 // RegistryService takes the endpoints of running services into the mesh.
 type RegistryServiceServer interface {
 	// Register keeps one endpoint in the mesh while the stream lives, and for the
-	// lease after it broke, so that a reconnect is no change.
+	// lease after it broke, so that a reconnect is no change. A client that closes
+	// its side of the stream takes the endpoint out at once.
 	//
 	// Each request carries the endpoint's full state, never a delta; the first
 	// opens the registration, later ones change it. Errors: INVALID_ARGUMENT for
