@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"log/slog"
+	"os"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -29,7 +31,13 @@ type traffic struct {
 
 // newTraffic joins the mesh as a client; the caller closes what it returns.
 func newTraffic(ctx context.Context, server string) (*traffic, func(), error) {
-	m, err := mesh.Join(ctx, mesh.Config{Service: outside, Server: server, StateDir: mesh.NoState})
+	m, err := mesh.Join(ctx, mesh.Config{
+		Service:  outside,
+		Server:   server,
+		StateDir: mesh.NoState,
+		// The tour's own words are on this terminal: only trouble adds to them.
+		Logger: slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelWarn})),
+	})
 	if err != nil {
 		return nil, nil, err
 	}
