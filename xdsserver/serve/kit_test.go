@@ -160,8 +160,9 @@ func newRig(t *testing.T, c Config) *rig {
 	return r
 }
 
-// publish serves the world.
+// publish serves the world, once the server has taken in what clients have sent.
 func (r *rig) publish(w world) {
+	synctest.Wait()
 	r.generation++
 	r.Publish(w.snapshot(r.generation))
 }
@@ -395,8 +396,8 @@ func full(names ...string) world {
 	return w
 }
 
-// types returns the short names of the types of responses, in order.
-func types(in []*discoveryv3.DiscoveryResponse) []string {
+// order returns the short names of the types of responses, in order.
+func order(in []*discoveryv3.DiscoveryResponse) []string {
 	var list []string
 	for _, r := range in {
 		k, _ := kindOf([]byte(r.GetTypeUrl()))

@@ -22,11 +22,11 @@ const (
 	// window is the flow control window of streams and of connections. What
 	// comes up is small. That it is fixed matters more than its size: it turns
 	// off grpc's bandwidth probe, which sends a ping for each acknowledgement
-	// and costs a quarter of the CPU of an update.
+	// (46 instead of 28 µs of CPU for an update of one stream).
 	window = 64 << 10
-	// readBuffer is held by every connection all the time, and an
-	// acknowledgement fits well within it.
-	readBuffer = 2 << 10
+	// readBuffer is held by every TLS connection all the time (by others only
+	// while there is something to read); an acknowledgement fits well within it.
+	readBuffer = 4 << 10
 	// writeBuffer comes from a pool and is held only while it is written, so a
 	// response of several endpoints leaves in one system call.
 	writeBuffer = 16 << 10

@@ -35,6 +35,7 @@ func (st *stream) plan(queue []*response) []*response {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	bits := st.dirty.Load()
+	bits = bits>>fresh | bits&(1<<fresh-1)
 	if s.snapshot == nil || bits == 0 {
 		return queue
 	}

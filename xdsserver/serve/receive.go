@@ -174,7 +174,7 @@ func (st *stream) resume(k kind, req *request) error {
 		if !ok {
 			// Not subscribed to, so that nothing is owed; but who wants
 			// everything must hear what became of what it had.
-			if sn.wild && len(name) > 0 && len(name) <= maxName && len(lost) < st.server.config.MaxNames {
+			if sn.wild && !badName(name) && len(lost) < st.server.config.MaxNames {
 				lost = append(lost, subscribed{topic: &topic{name: string(name)}, held: true})
 			}
 			return nil

@@ -42,10 +42,12 @@ type stream struct {
 	// rung says that alarm has fired since run looked.
 	rung atomic.Bool
 
-	// dirty is the set of kinds to compare; since is the revision from which on
-	// the client lacks something that was not sent yet, zero when nothing. Both
-	// change only under Server.mu: by anybody who holds it for writing, or by
-	// run, which holds it for reading. Atomic, since they are read without.
+	// dirty is the set of kinds to compare: those marked since run compared
+	// last, shifted by fresh, and those it has left. since is the revision from
+	// which on the client lacks something that was not sent yet, zero when
+	// nothing. Both change only under Server.mu: by anybody who holds it for
+	// writing, or by run, which holds it for reading. Atomic, since they are
+	// read without.
 	dirty atomic.Uint32
 	since atomic.Uint64
 
@@ -153,13 +155,16 @@ func (st *stream) poke() {
 	}
 }
 
+// fresh is the shift of marks that run has not seen.
+const fresh = 8
+
 // mark notes that a kind is to be compared since a revision, and reports whether
-// that is news. Server.mu must be held for writing.
+// run must be woken for it. Server.mu must be held for writing.
 func (st *stream) mark(k kind, revision uint64) bool {
 	if st.since.Load() == 0 {
 		st.since.Store(revision)
 	}
-	return st.dirty.Or(k.bit())&k.bit() == 0
+	return st.dirty.Or(k.bit()<<fresh)&(k.bit()<<fresh) == 0
 }
 
 // read takes requests until the stream ends, which it learns first.

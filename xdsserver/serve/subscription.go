@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -80,9 +81,9 @@ func (st *stream) names(req *request, l *layout, removal bool, k kind) (names []
 		switch {
 		case k.full() && string(name) == anything:
 			all = true
-		case len(name) == 0 || len(name) > maxName:
+		case badName(name):
 			return status.Errorf(codes.InvalidArgument,
-				"ads: a %s name of %d bytes; names have 1 to %d", k, len(name), maxName)
+				"ads: a %s name of %d bytes; names have 1 to %d, and are UTF-8", k, len(name), maxName)
 		case len(names) >= limit:
 			return tooMany(k, limit)
 		default:
@@ -92,6 +93,12 @@ func (st *stream) names(req *request, l *layout, removal bool, k kind) (names []
 	})
 	slices.SortFunc(names, bytes.Compare)
 	return slices.CompactFunc(names, bytes.Equal), all, err
+}
+
+// badName reports whether a name is none. What is not UTF-8 could not even be
+// sent back.
+func badName(name []byte) bool {
+	return len(name) == 0 || len(name) > maxName || !utf8.Valid(name)
 }
 
 func tooMany(k kind, limit int) error {
