@@ -160,6 +160,21 @@ func TestBadFileKeepsItsLastGoodObjects(t *testing.T) {
 	})
 }
 
+func TestObjectsThatDidNotChangeAreTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		path := filepath.Join(t.TempDir(), "mesh.yaml")
+		write(t, path, service("a", "1s")+service("b", "1s"))
+		f := follow(t, path)
+		before := f.next().Objects
+		write(t, path, service("a", "1s")+service("b", "2s"))
+		f.tell()
+		after := f.next().Objects
+		if before[0] != after[0] || before[1] == after[1] {
+			t.Errorf("a is the same: %v, b is: %v; want true, false", before[0] == after[0], before[1] == after[1])
+		}
+	})
+}
+
 func TestWarningsDoNotKeepWhatIsGone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		path := filepath.Join(t.TempDir(), "mesh.yaml")

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"reflect"
 	"slices"
 	"time"
 
@@ -171,12 +172,27 @@ func (f *file) load(path string) bool {
 	default:
 		objects, problems = manifest.Parse(path, text)
 	}
+	reuse(f.objects, objects)
 	f.problems = problems
 	if slices.ContainsFunc(problems, func(p model.Problem) bool { return !p.Warning }) {
 		objects = append(objects, missing(f.objects, objects)...)
 	}
 	f.objects = objects
 	return true
+}
+
+// reuse puts the objects of before in the place of those that are equal: who
+// builds on objects sees by identity which have changed.
+func reuse(before, now []model.Object) {
+	there := make(map[model.Ref]model.Object, len(before))
+	for _, o := range before {
+		there[o.Ref()] = o
+	}
+	for i, o := range now {
+		if old := there[o.Ref()]; reflect.DeepEqual(old, o) {
+			now[i] = old
+		}
+	}
 }
 
 // missing are the objects of before that now does not hold.
