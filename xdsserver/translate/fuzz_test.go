@@ -1,0 +1,43 @@
+package translate_test
+
+import (
+	"os"
+	"path/filepath"
+	"testing"
+
+	"google.golang.org/protobuf/proto"
+
+	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/xdsserver/manifest"
+	"github.com/tulle-mesh/tulle/xdsserver/model"
+	"github.com/tulle-mesh/tulle/xdsserver/translate"
+)
+
+// FuzzTranslate holds that whatever validation lets through, clients accept.
+func FuzzTranslate(f *testing.F) {
+	for _, pattern := range []string{"testdata/*.yaml", "../manifest/testdata/*.yaml"} {
+		files, err := filepath.Glob(pattern)
+		if err != nil || len(files) == 0 {
+			f.Fatalf("no seeds: %v", err)
+		}
+		for _, name := range files {
+			seed, err := os.ReadFile(name)
+			if err != nil {
+				f.Fatal(err)
+			}
+			f.Add(seed)
+		}
+	}
+	f.Fuzz(func(t *testing.T, yaml []byte) {
+		objects, _ := manifest.Parse("f", yaml)
+		for _, r := range translate.Translate(model.Validate(objects, nil, nil)) {
+			b, err := proto.Marshal(r.Message)
+			if err != nil {
+				t.Fatalf("%s %s: %v", r.TypeURL, r.Name, err)
+			}
+			if _, err := resource.Decode(r.TypeURL, b); err != nil {
+				t.Errorf("%s %s: %v", r.TypeURL, r.Name, err)
+			}
+		}
+	})
+}
