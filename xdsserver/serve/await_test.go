@@ -31,20 +31,20 @@ func TestAwait(t *testing.T) {
 	a := full("a")
 	tests := []struct {
 		name string
-		run  func(t *testing.T, r *rig, c *sotwClient, ctx context.Context)
+		run  func(r *rig, c *sotwClient, ctx context.Context)
 	}{
-		{"it waits for a snapshot that holds the generation", func(t *testing.T, r *rig, _ *sotwClient, ctx context.Context) {
+		{"it waits for a snapshot that holds the generation", func(r *rig, _ *sotwClient, ctx context.Context) {
 			state := r.awaiting(ctx, 2)
 			r.publish(a)
 			if got := state(); got != "" {
-				t.Fatalf("%q after generation 1", got)
+				r.Fatalf("%q after generation 1", got)
 			}
 			r.publish(a)
 			if got := state(); got != "done" {
-				t.Errorf("%q after generation 2, want done", got)
+				r.Errorf("%q after generation 2, want done", got)
 			}
 		}},
-		{"it waits for an answer to what is under way", func(t *testing.T, r *rig, c *sotwClient, ctx context.Context) {
+		{"it waits for an answer to what is under way", func(r *rig, c *sotwClient, ctx context.Context) {
 			r.publish(a)
 			ask(c, eds, nil, "a")
 			ask(c, eds, c.one(), "a")
@@ -52,14 +52,14 @@ func TestAwait(t *testing.T) {
 			second := c.one()
 			state := r.awaiting(ctx, 2)
 			if got := state(); got != "" {
-				t.Fatalf("%q before the client has answered", got)
+				r.Fatalf("%q before the client has answered", got)
 			}
 			ask(c, eds, second, "a")
 			if got := state(); got != "done" {
-				t.Errorf("%q after the client has answered, want done", got)
+				r.Errorf("%q after the client has answered, want done", got)
 			}
 		}},
-		{"it waits for what is held back by what is under way, and for no more than it was asked", func(t *testing.T, r *rig, c *sotwClient, ctx context.Context) {
+		{"it waits for what is held back by what is under way, and for no more than it was asked", func(r *rig, c *sotwClient, ctx context.Context) {
 			r.publish(a)
 			ask(c, eds, nil, "a")
 			first := c.one()
@@ -68,46 +68,46 @@ func TestAwait(t *testing.T) {
 			ask(c, eds, first, "a")
 			second := c.one()
 			if got := state(); got != "" {
-				t.Fatalf("%q while the change is under way", got)
+				r.Fatalf("%q while the change is under way", got)
 			}
 			r.publish(a.with(eds, "a", "v3"))
 			ask(c, eds, second, "a")
 			c.one() // the third is not answered
 			if got := state(); got != "done" {
-				t.Errorf("%q while only a later change is under way, want done", got)
+				r.Errorf("%q while only a later change is under way, want done", got)
 			}
 		}},
-		{"streams that are not concerned do not hold it up", func(t *testing.T, r *rig, c *sotwClient, ctx context.Context) {
+		{"streams that are not concerned do not hold it up", func(r *rig, c *sotwClient, ctx context.Context) {
 			r.publish(a)
 			ask(c, lds, nil, "a")
 			ask(c, lds, c.one(), "a")
 			r.publish(a.with(eds, "a", "v2"))
 			if got := r.awaiting(ctx, 2)(); got != "done" {
-				t.Errorf("%q, want done", got)
+				r.Errorf("%q, want done", got)
 			}
 		}},
-		{"a refusal is an answer", func(t *testing.T, r *rig, c *sotwClient, ctx context.Context) {
+		{"a refusal is an answer", func(r *rig, c *sotwClient, ctx context.Context) {
 			r.publish(a)
 			ask(c, eds, nil, "a")
 			nack(c, c.one(), "bad", "a")
 			if got := r.awaiting(ctx, 1)(); got != "done" {
-				t.Errorf("%q, want done", got)
+				r.Errorf("%q, want done", got)
 			}
 		}},
-		{"a stream that ends is no longer waited for", func(t *testing.T, r *rig, c *sotwClient, ctx context.Context) {
+		{"a stream that ends is no longer waited for", func(r *rig, c *sotwClient, ctx context.Context) {
 			r.publish(a)
 			ask(c, eds, nil, "a")
 			c.one()
 			state := r.awaiting(ctx, 1)
 			if got := state(); got != "" {
-				t.Fatalf("%q before", got)
+				r.Fatalf("%q before", got)
 			}
 			c.cancel()
 			if got := state(); got != "done" {
-				t.Errorf("%q after the stream has ended, want done", got)
+				r.Errorf("%q after the stream has ended, want done", got)
 			}
 		}},
-		{"streams that open later are not waited for", func(t *testing.T, r *rig, c *sotwClient, ctx context.Context) {
+		{"streams that open later are not waited for", func(r *rig, c *sotwClient, ctx context.Context) {
 			r.publish(a)
 			ask(c, eds, nil, "a")
 			first := c.one()
@@ -118,61 +118,61 @@ func TestAwait(t *testing.T) {
 			late.one()
 			ask(c, eds, first, "a")
 			if got := state(); got != "done" {
-				t.Errorf("%q, want done", got)
+				r.Errorf("%q, want done", got)
 			}
 		}},
-		{"it says how many clients are missing when its time is over", func(t *testing.T, r *rig, c *sotwClient, ctx context.Context) {
+		{"it says how many clients are missing when its time is over", func(r *rig, c *sotwClient, ctx context.Context) {
 			r.publish(a)
 			ask(c, eds, nil, "a")
 			c.one()
 			state := r.awaiting(ctx, 1)
 			time.Sleep(10 * time.Second)
 			if got := state(); !strings.Contains(got, "1 clients have not acknowledged generation 1 of test") {
-				t.Errorf("got %q", got)
+				r.Errorf("got %q", got)
 			}
 		}},
-		{"it says that nothing was published when its time is over", func(t *testing.T, r *rig, _ *sotwClient, ctx context.Context) {
+		{"it says that nothing was published when its time is over", func(r *rig, _ *sotwClient, ctx context.Context) {
 			state := r.awaiting(ctx, 1)
 			time.Sleep(10 * time.Second)
 			if got := state(); !strings.Contains(got, "generation 1 of test is not published") {
-				t.Errorf("got %q", got)
+				r.Errorf("got %q", got)
 			}
 		}},
-		{"a client that is spared during the warm-up is waited for", func(t *testing.T, r *rig, _ *sotwClient, ctx context.Context) {
-			warm := newRig(t, Config{WarmUntil: time.Now().Add(5 * time.Second), Logger: r.log})
+		{"a client that is spared during the warm-up is waited for", func(r *rig, _ *sotwClient, ctx context.Context) {
+			warm := newRig(r.T, Config{WarmUntil: time.Now().Add(5 * time.Second), Logger: r.log})
 			warm.publish(a)
 			d := warm.delta("spared")
 			resume(d, eds, map[string]string{"a": "old"}, "a")
 			d.none()
 			state := warm.awaiting(ctx, 1)
 			if got := state(); got != "" {
-				t.Fatalf("%q during the warm-up", got)
+				r.Fatalf("%q during the warm-up", got)
 			}
 			time.Sleep(5 * time.Second)
 			ack(d, d.one())
 			if got := state(); got != "done" {
-				t.Errorf("%q after it, want done", got)
+				r.Errorf("%q after it, want done", got)
 			}
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, r *rig) {
-				ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+			bubble(t, nil, func(r *rig) {
+				ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
 				defer cancel()
-				tt.run(t, r, r.sotw("node"), ctx)
+				tt.run(r, r.sotw("node"), ctx)
 			})
 		})
 	}
 }
 
 func TestAwaitGivesTheCause(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, r *rig) {
+	bubble(t, nil, func(r *rig) {
 		drained := errors.New("drained")
-		ctx, cancel := context.WithCancelCause(t.Context())
+		ctx, cancel := context.WithCancelCause(r.Context())
 		cancel(drained)
 		if err := r.Await(ctx, "test", 1); !errors.Is(err, drained) {
-			t.Errorf("got %v, want the cause", err)
+			r.Errorf("got %v, want the cause", err)
 		}
 	})
 }

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"os"
 	"os/exec"
@@ -150,13 +151,8 @@ func ownEngine() engine {
 		change: func(number int) {
 			n := serviceName(0)
 			next := &snapshot.Snapshot{Types: make(map[string]map[string]*snapshot.Resource)}
-			for u, contents := range snap.Types {
-				next.Types[u] = contents
-			}
-			next.Types[eds] = make(map[string]*snapshot.Resource, benchServices)
-			for n, r := range snap.Types[eds] {
-				next.Types[eds][n] = r
-			}
+			maps.Copy(next.Types, snap.Types)
+			next.Types[eds] = maps.Clone(snap.Types[eds])
 			next.Types[eds][n] = encode(n, serviceMessage(eds, n, number))
 			s.Publish(next)
 			snap = next

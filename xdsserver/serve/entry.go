@@ -51,8 +51,8 @@ func newEntry(name string, r *snapshot.Resource) *entry {
 	delta = append(delta, inside...)
 
 	h := fnv.New64a()
-	h.Write([]byte(name)) //nolint:errcheck // a hash never fails
-	h.Write([]byte{0})    //nolint:errcheck // as above
+	h.Write([]byte(name))
+	h.Write([]byte{0})
 	h.Write([]byte(r.Version))
 
 	return &entry{

@@ -7,6 +7,7 @@ import (
 	"hash/fnv"
 	"io"
 	"log/slog"
+	"maps"
 	"net"
 	"slices"
 	"strconv"
@@ -120,32 +121,32 @@ func (w world) snapshot(generation uint64) *snapshot.Snapshot {
 	return s
 }
 
-// A rig is a server on an in-memory listener.
+// A rig is a test with a server on an in-memory listener.
 type rig struct {
+	*testing.T
 	*Server
 
-	t          *testing.T
 	lis        *bufconn.Listener
 	grpc       *grpc.Server
 	generation uint64
 }
 
 // bubble runs a test in a bubble with a server in it.
-func bubble(t *testing.T, config func(*Config), f func(t *testing.T, r *rig)) {
+func bubble(t *testing.T, config func(*Config), f func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
 		c := Config{Logger: slog.New(slog.DiscardHandler)}
 		if config != nil {
 			config(&c)
 		}
-		f(t, newRig(t, c))
+		f(newRig(t, c))
 	})
 }
 
 func newRig(t *testing.T, c Config) *rig {
 	t.Helper()
 	s := New(c)
-	r := &rig{Server: s, t: t, lis: bufconn.Listen(1 << 20), grpc: grpc.NewServer(s.ServerOptions()...)}
+	r := &rig{T: t, Server: s, lis: bufconn.Listen(1 << 20), grpc: grpc.NewServer(s.ServerOptions()...)}
 	s.Register(r.grpc)
 	done := make(chan struct{})
 	go func() {
@@ -169,15 +170,15 @@ func (r *rig) publish(w world) {
 
 // dial returns a connection to the server.
 func (r *rig) dial() *grpc.ClientConn {
-	r.t.Helper()
+	r.Helper()
 	conn, err := grpc.NewClient("passthrough:///rig",
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return r.lis.DialContext(ctx) }),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithDefaultCallOptions(grpc.MaxCallSendMsgSize(1<<30), grpc.MaxCallRecvMsgSize(1<<30)))
 	if err != nil {
-		r.t.Fatal(err)
+		r.Fatal(err)
 	}
-	r.t.Cleanup(func() { conn.Close() })
+	r.Cleanup(func() { conn.Close() })
 	return conn
 }
 
@@ -200,17 +201,17 @@ type (
 )
 
 func (r *rig) sotw(node string) *sotwClient {
-	r.t.Helper()
+	r.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.dial()).StreamAggregatedResources(ctx)
-	return newClient(r.t, stream, err, cancel, node)
+	return newClient(r.T, stream, err, cancel, node)
 }
 
 func (r *rig) delta(node string) *deltaClient {
-	r.t.Helper()
+	r.Helper()
 	ctx, cancel := context.WithCancel(context.Background())
 	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.dial()).DeltaAggregatedResources(ctx)
-	return newClient(r.t, stream, err, cancel, node)
+	return newClient(r.T, stream, err, cancel, node)
 }
 
 func newClient[Req, Resp any](
@@ -370,10 +371,7 @@ func changes(r *discoveryv3.DeltaDiscoveryResponse) map[string]string {
 func (w world) with(typeURL, name, text string) world {
 	next := make(world)
 	for u, contents := range w {
-		next[u] = make(map[string]string)
-		for n, t := range contents {
-			next[u][n] = t
-		}
+		next[u] = maps.Clone(contents)
 	}
 	if next[typeURL] == nil {
 		next[typeURL] = make(map[string]string)

@@ -22,7 +22,7 @@ import (
 )
 
 func TestLedger(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, r *rig) {
+	bubble(t, nil, func(r *rig) {
 		start := time.Now()
 		r.publish(full("a", "b"))
 		second := r.delta("node-2")
@@ -46,7 +46,7 @@ func TestLedger(t *testing.T) {
 			},
 		}
 		if diff := cmp.Diff(want, r.Ledger().Streams); diff != "" {
-			t.Error(diff)
+			r.Error(diff)
 		}
 		for _, tt := range []struct {
 			typeURL, name string
@@ -58,7 +58,7 @@ func TestLedger(t *testing.T) {
 			{"unknown", "a", 0},
 		} {
 			if got := r.Subscribers(tt.typeURL, tt.name); got != tt.want {
-				t.Errorf("%d subscribers of %s %s, want %d", got, tt.typeURL, tt.name, tt.want)
+				r.Errorf("%d subscribers of %s %s, want %d", got, tt.typeURL, tt.name, tt.want)
 			}
 		}
 	})
@@ -87,7 +87,7 @@ func TestUserAgents(t *testing.T) {
 }
 
 func TestClientStatus(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, r *rig) {
+	bubble(t, nil, func(r *rig) {
 		start := time.Now()
 		r.publish(full("good", "sent").with(lds, "bad", "v1"))
 		c := r.delta("node")
@@ -101,19 +101,19 @@ func TestClientStatus(t *testing.T) {
 		synctest.Wait()
 
 		csds := statusv3.NewClientStatusDiscoveryServiceClient(r.dial())
-		stream, err := csds.StreamClientStatus(t.Context())
+		stream, err := csds.StreamClientStatus(r.Context())
 		if err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		if err := stream.Send(&statusv3.ClientStatusRequest{NodeMatchers: []*matcherv3.NodeMatcher{exactly("node")}}); err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		got, err := stream.Recv()
 		if err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		if err := stream.CloseSend(); err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 
 		resource := func(u, n string, s statusv3.ConfigStatus, cs adminv3.ClientResourceStatus) *statusv3.ClientConfig_GenericXdsConfig {
@@ -139,13 +139,13 @@ func TestClientStatus(t *testing.T) {
 		}}}
 		for _, g := range got.GetConfig()[0].GetGenericXdsConfigs() {
 			if at := g.GetLastUpdated(); at != nil && !at.AsTime().Equal(start) {
-				t.Errorf("%s updated at %v, want %v", g.GetName(), at.AsTime(), start)
+				r.Errorf("%s updated at %v, want %v", g.GetName(), at.AsTime(), start)
 			}
 		}
 		ignore := protocmp.IgnoreFields(&statusv3.ClientConfig_GenericXdsConfig{}, "last_updated")
 		attempt := protocmp.IgnoreFields(&adminv3.UpdateFailureState{}, "last_update_attempt")
 		if diff := cmp.Diff(want, got, protocmp.Transform(), ignore, attempt); diff != "" {
-			t.Error(diff)
+			r.Error(diff)
 		}
 		ack(c, nil) // no type: ends the stream, so that the bubble can end
 	})
@@ -158,7 +158,9 @@ func exactly(id string) *matcherv3.NodeMatcher {
 }
 
 func TestClientStatusRequests(t *testing.T) {
-	id := func(m *matcherv3.StringMatcher) []*matcherv3.NodeMatcher { return []*matcherv3.NodeMatcher{{NodeId: m}} }
+	id := func(m *matcherv3.StringMatcher) []*matcherv3.NodeMatcher {
+		return []*matcherv3.NodeMatcher{{NodeId: m}}
+	}
 	tests := []struct {
 		name     string
 		matchers []*matcherv3.NodeMatcher
@@ -181,14 +183,14 @@ func TestClientStatusRequests(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, r *rig) {
+			bubble(t, nil, func(r *rig) {
 				for i := range 2 {
 					ask(r.sotw(fmt.Sprint("web/", i+1)), eds, nil, "a")
 				}
 				synctest.Wait()
-				resp, err := csdsService{r.Server}.FetchClientStatus(t.Context(), &statusv3.ClientStatusRequest{NodeMatchers: tt.matchers})
+				resp, err := csdsService{r.Server}.FetchClientStatus(r.Context(), &statusv3.ClientStatusRequest{NodeMatchers: tt.matchers})
 				if status.Code(err) != tt.code || len(resp.GetConfig()) != tt.want {
-					t.Errorf("got %d clients and %v, want %d and %v", len(resp.GetConfig()), err, tt.want, tt.code)
+					r.Errorf("got %d clients and %v, want %d and %v", len(resp.GetConfig()), err, tt.want, tt.code)
 				}
 			})
 		})
@@ -196,7 +198,7 @@ func TestClientStatusRequests(t *testing.T) {
 }
 
 func TestADumpIsBounded(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, r *rig) {
+	bubble(t, nil, func(r *rig) {
 		w := world{eds: {}}
 		for i := range 40 {
 			w[eds][fmt.Sprint(i)] = string(make([]byte, 50<<10))
@@ -218,17 +220,17 @@ func TestADumpIsBounded(t *testing.T) {
 			}
 		}
 		fetch := func(req *statusv3.ClientStatusRequest) error {
-			_, err := csdsService{r.Server}.FetchClientStatus(t.Context(), req)
+			_, err := csdsService{r.Server}.FetchClientStatus(r.Context(), req)
 			return err
 		}
 		if err := fetch(&statusv3.ClientStatusRequest{NodeMatchers: []*matcherv3.NodeMatcher{exactly("web/1")}}); err != nil {
-			t.Errorf("2 MB of one client: %v", err)
+			r.Errorf("2 MB of one client: %v", err)
 		}
 		if err := fetch(&statusv3.ClientStatusRequest{}); status.Code(err) != codes.ResourceExhausted {
-			t.Errorf("4 MB of two clients: %v, want RESOURCE_EXHAUSTED", err)
+			r.Errorf("4 MB of two clients: %v, want RESOURCE_EXHAUSTED", err)
 		}
 		if err := fetch(&statusv3.ClientStatusRequest{ExcludeResourceContents: true}); err != nil {
-			t.Errorf("two clients without contents: %v", err)
+			r.Errorf("two clients without contents: %v", err)
 		}
 	})
 }
@@ -252,25 +254,25 @@ func TestLoadReports(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, r *rig) {
+			bubble(t, nil, func(r *rig) {
 				r.publish(full("b", "a"))
-				stream, err := loadstatsv3.NewLoadReportingServiceClient(r.dial()).StreamLoadStats(t.Context())
+				stream, err := loadstatsv3.NewLoadReportingServiceClient(r.dial()).StreamLoadStats(r.Context())
 				if err != nil {
-					t.Fatal(err)
+					r.Fatal(err)
 				}
 				send := func(req *loadstatsv3.LoadStatsRequest) {
 					t.Helper()
 					if err := stream.Send(req); err != nil {
-						t.Fatal(err)
+						r.Fatal(err)
 					}
 				}
 				send(&loadstatsv3.LoadStatsRequest{Node: &corev3.Node{Id: "web/1", ClientFeatures: tt.features}})
 				got, err := stream.Recv()
 				if err != nil {
-					t.Fatal(err)
+					r.Fatal(err)
 				}
 				if diff := cmp.Diff(tt.want, got, protocmp.Transform()); diff != "" {
-					t.Error(diff)
+					r.Error(diff)
 				}
 				for issued := range uint64(3) {
 					send(&loadstatsv3.LoadStatsRequest{ClusterStats: []*endpointv3.ClusterStats{{
@@ -283,10 +285,10 @@ func TestLoadReports(t *testing.T) {
 					Clusters: []*endpointv3.ClusterStats{{ClusterName: "a", TotalDroppedRequests: 2}},
 				}}
 				if diff := cmp.Diff(want, r.Loads(), protocmp.Transform()); diff != "" {
-					t.Error(diff)
+					r.Error(diff)
 				}
 				if err := stream.CloseSend(); err != nil {
-					t.Fatal(err)
+					r.Fatal(err)
 				}
 			})
 		})
@@ -307,10 +309,10 @@ func TestLoadReportsAreBounded(t *testing.T) {
 			t.Errorf("node %s is still there, the oldest should go first", load.Node)
 		}
 	}
-	bubble(t, nil, func(t *testing.T, r *rig) {
+	bubble(t, nil, func(r *rig) {
 		stream, err := loadstatsv3.NewLoadReportingServiceClient(r.dial()).StreamLoadStats(context.Background())
 		if err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		large := make(map[string]*structpb.Value)
 		for i := range 2000 {
@@ -321,32 +323,32 @@ func TestLoadReportsAreBounded(t *testing.T) {
 			ClusterStats: []*endpointv3.ClusterStats{{ClusterName: "a"}},
 		}
 		if err := stream.Send(req); err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		synctest.Wait()
 		if got := r.Loads(); len(got) != 1 || got[0].Clusters != nil {
-			t.Errorf("got %+v, want a report without its figures", got)
+			r.Errorf("got %+v, want a report without its figures", got)
 		}
 		if err := stream.CloseSend(); err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		if _, err := stream.Recv(); err != nil {
-			t.Error(err)
+			r.Error(err)
 		}
 	})
 }
 
 func TestALoadReportNamesItsNode(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, r *rig) {
-		stream, err := loadstatsv3.NewLoadReportingServiceClient(r.dial()).StreamLoadStats(t.Context())
+	bubble(t, nil, func(r *rig) {
+		stream, err := loadstatsv3.NewLoadReportingServiceClient(r.dial()).StreamLoadStats(r.Context())
 		if err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		if err := stream.Send(&loadstatsv3.LoadStatsRequest{}); err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		if _, err := stream.Recv(); status.Code(err) != codes.InvalidArgument {
-			t.Errorf("ended with %v, want INVALID_ARGUMENT", err)
+			r.Errorf("ended with %v, want INVALID_ARGUMENT", err)
 		}
 	})
 }

@@ -30,15 +30,15 @@ func manyNames(n int) []string {
 }
 
 func TestRequestsThatAreRefused(t *testing.T) {
-	sotw := func(req *discoveryv3.DiscoveryRequest) func(*testing.T, *rig) error {
-		return func(t *testing.T, r *rig) error {
+	sotw := func(req *discoveryv3.DiscoveryRequest) func(*rig) error {
+		return func(r *rig) error {
 			c := r.sotw("node")
 			c.send(req)
 			return c.ended()
 		}
 	}
-	delta := func(req *discoveryv3.DeltaDiscoveryRequest) func(*testing.T, *rig) error {
-		return func(t *testing.T, r *rig) error {
+	delta := func(req *discoveryv3.DeltaDiscoveryRequest) func(*rig) error {
+		return func(r *rig) error {
 			c := r.delta("node")
 			c.send(req)
 			return c.ended()
@@ -47,7 +47,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	const secret = "type.googleapis.com/envoy.extensions.transport_sockets.tls.v3.Secret"
 	tests := []struct {
 		name string
-		run  func(t *testing.T, r *rig) error
+		run  func(r *rig) error
 		code codes.Code
 		says []string
 	}{
@@ -83,11 +83,11 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		},
 		{
 			"one name too many on a delta stream",
-			func(t *testing.T, r *rig) error {
+			func(r *rig) error {
 				c := r.delta("node")
 				subscribe(c, eds, nil, manyNames(DefaultMaxNames)...)
 				if err := c.ended(); err != nil {
-					t.Fatalf("with as many as are allowed: %v", err)
+					r.Fatalf("with as many as are allowed: %v", err)
 				}
 				subscribe(c, eds, nil, "one more")
 				return c.ended()
@@ -109,7 +109,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		},
 		{
 			"a name that is no text",
-			func(t *testing.T, r *rig) error {
+			func(r *rig) error {
 				f := newFake(r.Server, false, func() *discoveryv3.DiscoveryResponse { return new(discoveryv3.DiscoveryResponse) })
 				b := marshal(&discoveryv3.DiscoveryRequest{
 					TypeUrl: eds, ResourceNames: []string{"?"}, Node: &corev3.Node{Id: "node"},
@@ -123,7 +123,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		},
 		{
 			"a request that is not protobuf",
-			func(t *testing.T, r *rig) error {
+			func(r *rig) error {
 				f := newFake(r.Server, false, func() *discoveryv3.DiscoveryResponse { return new(discoveryv3.DiscoveryResponse) })
 				f.send([]byte{0xff})
 				return f.end()
@@ -141,7 +141,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		},
 		{
 			"a first request without a node",
-			func(t *testing.T, r *rig) error {
+			func(r *rig) error {
 				c := r.sotw("node")
 				c.first = false
 				ask(c, eds, nil, "a")
@@ -152,7 +152,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		},
 		{
 			"a node without an id",
-			func(t *testing.T, r *rig) error {
+			func(r *rig) error {
 				c := r.sotw("")
 				ask(c, eds, nil, "a")
 				return c.ended()
@@ -162,12 +162,12 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		},
 		{
 			"a node that becomes another",
-			func(t *testing.T, r *rig) error {
+			func(r *rig) error {
 				c := r.sotw("node")
 				ask(c, eds, nil, "a")
 				c.send(&discoveryv3.DiscoveryRequest{TypeUrl: eds, Node: c.node}) // the same is fine
 				if err := c.ended(); err != nil {
-					t.Fatalf("with the same node again: %v", err)
+					r.Fatalf("with the same node again: %v", err)
 				}
 				c.send(&discoveryv3.DiscoveryRequest{TypeUrl: eds, Node: &corev3.Node{Id: "other", Cluster: "test"}})
 				return c.ended()
@@ -177,7 +177,7 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		},
 		{
 			"one stream too many",
-			func(t *testing.T, r *rig) error {
+			func(r *rig) error {
 				for range 3 {
 					ask(r.sotw("node"), eds, nil, "a")
 				}
@@ -189,13 +189,13 @@ func TestRequestsThatAreRefused(t *testing.T) {
 		},
 		{
 			"a stream on a server that closes",
-			func(t *testing.T, r *rig) error {
+			func(r *rig) error {
 				c := r.sotw("node")
 				ask(c, eds, nil, "a")
 				synctest.Wait()
 				r.Close()
 				if got := status.Code(r.sotw("late").ended()); got != codes.Unavailable {
-					t.Errorf("a late stream ends with %v, want UNAVAILABLE", got)
+					r.Errorf("a late stream ends with %v, want UNAVAILABLE", got)
 				}
 				return c.ended()
 			},
@@ -205,15 +205,15 @@ func TestRequestsThatAreRefused(t *testing.T) {
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, func(c *Config) { c.MaxStreams = 3 }, func(t *testing.T, r *rig) {
+			bubble(t, func(c *Config) { c.MaxStreams = 3 }, func(r *rig) {
 				r.publish(full("a"))
-				err := tt.run(t, r)
+				err := tt.run(r)
 				if status.Code(err) != tt.code {
-					t.Fatalf("ended with %v, want %v", err, tt.code)
+					r.Fatalf("ended with %v, want %v", err, tt.code)
 				}
 				for _, want := range tt.says {
 					if !strings.Contains(err.Error(), want) {
-						t.Errorf("%q does not say %q", err, want)
+						r.Errorf("%q does not say %q", err, want)
 					}
 				}
 			})
@@ -222,25 +222,25 @@ func TestRequestsThatAreRefused(t *testing.T) {
 }
 
 func TestWhatIsRefusedLeavesNothingBehind(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, r *rig) {
+	bubble(t, nil, func(r *rig) {
 		r.publish(full("a"))
 		c := r.delta("node")
 		subscribe(c, eds, nil, manyNames(DefaultMaxNames)...)
-		subscribe(c, eds, nil, manyNames(DefaultMaxNames + 1)...)
+		subscribe(c, eds, nil, manyNames(DefaultMaxNames+1)...)
 		if c.ended() == nil {
-			t.Fatal("the stream goes on")
+			r.Fatal("the stream goes on")
 		}
 		if got := len(r.tables[endpoints].topics); got != 1 {
-			t.Errorf("%d names of endpoints are known, want the one that is served", got)
+			r.Errorf("%d names of endpoints are known, want the one that is served", got)
 		}
 		if l := r.Ledger(); len(l.Streams) != 0 {
-			t.Errorf("streams %+v, want none", l.Streams)
+			r.Errorf("streams %+v, want none", l.Streams)
 		}
 	})
 }
 
 func TestOneBrokenClientDoesNotHarmTheOthers(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, r *rig) {
+	bubble(t, nil, func(r *rig) {
 		r.publish(full("a"))
 		good := r.sotw("good")
 		ask(good, eds, nil, "a")
@@ -253,7 +253,7 @@ func TestOneBrokenClientDoesNotHarmTheOthers(t *testing.T) {
 		deaf, err := conn.NewStream(ctx, &grpc.StreamDesc{ServerStreams: true, ClientStreams: true},
 			discoveryv3.AggregatedDiscoveryService_StreamAggregatedResources_FullMethodName)
 		if err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		w := full("a")
 		for _, u := range []string{lds, rds, cds, eds} {
@@ -266,7 +266,7 @@ func TestOneBrokenClientDoesNotHarmTheOthers(t *testing.T) {
 				req.Node = &corev3.Node{Id: "deaf"}
 			}
 			if err := deaf.SendMsg(req); err != nil {
-				t.Fatal(err)
+				r.Fatal(err)
 			}
 		}
 		for i := range 10 {
@@ -276,19 +276,19 @@ func TestOneBrokenClientDoesNotHarmTheOthers(t *testing.T) {
 		}
 		synctest.Wait()
 		if got := len(r.Ledger().Streams); got != 2 {
-			t.Fatalf("%d streams, want both", got)
+			r.Fatalf("%d streams, want both", got)
 		}
 		time.Sleep(DefaultStallTimeout)
 		synctest.Wait()
 		if got := len(r.Ledger().Streams); got != 1 {
-			t.Errorf("%d streams after a minute, want the one that reads", got)
+			r.Errorf("%d streams after a minute, want the one that reads", got)
 		}
 		err = nil
 		for err == nil {
 			err = deaf.RecvMsg(new(discoveryv3.DiscoveryResponse))
 		}
 		if status.Code(err) != codes.DeadlineExceeded || !strings.Contains(err.Error(), "has not answered") {
-			t.Errorf("ended with %v, want DEADLINE_EXCEEDED and why", err)
+			r.Errorf("ended with %v, want DEADLINE_EXCEEDED and why", err)
 		}
 	})
 }
@@ -296,36 +296,36 @@ func TestOneBrokenClientDoesNotHarmTheOthers(t *testing.T) {
 func TestStalls(t *testing.T) {
 	tests := []struct {
 		name string
-		run  func(t *testing.T, r *rig, c *sotwClient)
+		run  func(r *rig, c *sotwClient)
 	}{
-		{"a client that does not answer is cut off after a minute, not before", func(t *testing.T, r *rig, c *sotwClient) {
+		{"a client that does not answer is cut off after a minute, not before", func(r *rig, c *sotwClient) {
 			ask(c, eds, nil, "a")
 			c.one()
 			time.Sleep(DefaultStallTimeout - time.Nanosecond)
 			if err := c.ended(); err != nil {
-				t.Fatalf("too soon: %v", err)
+				r.Fatalf("too soon: %v", err)
 			}
 			time.Sleep(time.Nanosecond)
 			if got := status.Code(c.ended()); got != codes.DeadlineExceeded {
-				t.Errorf("ended with %v, want DEADLINE_EXCEEDED", got)
+				r.Errorf("ended with %v, want DEADLINE_EXCEEDED", got)
 			}
 		}},
-		{"a client that says nothing at all is cut off after a minute", func(t *testing.T, r *rig, c *sotwClient) {
+		{"a client that says nothing at all is cut off after a minute", func(r *rig, c *sotwClient) {
 			time.Sleep(DefaultStallTimeout)
 			err := c.ended()
 			if status.Code(err) != codes.DeadlineExceeded || !strings.Contains(err.Error(), "first request") {
-				t.Errorf("ended with %v, want DEADLINE_EXCEEDED and why", err)
+				r.Errorf("ended with %v, want DEADLINE_EXCEEDED and why", err)
 			}
 		}},
-		{"a client that owes nothing stays for ever", func(t *testing.T, r *rig, c *sotwClient) {
+		{"a client that owes nothing stays for ever", func(r *rig, c *sotwClient) {
 			ask(c, eds, nil, "a")
 			ask(c, eds, c.one(), "a")
 			time.Sleep(24 * time.Hour)
 			if err := c.ended(); err != nil {
-				t.Fatal(err)
+				r.Fatal(err)
 			}
 		}},
-		{"the minute begins with the response, however long nothing was said before", func(t *testing.T, r *rig, c *sotwClient) {
+		{"the minute begins with the response, however long nothing was said before", func(r *rig, c *sotwClient) {
 			ask(c, eds, nil, "a")
 			ask(c, eds, c.one(), "a")
 			time.Sleep(59 * time.Second) // the alarm of the first response is still set
@@ -334,21 +334,21 @@ func TestStalls(t *testing.T) {
 			time.Sleep(59 * time.Second)
 			ask(c, eds, second, "a")
 			if err := c.ended(); err != nil {
-				t.Fatal(err)
+				r.Fatal(err)
 			}
 			time.Sleep(time.Hour)
 			r.publish(full("a").with(eds, "a", "v3"))
 			c.one()
 			time.Sleep(59 * time.Second)
 			if err := c.ended(); err != nil {
-				t.Fatalf("too soon: %v", err)
+				r.Fatalf("too soon: %v", err)
 			}
 			time.Sleep(time.Second)
 			if c.ended() == nil {
-				t.Error("not cut off")
+				r.Error("not cut off")
 			}
 		}},
-		{"a client that asks for other things is not stalled", func(t *testing.T, r *rig, c *sotwClient) {
+		{"a client that asks for other things is not stalled", func(r *rig, c *sotwClient) {
 			ask(c, cds, nil, "a")
 			c.one() // Envoy answers when it has the endpoints
 			for i := range 5 {
@@ -356,15 +356,15 @@ func TestStalls(t *testing.T) {
 				ask(c, eds, nil, fmt.Sprint("x", i))
 			}
 			if err := c.ended(); err != nil {
-				t.Fatal(err)
+				r.Fatal(err)
 			}
 		}},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
-			bubble(t, nil, func(t *testing.T, r *rig) {
+			bubble(t, nil, func(r *rig) {
 				r.publish(full("a"))
-				tt.run(t, r, r.sotw("node"))
+				tt.run(r, r.sotw("node"))
 			})
 		})
 	}

@@ -3,6 +3,7 @@ package serve
 import (
 	"errors"
 	"io"
+	"maps"
 	"slices"
 	"strings"
 	"sync"
@@ -141,10 +142,7 @@ func (l lrsService) answer(features []string) *loadstatsv3.LoadStatsResponse {
 		return r
 	}
 	if snap := l.s.current(); snap != nil {
-		for name := range snap.Types[clusters.url()] {
-			r.Clusters = append(r.Clusters, name)
-		}
-		slices.Sort(r.Clusters)
+		r.Clusters = slices.Sorted(maps.Keys(snap.Types[clusters.url()]))
 	}
 	return r
 }

@@ -14,9 +14,9 @@ func TestRefusals(t *testing.T) {
 	ab := full("a", "b")
 	tests := []struct {
 		name string
-		run  func(t *testing.T, r *rig)
+		run  func(r *rig)
 	}{
-		{"a refused version is sent once, whatever the client says, and its repair once", func(t *testing.T, r *rig) {
+		{"a refused version is sent once, whatever the client says, and its repair once", func(r *rig) {
 			r.publish(ab)
 			c := r.sotw("node")
 			ask(c, eds, nil, "a")
@@ -30,15 +30,15 @@ func TestRefusals(t *testing.T) {
 			r.publish(ab.with(eds, "a", "v2"))
 			good := c.one()
 			if diff := cmp.Diff(map[string]string{"a": "v2"}, contents(good)); diff != "" {
-				t.Fatal(diff)
+				r.Fatal(diff)
 			}
 			ask(c, eds, good, "a")
 			c.none()
 			if l := r.Ledger(); len(l.Rejections) != 0 || !l.Streams[0].Current {
-				t.Errorf("after the repair: %+v", l)
+				r.Errorf("after the repair: %+v", l)
 			}
 		}},
-		{"a refused version that comes back after a rollback is not sent again", func(t *testing.T, r *rig) {
+		{"a refused version that comes back after a rollback is not sent again", func(r *rig) {
 			r.publish(ab)
 			c := r.sotw("node")
 			ask(c, eds, nil, "a")
@@ -48,12 +48,12 @@ func TestRefusals(t *testing.T) {
 			r.publish(ab) // the client never left it
 			c.none()
 			if got := len(r.Ledger().Rejections); got != 0 {
-				t.Errorf("%d rejections after a rollback, want none", got)
+				r.Errorf("%d rejections after a rollback, want none", got)
 			}
 			r.publish(ab.with(eds, "a", "bad"))
 			c.none()
 		}},
-		{"the listeners beside a refused one change without it, and the client keeps its last good one", func(t *testing.T, r *rig) {
+		{"the listeners beside a refused one change without it, and the client keeps its last good one", func(r *rig) {
 			r.publish(ab)
 			c := r.sotw("node")
 			ask(c, lds, nil, "a", "b")
@@ -63,20 +63,20 @@ func TestRefusals(t *testing.T) {
 			c.none()
 			r.publish(ab.with(lds, "a", "bad").with(lds, "b", "v2"))
 			if diff := cmp.Diff(map[string]string{"a": "v1", "b": "v2"}, contents(c.one())); diff != "" {
-				t.Error(diff)
+				r.Error(diff)
 			}
 		}},
-		{"a listener whose first version is refused is left out of what follows", func(t *testing.T, r *rig) {
+		{"a listener whose first version is refused is left out of what follows", func(r *rig) {
 			r.publish(ab.with(lds, "a", "bad"))
 			c := r.sotw("node")
 			ask(c, lds, nil, "a", "b")
 			nack(c, c.one(), `resource "a": bad`, "a", "b")
 			r.publish(ab.with(lds, "a", "bad").with(lds, "b", "v2"))
 			if diff := cmp.Diff(map[string]string{"b": "v2"}, contents(c.one())); diff != "" {
-				t.Error(diff)
+				r.Error(diff)
 			}
 		}},
-		{"a refused listener the client had before is not taken away from it", func(t *testing.T, r *rig) {
+		{"a refused listener the client had before is not taken away from it", func(r *rig) {
 			r.publish(ab.with(lds, "a", "bad"))
 			c := r.sotw("node")
 			first := resp("4711")
@@ -84,10 +84,10 @@ func TestRefusals(t *testing.T) {
 			nack(c, c.one(), `resource "a": bad`, "a", "b")
 			r.publish(ab.with(lds, "a", "bad").with(lds, "b", "v2"))
 			if diff := cmp.Diff(map[string]string{"a": "bad", "b": "v2"}, contents(c.one())); diff != "" {
-				t.Error(diff)
+				r.Error(diff)
 			}
 		}},
-		{"resources a reason does not name are accepted", func(t *testing.T, r *rig) {
+		{"resources a reason does not name are accepted", func(r *rig) {
 			r.publish(ab)
 			c := r.delta("node")
 			subscribe(c, eds, nil, "a", "b")
@@ -95,31 +95,31 @@ func TestRefusals(t *testing.T) {
 			c.none()
 			rejections := r.Ledger().Rejections
 			if len(rejections) != 1 || rejections[0].Name != "a" {
-				t.Fatalf("rejections %+v, want one of a", rejections)
+				r.Fatalf("rejections %+v, want one of a", rejections)
 			}
 			want := Rejection{
 				Node: "node", Type: eds, Name: "a", Version: version(eds, "a", "v1"),
 				Reason: `[xDS node id: node]: resource "a": no zone`, At: time.Now(),
 			}
 			if diff := cmp.Diff(want, rejections[0]); diff != "" {
-				t.Error(diff)
+				r.Error(diff)
 			}
 			s := r.Ledger().Streams[0]
 			if s.Resources != 1 || s.Refused != 1 || s.Current {
-				t.Errorf("stream %+v, want one resource, one refused, not current", s)
+				r.Errorf("stream %+v, want one resource, one refused, not current", s)
 			}
 		}},
-		{"without a name in the reason all that is new in the response is refused", func(t *testing.T, r *rig) {
+		{"without a name in the reason all that is new in the response is refused", func(r *rig) {
 			r.publish(ab)
 			c := r.delta("node")
 			subscribe(c, eds, nil, "a", "b")
 			reject(c, c.one(), "no")
 			c.none()
 			if got := len(r.Ledger().Rejections); got != 2 {
-				t.Errorf("%d rejections, want 2", got)
+				r.Errorf("%d rejections, want 2", got)
 			}
 		}},
-		{"a refused delta resource is sent when its content changes", func(t *testing.T, r *rig) {
+		{"a refused delta resource is sent when its content changes", func(r *rig) {
 			r.publish(ab)
 			c := r.delta("node")
 			subscribe(c, rds, nil, "a")
@@ -128,10 +128,10 @@ func TestRefusals(t *testing.T) {
 			c.none()
 			r.publish(ab.with(rds, "a", "v2"))
 			if diff := cmp.Diff(map[string]string{"a": "v2"}, changes(c.one())); diff != "" {
-				t.Error(diff)
+				r.Error(diff)
 			}
 		}},
-		{"a refused resource that goes is removed from a client that had an older one", func(t *testing.T, r *rig) {
+		{"a refused resource that goes is removed from a client that had an older one", func(r *rig) {
 			r.publish(ab)
 			c := r.delta("node")
 			resume(c, rds, map[string]string{"a": "older"}, "a")
@@ -139,10 +139,10 @@ func TestRefusals(t *testing.T) {
 			c.none()
 			r.publish(ab.with(rds, "a", ""))
 			if diff := cmp.Diff(map[string]string{"a": "removed"}, changes(c.one())); diff != "" {
-				t.Error(diff)
+				r.Error(diff)
 			}
 		}},
-		{"a refusal of an empty response is kept without a name", func(t *testing.T, r *rig) {
+		{"a refusal of an empty response is kept without a name", func(r *rig) {
 			r.publish(ab)
 			c := r.sotw("node")
 			ask(c, lds, nil, "x")
@@ -150,10 +150,10 @@ func TestRefusals(t *testing.T) {
 			c.none()
 			rejections := r.Ledger().Rejections
 			if len(rejections) != 1 || rejections[0].Name != "" || rejections[0].Reason == "" {
-				t.Errorf("rejections %+v, want one without a name and with a reason", rejections)
+				r.Errorf("rejections %+v, want one without a name and with a reason", rejections)
 			}
 		}},
-		{"a rejection outlives its stream by fifteen minutes", func(t *testing.T, r *rig) {
+		{"a rejection outlives its stream by fifteen minutes", func(r *rig) {
 			r.publish(ab)
 			c := r.sotw("node")
 			ask(c, eds, nil, "a")
@@ -161,20 +161,20 @@ func TestRefusals(t *testing.T) {
 			c.none()
 			time.Sleep(time.Hour)
 			if got := len(r.Ledger().Rejections); got != 1 {
-				t.Fatalf("%d rejections while the stream is open, want 1", got)
+				r.Fatalf("%d rejections while the stream is open, want 1", got)
 			}
 			c.cancel()
 			synctest.Wait()
 			time.Sleep(rejectionsKept)
 			if got := len(r.Ledger().Rejections); got != 1 {
-				t.Errorf("%d rejections after 15 minutes, want 1", got)
+				r.Errorf("%d rejections after 15 minutes, want 1", got)
 			}
 			time.Sleep(time.Nanosecond)
 			if got := len(r.Ledger().Rejections); got != 0 {
-				t.Errorf("%d rejections later, want none", got)
+				r.Errorf("%d rejections later, want none", got)
 			}
 		}},
-		{"no client fills the memory with rejections", func(t *testing.T, r *rig) {
+		{"no client fills the memory with rejections", func(r *rig) {
 			w := world{eds: {}}
 			var names []string
 			for i := range maxRejections + 500 {
@@ -188,10 +188,10 @@ func TestRefusals(t *testing.T) {
 			c.none()
 			rejections := r.Ledger().Rejections
 			if len(rejections) != maxRejections {
-				t.Errorf("%d rejections, want the limit, %d", len(rejections), maxRejections)
+				r.Errorf("%d rejections, want the limit, %d", len(rejections), maxRejections)
 			}
 			if got := len(rejections[0].Reason); got > maxReason+3 {
-				t.Errorf("a reason of %d bytes, want at most %d", got, maxReason+3)
+				r.Errorf("a reason of %d bytes, want at most %d", got, maxReason+3)
 			}
 		}},
 	}

@@ -27,8 +27,8 @@ const (
 	// readBuffer is held by every TLS connection all the time (by others only
 	// while there is something to read); an acknowledgement fits well within it.
 	readBuffer = 4 << 10
-	// writeBuffer comes from a pool and is held only while it is written, so a
-	// response of several endpoints leaves in one system call.
+	// writeBuffer comes from a pool (grpc's default) and is held only while it is
+	// written, so a response of many endpoints leaves in one system call.
 	writeBuffer = 16 << 10
 )
 
@@ -58,6 +58,5 @@ func (*Server) ServerOptions() []grpc.ServerOption {
 		grpc.StaticConnWindowSize(window),
 		grpc.ReadBufferSize(readBuffer),
 		grpc.WriteBufferSize(writeBuffer),
-		grpc.SharedWriteBuffer(true),
 	}
 }

@@ -159,6 +159,7 @@ func (p *pass) parts(k kind) (r *response, more bool) {
 			if !delta {
 				continue // there is no way to say it; the client keeps it
 			}
+		case update:
 		}
 		if r == nil {
 			r = newResponse(1)
@@ -199,6 +200,7 @@ func (p *pass) whole(k kind) (r *response, more bool) {
 			// The client has it from an earlier stream, but we do not: any
 			// response without it would take it away.
 			unknown = unknown || sn.names[i].sent == nil
+		case keep:
 		}
 	}
 	if unknown || !changed && !p.owesEmpty(sn) {

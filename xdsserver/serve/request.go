@@ -3,6 +3,7 @@ package serve
 import (
 	"errors"
 	"hash/maphash"
+	"slices"
 
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/encoding/protowire"
@@ -68,8 +69,8 @@ func (r *request) parse(l *layout) error {
 		case l.names:
 			var length [4]byte // "a","bc" is not "ab","c"
 			length[0], length[1], length[2], length[3] = byte(len(v)), byte(len(v)>>8), byte(len(v)>>16), 1
-			h.Write(length[:]) //nolint:errcheck // a hash never fails
-			h.Write(v)         //nolint:errcheck // as above
+			h.Write(length[:])
+			h.Write(v)
 		case l.typeURL:
 			r.typeURL = v
 		case l.nonce:
@@ -128,7 +129,7 @@ func join(a, b []byte) []byte {
 	if a == nil {
 		return b
 	}
-	return append(a[:len(a):len(a)], b...)
+	return append(slices.Clip(a), b...)
 }
 
 // pair reads an entry of a map of strings.

@@ -15,7 +15,7 @@ import (
 // Resources are shared by all streams and by whoever published them, so that one
 // byte written by a transport would reach everybody.
 func TestSharedBytesAreNeverWritten(t *testing.T) {
-	bubble(t, nil, func(t *testing.T, r *rig) {
+	bubble(t, nil, func(r *rig) {
 		snap := full("a", "b").snapshot(1)
 		before := make(map[*snapshot.Resource]string)
 		for _, contents := range snap.Types {
@@ -27,9 +27,9 @@ func TestSharedBytesAreNeverWritten(t *testing.T) {
 
 		plain, delta := r.sotw("plain"), r.delta("delta")
 		packed, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.dial()).
-			StreamAggregatedResources(t.Context(), grpc.UseCompressor(gzip.Name))
+			StreamAggregatedResources(r.Context(), grpc.UseCompressor(gzip.Name))
 		if err != nil {
-			t.Fatal(err)
+			r.Fatal(err)
 		}
 		for i, u := range []string{cds, eds, lds, rds} {
 			ask(plain, u, nil, "a", "b")
@@ -39,22 +39,22 @@ func TestSharedBytesAreNeverWritten(t *testing.T) {
 				req.Node = plain.node
 			}
 			if err := packed.Send(req); err != nil {
-				t.Fatal(err)
+				r.Fatal(err)
 			}
 			got, err := packed.Recv()
 			if err != nil {
-				t.Fatal(err)
+				r.Fatal(err)
 			}
 			if len(got.GetResources()) != 2 {
-				t.Errorf("%d resources through gzip, want 2", len(got.GetResources()))
+				r.Errorf("%d resources through gzip, want 2", len(got.GetResources()))
 			}
 		}
 		if n := len(plain.pending()) + len(delta.pending()); n != 8 {
-			t.Errorf("%d responses, want 8", n)
+			r.Errorf("%d responses, want 8", n)
 		}
 		for res, want := range before {
 			if string(res.Any) != want {
-				t.Errorf("%s was written to", res.Name)
+				r.Errorf("%s was written to", res.Name)
 			}
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"maps"
 	"net"
 	"strings"
 	"testing"
@@ -253,9 +254,7 @@ func TestStockClientsOfSeveralTargets(t *testing.T) {
 	s, _, address := control(t, "127.0.0.1:0", Config{})
 	snap := mesh(1, "voting", one)
 	for u, contents := range mesh(1, "emoji", one).Types {
-		for n, r := range contents {
-			snap.Types[u][n] = r
-		}
+		maps.Copy(snap.Types[u], contents)
 	}
 	s.Publish(snap)
 	for _, target := range []string{"xds:///voting", "xds:///emoji"} {

@@ -192,7 +192,8 @@ func (st *stream) add(k kind, names [][]byte) error {
 		sub.explicit, sub.told, sub.nack = true, false, nil
 		next = append(next, sub)
 	}
-	sn.names = append(next, old...)
+	next = append(next, old...)
+	sn.names = next
 	return nil
 }
 
@@ -260,7 +261,8 @@ func (st *stream) widen(k kind) {
 		}
 		next = append(next, subscribed{topic: tp})
 	}
-	sn.names = append(next, have...)
+	next = append(next, have...)
+	sn.names = next
 }
 
 // narrow takes out of a wildcard subscription what has ceased to be and was told
