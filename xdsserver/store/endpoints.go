@@ -105,7 +105,7 @@ func decodeEndpoint(payload []byte) (model.Endpoint, error) {
 		Addresses: r.Addresses,
 		Weight:    r.Weight,
 		Health:    model.Health(r.Health),
-		From:      "registered",
+		From:      model.Registered,
 		Since:     r.Since,
 	}, nil
 }

@@ -173,6 +173,10 @@ func TestNoFlippedBitIsEverServed(t *testing.T) {
 			if got := dump(s); got != want && (withCopy || s.Revision() == 2) {
 				t.Errorf("flip in block %d, copy %t: served at revision %d: %.100q", at, withCopy, s.Revision(), got)
 			}
+			if at/512%8 != 0 { // writing is slow, and does not depend on the block
+				closeStore(t, s)
+				continue
+			}
 			apply(t, s, "s01", "after the flip")
 			closeStore(t, s)
 			after, err := Open(Config{Dir: dir, Logger: quiet})
