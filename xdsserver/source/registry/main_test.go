@@ -61,6 +61,7 @@ func start(t *testing.T, c Config) *host {
 	})
 	t.Cleanup(h.stop)
 	time.Sleep(emitGap) // past the first output, so that the next change is emitted at once
+	synctest.Wait()
 	return h
 }
 

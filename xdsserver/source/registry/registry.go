@@ -135,8 +135,11 @@ func New(c Config) *Registry {
 	}
 }
 
-// Name is "registry".
-func (r *Registry) Name() string { return "registry" }
+// Name is the source's name.
+const Name = "registry"
+
+// Name returns [Name].
+func (r *Registry) Name() string { return Name }
 
 // Endpoints returns the registered endpoints as they are now, in order of
 // namespace, service and instance.

@@ -43,7 +43,7 @@ func endpoint(req *registryv1.RegisterRequest) (e model.Endpoint, field string, 
 		Region:   req.GetRegion(),
 		Zone:     req.GetZone(),
 		Weight:   req.GetWeight(),
-		From:     "registered",
+		From:     model.Registered,
 	}
 	if e.Service.Namespace == "" {
 		e.Service.Namespace = model.DefaultNamespace
