@@ -138,7 +138,7 @@ func (c *Client) unreachable(err error) {
 	if !c.downSaid && c.stale == 0 && !c.answered {
 		c.downSaid = true
 		after.log = append(after.log, func(l *slog.Logger) {
-			l.Warn("no xds server answers, trying on", "err", err)
+			l.Warn("no xds server answers, trying on", "error", err)
 		})
 	}
 	c.review(&after)
@@ -155,7 +155,7 @@ func (c *Client) review(after *effects) {
 		c.staleSaid = true
 		count, err := c.stale, c.lastErr
 		after.log = append(after.log, func(l *slog.Logger) {
-			l.Warn("configuration is stale, no xds server confirms it", "since", since, "resources", count, "err", err)
+			l.Warn("configuration is stale, no xds server confirms it", "since", since, "resources", count, "error", err)
 		})
 	case c.stale == 0 && c.live():
 		c.staleSince = time.Time{}

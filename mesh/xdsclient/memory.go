@@ -122,7 +122,7 @@ func (c *Client) prune(now time.Time) {
 func (c *Client) load() {
 	entries, err := c.disk.read(service(c.node))
 	if err != nil {
-		c.logger.Warn("disk cache ignored, it will be written anew", "file", c.disk.path, "err", err)
+		c.logger.Warn("disk cache ignored, it will be written anew", "file", c.disk.path, "error", err)
 		return
 	}
 	now := time.Now()
@@ -182,7 +182,7 @@ func (c *Client) save() bool {
 	switch {
 	case err != nil && !c.diskFailed:
 		c.logger.Warn("disk cache cannot be written, a restart without a server would begin with nothing",
-			"file", c.disk.path, "err", err)
+			"file", c.disk.path, "error", err)
 	case err == nil && c.diskFailed:
 		c.logger.Info("disk cache is written again", "file", c.disk.path)
 	}

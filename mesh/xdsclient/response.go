@@ -221,7 +221,7 @@ func (c *Client) applyUpdate(r *resource, u *update, after *effects) {
 	if text := err.Error(); r.refused != text {
 		r.refused = text
 		after.log = append(after.log, func(l *slog.Logger) {
-			l.Warn("resource refused", "type", typeURL, "name", u.name, "version", u.version, "err", u.err)
+			l.Warn("resource refused", "type", typeURL, "name", u.name, "version", u.version, "error", u.err)
 		})
 	}
 }

@@ -171,7 +171,7 @@ func (c *Client) end(s *session, err error) bool {
 	c.wakeKeeper.set()
 	c.mu.Unlock()
 	after.run(c.logger)
-	c.logger.Debug("xds stream ended", "server", s.target, "err", err)
+	c.logger.Debug("xds stream ended", "server", s.target, "error", err)
 	return s.live
 }
 

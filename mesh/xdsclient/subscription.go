@@ -148,7 +148,7 @@ func (c *Client) recall(typ int, name string) *good {
 		return &good{value: v, version: e.version, bytes: e.value}
 	}
 	// It was accepted once, so the decoder has become stricter since.
-	c.logger.Warn("remembered resource ignored", "type", k.typeURL, "name", name, "err", err)
+	c.logger.Warn("remembered resource ignored", "type", k.typeURL, "name", name, "error", err)
 	c.mu.Lock()
 	if c.memory[k] == e {
 		delete(c.memory, k)
