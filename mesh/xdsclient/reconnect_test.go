@@ -179,7 +179,9 @@ func TestHalfOpenConnectionIsFound(t *testing.T) {
 		}
 		settle(5 * time.Minute)
 		n.setSilent("a", false)
-		settle(connectTimeout + maxDelay) // an attempt may be under way that will hang
+		// An attempt may be under way that will hang; after it there is a pause
+		// before the next connection, and one before the next stream.
+		settle(connectTimeout + 2*maxDelay)
 		if !h.Status().Connected {
 			t.Error("not connected although packets arrive again")
 		}
