@@ -5,6 +5,20 @@
 // own clients use and, when it is configuration, by a real grpc-go xDS client in
 // process. What a client would NACK is never published: its previous good form
 // stays, and the reason is kept as a problem.
+//
+//	b := snapshot.NewBuilder(snapshot.Config{Judge: true})
+//	defer b.Close()
+//	snap, problems := b.Build(ctx, set)
+//	server.Publish(snap)
+//
+// A service is published whole: when one of its resources is refused, its
+// Listener, RouteConfiguration and Clusters stay as they were, and only its
+// endpoints go on changing. A route never leads to a cluster that is not there.
+// Endpoints are not judged by the second client: they change without end, and
+// configuration is what can be wrong in ways our own decoder does not know.
+//
+// Only what changed is translated, encoded and judged. The package neither serves
+// nor keeps anything on disk.
 package snapshot
 
 import "time"
@@ -17,13 +31,17 @@ type Resource struct {
 	Version string
 	// Any is the encoded google.protobuf.Any of the resource.
 	Any []byte
+
+	size     int      // of the message at the end of Any
+	routesTo []string // of a RouteConfiguration: the clusters it leads to, sorted
 }
 
 // A Snapshot is everything that is served at one moment. It is immutable.
 type Snapshot struct {
 	// Revision grows by one with each Snapshot of this process.
 	Revision uint64
-	// Types holds resources by type URL and name.
+	// Types holds resources by type URL and name. What did not change is the same
+	// *Resource in the next Snapshot, and a type in which nothing changed the same map.
 	Types map[string]map[string]*Resource
 	// Generations says which output of each source is in it, as in model.Set.
 	Generations map[string]uint64
