@@ -58,8 +58,8 @@ func under(field string, err error) error {
 	if err == nil {
 		return nil
 	}
-	var f *fieldError
-	if !errors.As(err, &f) {
+	f, ok := errors.AsType[*fieldError](err)
+	if !ok {
 		return &fieldError{path: field, reason: err.Error()}
 	}
 	if f.path == "" {
@@ -81,8 +81,7 @@ func at(field string, i int, err error) error {
 
 // refuse makes err the reason why a resource is refused.
 func refuse(typeURL, name string, err error) *DecodeError {
-	var f *fieldError
-	if errors.As(err, &f) {
+	if f, ok := errors.AsType[*fieldError](err); ok {
 		return &DecodeError{Type: typeURL, Name: name, Field: f.path, Reason: f.reason}
 	}
 	return &DecodeError{Type: typeURL, Name: name, Reason: err.Error()}
