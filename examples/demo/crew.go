@@ -31,7 +31,6 @@ type process struct {
 	name  string
 	cmd   *exec.Cmd
 	stdin io.Closer
-	log   *os.File
 	done  chan struct{} // closed when the process has ended and been read out
 	err   error         // valid when done is closed
 }
@@ -46,7 +45,8 @@ func (c *crew) start(name, role string, args []string, env ...string) error {
 	if err != nil {
 		return err
 	}
-	p := &process{name: name, cmd: exec.Command(exe, args...), log: log, done: make(chan struct{})}
+	cmd := exec.Command(exe, args...) //nolint:gosec // it is this binary
+	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), roleVariable+"="+role), env...)
 	p.cmd.Stderr = log
 	// A group of its own: Ctrl-C reaches the tour alone, which then stops the

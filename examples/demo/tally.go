@@ -52,7 +52,9 @@ func newTally(source string) *tally { return &tally{source: source, by: map[call
 
 // to counts the calls of one client.
 func (t *tally) to(destination string) grpc.DialOption {
-	return grpc.WithChainUnaryInterceptor(func(ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption) error {
+	return grpc.WithChainUnaryInterceptor(func(
+		ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoke grpc.UnaryInvoker, opts ...grpc.CallOption,
+	) error {
 		var header metadata.MD
 		start := time.Now()
 		err := invoke(ctx, method, req, reply, cc, append(opts, grpc.Header(&header))...)

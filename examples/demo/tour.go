@@ -95,7 +95,7 @@ func tour(ctx context.Context, args []string) (err error) {
 	if err != nil {
 		return err
 	}
-	defer closeTraffic()
+	defer func() { err = errors.Join(err, closeTraffic()) }()
 	show := newDisplay(*format, func() []call { return merge(t.counted.calls(), crew.calls()) })
 	show.start()
 	t.run(ctx, *requests, *rps)

@@ -2,6 +2,7 @@ package main
 
 import (
 	"context"
+	"errors"
 	"log/slog"
 	"os"
 	"sync"
@@ -30,7 +31,7 @@ type traffic struct {
 }
 
 // newTraffic joins the mesh as a client; the caller closes what it returns.
-func newTraffic(ctx context.Context, server string) (*traffic, func(), error) {
+func newTraffic(ctx context.Context, server string) (*traffic, func() error, error) {
 	m, err := mesh.Join(ctx, mesh.Config{
 		Service:  outside,
 		Server:   server,
@@ -44,11 +45,10 @@ func newTraffic(ctx context.Context, server string) (*traffic, func(), error) {
 	t := &traffic{counted: newTally(outside)}
 	conn, err := m.NewClient("mesh:///web", t.counted.to("web"))
 	if err != nil {
-		m.Close()
-		return nil, nil, err
+		return nil, nil, errors.Join(err, m.Close())
 	}
 	t.web = votev1.NewWebServiceClient(conn)
-	return t, func() { conn.Close(); m.Close() }, nil
+	return t, func() error { return errors.Join(conn.Close(), m.Close()) }, nil
 }
 
 // run makes n calls, or calls until ctx ends where n is zero, rps a second.

@@ -73,7 +73,7 @@ func (n *Network) Cut(addr string) {
 	if l == nil {
 		return
 	}
-	l.Close()
+	_ = l.Close() // it never fails
 	l.mu.Lock()
 	conns := l.conns
 	l.conns = map[net.Conn]struct{}{}
