@@ -45,7 +45,7 @@ func (c *crew) start(name, role string, args []string, env ...string) error {
 	if err != nil {
 		return err
 	}
-	cmd := exec.Command(exe, args...) //nolint:gosec // it is this binary
+	cmd := exec.Command(exe, args...) //nolint:gosec,noctx // it is this binary; stop ends it, in order
 	p := &process{name: name, cmd: cmd, done: make(chan struct{})}
 	p.cmd.Env = append(append(os.Environ(), roleVariable+"="+role), env...)
 	p.cmd.Stderr = log
