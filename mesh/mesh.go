@@ -57,6 +57,7 @@ type Mesh struct {
 
 	mu            sync.Mutex // held for bookkeeping only, never while waiting
 	registrations map[*Registration]struct{}
+	registered    int // how many there ever were
 	closed        bool
 }
 

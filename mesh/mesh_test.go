@@ -234,3 +234,23 @@ func TestCloseIsIdempotentAndEndsRegistrations(t *testing.T) {
 		}
 	})
 }
+
+func TestServerOnTwoListenersIsTwoEndpoints(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := meshtest.New(t)
+		in := m.Serve("voting", named("a"))
+		second, err := m.Network.Listen("")
+		if err != nil {
+			t.Fatal(err)
+		}
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = in.Server.Serve(second) })
+		time.Sleep(time.Second)
+		status := in.Mesh.Status()
+		if len(status.Registrations) != 2 || !status.Registrations[0].Registered || !status.Registrations[1].Registered {
+			t.Errorf("registrations %+v, want two", status.Registrations)
+		}
+		in.Server.Stop()
+		serving.Wait()
+	})
+}

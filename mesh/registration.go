@@ -33,8 +33,9 @@ const (
 // process lives: xdsserver takes the endpoint out when the process is gone, and
 // gets it back when xdsserver was. It is safe for concurrent use.
 type Registration struct {
-	mesh    *Mesh
-	address string
+	mesh     *Mesh
+	address  string
+	instance string
 	cancel  context.CancelFunc
 	done    chan struct{} // closed when run has returned
 
@@ -88,6 +89,11 @@ func (m *Mesh) Register(address string) (*Registration, error) {
 	if m.closed {
 		cancel()
 		return nil, fmt.Errorf("mesh: cannot register %s: the mesh is closed", address)
+	}
+	r.instance = m.instance
+	if m.registered++; m.registered > 1 {
+		// An instance is one endpoint: what another listener adds is another.
+		r.instance += fmt.Sprintf("-%d", m.registered)
 	}
 	m.registrations[r] = struct{}{}
 	m.group.Go(func() error {
@@ -263,7 +269,7 @@ func (r *Registration) receive(stream registryv1.RegistryService_RegisterClient)
 			return nil
 		}
 		if !r.status.Load().Registered {
-			r.mesh.logger.Info("endpoint registered", "service", r.mesh.config.Service, "address", r.address, "instance", r.mesh.instance)
+			r.mesh.logger.Info("endpoint registered", "service", r.mesh.config.Service, "address", r.address, "instance", r.instance)
 			r.setRegistered(true, nil)
 		}
 	}
@@ -285,7 +291,7 @@ func (r *Registration) request() *registryv1.RegisterRequest {
 	return &registryv1.RegisterRequest{
 		Service:   service,
 		Namespace: namespace,
-		Instance:  r.mesh.instance,
+		Instance:  r.instance,
 		Version:   c.Version,
 		Region:    c.region(),
 		Zone:      c.zone(),
