@@ -36,8 +36,8 @@ type Registration struct {
 	mesh     *Mesh
 	address  string
 	instance string
-	cancel  context.CancelFunc
-	done    chan struct{} // closed when run has returned
+	cancel   context.CancelFunc
+	done     chan struct{} // closed when run has returned
 
 	// wake says that state changed; run sends the newest, never each of them.
 	wake  chan struct{}
