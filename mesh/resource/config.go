@@ -12,6 +12,11 @@ type Config struct {
 	VirtualHost *VirtualHost
 	// Clusters by name; none is nil.
 	Clusters map[string]*ClusterConfig
+	// CommonTimeout is what Timeout returns for every route, zero where they
+	// differ or have none. Such calls are bounded by grpc, to which the resolver
+	// says it in the service config: a context of the interceptor's own would
+	// cost four allocations on top of the one that grpc makes anyway.
+	CommonTimeout time.Duration
 	// Revision grows with each Config of the service in this process.
 	Revision uint64
 }

@@ -4,7 +4,7 @@ import "math"
 
 // Limits of what one resource may hold. They are far above what a service
 // needs, and low enough that a broken control plane costs a process neither its
-// memory nor its time. The tests raise none of them.
+// memory nor its time.
 const (
 	// maxSize is of the encoded resource, in bytes. gRPC's own limit of 4 MiB
 	// per response is below it unless the caller raised that.

@@ -28,9 +28,9 @@ import (
 
 // TestRefusesWhatGRPCRefuses sends broken resources of each type to grpc-go's
 // xDS client. What it answers with a NACK must be refused here; the reverse need
-// not hold, see the package's comment. Three things this client skips by name
-// grpc-go parses first and may refuse; none of them is made here: optional
-// filters that a TypedStruct configures, and optional RLS plugins.
+// not hold, see the package's comment. Two kinds of optional extensions that
+// this package passes over unread are parsed by grpc-go and may be refused there;
+// neither is made here: a TypedStruct of a known filter, and the RLS plugin.
 func TestRefusesWhatGRPCRefuses(t *testing.T) {
 	rounds := 5_000
 	if testing.Short() || raceEnabled {

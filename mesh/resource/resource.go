@@ -19,8 +19,10 @@
 // know are those of a newer control plane and are passed over, as protobuf asks.
 //
 // The rules are those of grpc-go's xDS client (gRFCs A27, A28, A30, A31, A32,
-// A33, A61), held against it by a differential test. What grpc-go refuses is
-// refused here. Refused here although grpc-go accepts or overlooks it:
+// A33, A61), held against it by two differential tests: calls take the same
+// route, and what grpc-go refuses is refused here, save what stands in optional
+// extensions, which are passed over unread. Refused although grpc-go accepts or
+// overlooks it:
 //
 //   - aggregate and LOGICAL_DNS clusters, load balancing policies other than
 //     round robin, outlier detection, transport sockets;
