@@ -53,15 +53,13 @@ func (c *Client) Unary(
 	if failure != nil {
 		return cardinality(failure)
 	}
-	bounded, cancel := route.Bound(ctx, timeout)
-	if cancel == nil {
-		timeout = 0
-	} else {
+	limit, bounded, cancel := start(ctx, config, timeout)
+	if cancel != nil {
 		defer cancel()
 		rpc.Context = bounded
 	}
 	err = invoker(rpc, method, req, reply, cc, opts...)
-	return explain(rpc, config.Service, timeout, err)
+	return explain(rpc, config.Service, limit, err)
 }
 
 // admit routes the call and injects its faults: what comes before grpc's part.

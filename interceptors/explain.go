@@ -1,8 +1,6 @@
 package interceptors
 
 import (
-	"context"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -14,9 +12,8 @@ import (
 )
 
 // explain puts the mesh's reason in place of grpc's words, where the mesh is
-// why the call failed. timeout is the route's if that is the call's deadline,
-// zero if the deadline is the application's own.
-func explain(rpc *call.Call, service string, timeout time.Duration, err error) error {
+// why the call failed.
+func explain(rpc *call.Call, service string, limit limit, err error) error {
 	// io.EOF is how a stream says that it ended, not that it failed.
 	if err == nil || err == io.EOF { //nolint:errorlint // grpc returns it bare, and it is on every stream's path
 		return err
@@ -24,13 +21,15 @@ func explain(rpc *call.Call, service string, timeout time.Duration, err error) e
 	switch code := status.Code(err); {
 	case code == codes.Canceled:
 		return err // the application's doing, whatever the call was waiting for
-	case code == codes.DeadlineExceeded && errors.Is(rpc.Context.Err(), context.DeadlineExceeded):
-		return overdue(rpc.Failure, service, timeout, err)
-	case rpc.Failure != nil:
-		return rpc.Failure
-	default:
-		return err
+	case code == codes.DeadlineExceeded:
+		if timeout, spent := limit.spent(rpc.Context); spent {
+			return overdue(rpc.Failure, service, timeout, err)
+		}
 	}
+	if rpc.Failure != nil {
+		return rpc.Failure
+	}
+	return err
 }
 
 // overdue is the error of a call whose deadline ran out on this side.

@@ -4,13 +4,11 @@ import (
 	"context"
 	"io"
 	"slices"
-	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
-	"github.com/tulle-mesh/tulle/interceptors/route"
 	"github.com/tulle-mesh/tulle/mesh/call"
 )
 
@@ -39,9 +37,9 @@ func (c *Client) Stream(
 		}
 		return nil, failure
 	}
-	bounded, cancel := route.Bound(ctx, timeout)
+	limit, bounded, cancel := start(ctx, config, timeout)
+	s.limit = limit
 	if cancel != nil {
-		s.timeout = timeout
 		s.rpc.Context = bounded
 		// OnFinish is called however the stream ends, also where the application
 		// neither reads to the end nor cancels but closes the connection. The
@@ -65,11 +63,11 @@ type stream struct {
 	grpc.ClientStream
 
 	service string
-	timeout time.Duration
+	limit   limit
 	rpc     call.Call
 }
 
-func (s *stream) explain(err error) error { return explain(&s.rpc, s.service, s.timeout, err) }
+func (s *stream) explain(err error) error { return explain(&s.rpc, s.service, s.limit, err) }
 
 // SendMsg may fail with the mesh's reason: grpc sends again, on another pick,
 // what a refused stream did not take.

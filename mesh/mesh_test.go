@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -253,4 +254,66 @@ func TestServerOnTwoListenersIsTwoEndpoints(t *testing.T) {
 		in.Server.Stop()
 		serving.Wait()
 	})
+}
+
+// Timeouts come from the operator and change live: the same for all calls, which
+// grpc keeps, and different by route, which the interceptor keeps. In between no
+// call is without one.
+func TestTimeoutsFollowTheConfiguration(t *testing.T) {
+	const service = "apiVersion: tulle/v1\nkind: Service\nmetadata: {name: voting}\nspec: {timeout: 2s}\n"
+	synctest.Test(t, func(t *testing.T) {
+		m := meshtest.New(t)
+		m.Apply(service)
+		m.Serve("voting", stuck)
+		conn := m.Client("mesh:///voting")
+		wait := func(want time.Duration, headers ...string) {
+			t.Helper()
+			began := time.Now()
+			ctx := metadata.AppendToOutgoingContext(t.Context(), headers...)
+			err := conn.Invoke(ctx, "/tulle.test.Stuck/Stuck", wrapperspb.String(""), new(wrapperspb.StringValue))
+			var ours *mesh.Error
+			if !errors.As(err, &ours) || ours.Reason != mesh.RouteTimeout || status.Code(err) != codes.DeadlineExceeded {
+				t.Errorf("got %v, want the route's timeout", err)
+			}
+			if took := time.Since(began); took.Round(10*time.Millisecond) != want {
+				t.Errorf("took %v, want %v", took, want)
+			}
+		}
+		wait(2 * time.Second)
+		m.Apply(`
+apiVersion: tulle/v1
+kind: GRPCRoute
+metadata: {name: route}
+spec:
+  parentRefs: [{kind: Service, name: voting}]
+  rules:
+    - matches: [{headers: [{name: x-slow, value: "yes"}]}]
+      backendRefs: [{name: voting}]
+      timeouts: {request: 10s}
+    - backendRefs: [{name: voting}]`)
+		time.Sleep(time.Second)
+		wait(2 * time.Second)
+		wait(10*time.Second, "x-slow", "yes")
+		m.Delete("GRPCRoute", "route")
+		time.Sleep(time.Second)
+		wait(2*time.Second, "x-slow", "yes")
+	})
+}
+
+// stuck is an instance whose one method answers only when it is cancelled.
+func stuck(s grpc.ServiceRegistrar) {
+	s.RegisterService(&grpc.ServiceDesc{
+		ServiceName: "tulle.test.Stuck",
+		HandlerType: (*any)(nil),
+		Methods: []grpc.MethodDesc{{
+			MethodName: "Stuck",
+			Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+				if err := decode(new(wrapperspb.StringValue)); err != nil {
+					return nil, err
+				}
+				<-ctx.Done()
+				return nil, status.FromContextError(ctx.Err()).Err()
+			},
+		}},
+	}, struct{}{})
 }

@@ -198,6 +198,7 @@ func (a *assembly) build(r *result) (*resource.Config, bool) {
 		config.Clusters[name] = c.current
 		r.stale = r.stale || c.stale
 	}
+	config.CommonTimeout = commonTimeout(config)
 	if old := a.config; old != nil && old.Listener == config.Listener && old.VirtualHost == config.VirtualHost &&
 		maps.Equal(old.Clusters, config.Clusters) {
 		return old, false

@@ -94,7 +94,7 @@ func (b *Builder) Build(dialled resolver.Target, cc resolver.ClientConn, opts re
 	if opts.DisableServiceConfig {
 		return nil, errors.New("resolver: grpc.WithDisableServiceConfig keeps the mesh's balancer out: remove it")
 	}
-	parsed := cc.ParseServiceConfig(serviceConfig)
+	parsed := cc.ParseServiceConfig(serviceConfigOf(0))
 	if parsed.Err != nil {
 		return nil, fmt.Errorf("resolver: the mesh's balancer is not linked: import github.com/tulle-mesh/tulle/balancer: %w", parsed.Err)
 	}

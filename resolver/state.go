@@ -11,10 +11,6 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
-// serviceConfig names the mesh's balancer and nothing else: what grpc's service
-// config says per method, routes say per call.
-const serviceConfig = `{"loadBalancingConfig":[{"tulle":{}}]}`
-
 // stateOf is what a connection is given for a Config. The caller adds the
 // connection's service config.
 func stateOf(config *resource.Config, attrs *attributes.Attributes) resolver.State {

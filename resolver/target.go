@@ -53,14 +53,16 @@ func (t *target) broadcastLocked() {
 // A conn is the resolver of one connection.
 type conn struct {
 	// Immutable.
-	builder       *Builder
-	target        *target
-	cc            resolver.ClientConn
-	serviceConfig *serviceconfig.ParseResult
+	builder *Builder
+	target  *target
+	cc      resolver.ClientConn
 
-	// Owned by Run: what the connection was last given.
-	given    *resource.Config
-	reported error
+	// Owned by Run: what the connection was last given. serviceConfig is that
+	// for timeout.
+	given         *resource.Config
+	timeout       time.Duration
+	serviceConfig *serviceconfig.ParseResult
+	reported      error
 }
 
 var _ resolver.Resolver = (*conn)(nil)
@@ -102,6 +104,7 @@ func (b *Builder) refresh(t *target) {
 	}
 	// Only now: a call must not be routed by a Config its picker does not know.
 	news := t.config.Swap(r.config) != r.config
+	b.settle(t, conns)
 	t.assembly.prune()
 	b.mu.Lock()
 	defer b.mu.Unlock()
@@ -134,25 +137,6 @@ func (b *Builder) connsOf(t *target) ([]*conn, bool) {
 	return nil, false
 }
 
-// give hands a Config to the connections that do not have it yet.
-func (b *Builder) give(t *target, config *resource.Config, conns []*conn) {
-	var state resolver.State
-	for _, c := range conns {
-		if c.given == config {
-			continue
-		}
-		if state.Attributes == nil {
-			state = stateOf(config, b.attrs)
-		}
-		c.given = config
-		state.ServiceConfig = c.serviceConfig
-		if err := c.cc.UpdateState(state); err != nil {
-			// The balancer says the same to each call that it cannot place.
-			b.logger.Debug("balancer refused a configuration", "service", t.service, "revision", config.Revision, "err", err)
-		}
-	}
-}
-
 // report tells connections that have no Config why.
 func report(failure *call.Error, conns []*conn) {
 	for _, c := range conns {
@@ -171,7 +155,7 @@ func (b *Builder) log(t *target, r result) {
 		b.logger.Info("service configured again", "service", t.service, "revision", r.config.Revision)
 	case r.failure != nil && !sameError(t.logged, r.failure):
 		t.logged = r.failure
-		b.logger.Warn("service cannot be configured", "service", t.service, "keeps", r.config != nil, "err", r.failure)
+		b.logger.Warn("service cannot be configured", "service", t.service, "keeps", r.config != nil, "error", r.failure)
 	}
 }
 

@@ -5,7 +5,9 @@ import (
 	"errors"
 	"log/slog"
 	"net"
+	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
@@ -32,6 +34,8 @@ type control struct {
 	members *registry.Registry
 	cancel  context.CancelFunc
 	group   *errgroup.Group
+
+	published atomic.Pointer[model.Set]
 }
 
 func startControl(lis net.Listener, applied *objects) *control {
@@ -56,6 +60,7 @@ func startControl(lis net.Listener, applied *objects) *control {
 		return merger.Run(ctx, func(set *model.Set) {
 			snap, _ := builder.Build(ctx, set)
 			c.server.Publish(snap)
+			c.published.Store(set)
 		})
 	})
 	group.Go(func() error {
@@ -75,6 +80,22 @@ func startControl(lis net.Listener, applied *objects) *control {
 
 func (c *control) settled(ctx context.Context, generation uint64) error {
 	return c.server.Await(ctx, c.members.Name(), generation)
+}
+
+// serves reports whether clients are sent the endpoint at an address.
+func (c *control) serves(address string) bool {
+	set := c.published.Load()
+	if set == nil {
+		return false
+	}
+	for _, endpoints := range set.Endpoints {
+		for _, e := range endpoints {
+			if slices.Contains(e.Addresses, address) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 func (c *control) stop() error {

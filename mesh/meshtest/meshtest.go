@@ -141,12 +141,7 @@ func (m *Mesh) ServeAs(config mesh.Config, register func(grpc.ServiceRegistrar))
 		}
 	})
 	m.await("instance "+in.Address+" of "+config.Service+" is not in the mesh", func() bool {
-		for _, r := range member.Status().Registrations {
-			if r.Registered {
-				return true
-			}
-		}
-		return false
+		return m.control != nil && m.control.serves(in.Address)
 	})
 	return in
 }
