@@ -18,10 +18,11 @@ func explain(rpc *call.Call, service string, limit limit, err error) error {
 	if err == nil || err == io.EOF { //nolint:errorlint // grpc returns it bare, and it is on every stream's path
 		return err
 	}
-	switch code := status.Code(err); {
-	case code == codes.Canceled:
+	code := status.Code(err)
+	if code == codes.Canceled {
 		return err // the application's doing, whatever the call was waiting for
-	case code == codes.DeadlineExceeded:
+	}
+	if code == codes.DeadlineExceeded {
 		if timeout, spent := limit.spent(rpc.Context); spent {
 			return overdue(rpc.Failure, service, timeout, err)
 		}
