@@ -13,14 +13,15 @@ import (
 // A display shows the calls while they happen, or once at the end.
 type display struct {
 	json  bool
+	admin string // where the commands find the server
 	calls func() []call
 	began time.Time
 	quit  chan struct{}
 	wait  sync.WaitGroup
 }
 
-func newDisplay(format string, calls func() []call) *display {
-	return &display{json: format == "json", calls: calls, began: time.Now(), quit: make(chan struct{})}
+func newDisplay(format, admin string, calls func() []call) *display {
+	return &display{json: format == "json", admin: admin, calls: calls, began: time.Now(), quit: make(chan struct{})}
 }
 
 // start draws the table every second on a terminal, and every ten elsewhere.
@@ -40,7 +41,7 @@ func (d *display) start() {
 			case <-d.quit:
 				return
 			case <-tick.C:
-				fmt.Print(home, d.table(), "\nCtrl-C stops everything.\n")
+				fmt.Printf("%s%s\nCtrl-C stops everything. Meanwhile, elsewhere: TULLE_ADMIN=%s go run ./xdsserver check\n", home, d.table(), d.admin)
 			}
 		}
 	})

@@ -96,7 +96,7 @@ func tour(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeTraffic()) }()
-	show := newDisplay(*format, func() []call { return merge(t.counted.calls(), crew.calls()) })
+	show := newDisplay(*format, admin, func() []call { return merge(t.counted.calls(), crew.calls()) })
 	show.start()
 	t.run(ctx, *requests, *rps)
 	// Stopping the crew makes each process report its last counts.
