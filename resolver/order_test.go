@@ -40,6 +40,7 @@ func TestThePickerIsToldFirst(t *testing.T) {
 				}
 				src.endpoints("voting", fmt.Sprintf("10.0.0.%d:1", i))
 			}
+			synctest.Wait()
 			if told < 20 {
 				t.Errorf("connections were told %d times", told)
 			}
