@@ -63,6 +63,6 @@ func (p *picker) noRoute(format string, args ...any) *call.Error {
 		Reason:  call.NoRoute,
 		Code:    codes.Unavailable,
 		Detail:  fmt.Sprintf(format, args...),
-		Try:     "xdsserver routes " + p.service,
+		Try:     "xdsserver get routes",
 	}
 }

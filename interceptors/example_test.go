@@ -38,5 +38,5 @@ func ExampleNewClient() {
 	fmt.Println(err)
 	// Output:
 	// FAULT_INJECTED
-	// mesh: a fault rule of "voting" ended the call with Unavailable on purpose; try: xdsserver get GRPCRoute
+	// mesh: a fault rule of "voting" ended the call with Unavailable on purpose; try: xdsserver get routes
 }

@@ -46,7 +46,7 @@ func overdue(failure *call.Error, service string, timeout time.Duration, err err
 	}
 	if timeout > 0 {
 		e.Detail = fmt.Sprintf("the route's timeout of %v for %q ran out", timeout, service)
-		e.Try = "a longer timeout in the route: xdsserver get GRPCRoute"
+		e.Try = "a longer timeout in the route: xdsserver get routes"
 	}
 	if failure != nil {
 		e.Reason = failure.Reason

@@ -50,7 +50,7 @@ func noRoute(config *resource.Config, detail string) *call.Error {
 		Reason:  call.NoRoute,
 		Code:    codes.Unavailable,
 		Detail:  detail,
-		Try:     "xdsserver get GRPCRoute",
+		Try:     "xdsserver get routes",
 	}
 }
 
