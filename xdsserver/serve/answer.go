@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"log/slog"
 	"strings"
 	"unicode"
 	"unicode/utf8"
@@ -14,8 +13,12 @@ import (
 // resources names them all.
 const maxReason = 2 << 10
 
+// maxBlamed bounds the names of one refused response that the ledger takes: a
+// hundred say as much as ten thousand.
+const maxBlamed = 100
+
 // settle takes in the answer to the last response of a kind and returns what was
-// refused. st.mu must be held.
+// refused and is news. st.mu must be held.
 func (st *stream) settle(k kind, req *request) []*refusal {
 	sn := &st.subs[k]
 	if !sn.inflight {
@@ -25,8 +28,9 @@ func (st *stream) settle(k kind, req *request) []*refusal {
 	if req.failure != nil {
 		return st.refuse(k, req.failure)
 	}
+	number := uint32(sn.nonce >> 32)
 	for i := range sn.names {
-		if sub := &sn.names[i]; sub.nonce == sn.nonce {
+		if sub := &sn.names[i]; sub.response == number {
 			st.accept(sub)
 		}
 	}
@@ -49,7 +53,7 @@ func (st *stream) accept(sub *subscribed) {
 // takes resources one by one (gRFC A46) keeps the good ones, and names the bad
 // ones in the reason: those are refused then, and the others accepted. When no
 // name is in it, everything new in the response is refused.
-func (st *stream) refuse(k kind, failure []byte) []*refusal {
+func (st *stream) refuse(k kind, failure []byte) (news []*refusal) {
 	var detail statuspb.Status
 	reason := "the client sent a reason that cannot be read"
 	if proto.Unmarshal(failure, &detail) == nil {
@@ -60,18 +64,19 @@ func (st *stream) refuse(k kind, failure []byte) []*refusal {
 	}
 
 	sn := &st.subs[k]
+	number := uint32(sn.nonce >> 32)
 	named := false
 	for i := range sn.names {
-		if sub := &sn.names[i]; sub.nonce == sn.nonce && sub.sent != nil && mentions(reason, sub.topic.name) {
+		if sub := &sn.names[i]; sub.response == number && mentions(reason, sub.topic.name) {
 			named = true
 			break
 		}
 	}
 	base := Rejection{Node: st.node.id, Type: k.url(), Reason: reason, At: st.heard}
-	var refused []*refusal
+	blamed := 0
 	for i := range sn.names {
 		sub := &sn.names[i]
-		if sub.nonce != sn.nonce || sub.sent == nil {
+		if sub.response != number || sub.sent == nil {
 			continue
 		}
 		if named && !mentions(reason, sub.topic.name) {
@@ -83,7 +88,9 @@ func (st *stream) refuse(k kind, failure []byte) []*refusal {
 		}
 		r := &refusal{Rejection: base, entry: sub.sent}
 		r.Name, r.Version = sub.topic.name, sub.sent.version
-		refused = append(refused, r)
+		if blamed++; blamed <= maxBlamed && st.server.rejections.add(r) {
+			news = append(news, r)
+		}
 		sub.nack = r
 		sub.at = st.heard.UnixNano()
 		// The client keeps what it had. When that is from an earlier stream, we
@@ -91,19 +98,18 @@ func (st *stream) refuse(k kind, failure []byte) []*refusal {
 		sub.sent = sub.acked
 		sub.told = sub.sent != nil || !sub.held
 	}
-	if len(refused) == 0 {
-		refused = append(refused, &refusal{Rejection: base})
+	if r := (&refusal{Rejection: base}); !named && blamed == 0 && st.server.rejections.add(r) {
+		news = append(news, r)
 	}
-	return refused
+	return news
 }
 
 // report makes known what was settled. No lock must be held.
-func (st *stream) report(refused []*refusal) {
-	for _, r := range refused {
-		if st.server.rejections.add(r) {
-			st.server.log.Warn("resource refused by a client", slog.String("node", r.Node), slog.String("type", r.Type),
-				slog.String("name", r.Name), slog.String("version", r.Version), slog.String("reason", r.Reason))
-		}
+func (st *stream) report(news []*refusal) {
+	if len(news) > 0 {
+		r := news[0]
+		st.server.log.Warn("resources refused by a client", "node", r.Node, "type", r.Type,
+			"name", r.Name, "version", r.Version, "reason", r.Reason, "refused", len(news))
 	}
 	st.server.waiters.wake()
 }

@@ -138,6 +138,25 @@ func TestAwait(t *testing.T) {
 				r.Errorf("got %q", got)
 			}
 		}},
+		{"what a client is spared of later is not waited for", func(r *rig, _ *sotwClient, ctx context.Context) {
+			warm := newRig(r.T, Config{WarmUntil: time.Now().Add(time.Minute), Logger: r.log})
+			warm.publish(a)
+			for range 8 { // they are looked at in no order
+				resume(warm.delta("spared"), eds, map[string]string{"a": version(eds, "a", "v1")}, "a")
+			}
+			slow := warm.sotw("slow")
+			ask(slow, eds, nil, "a")
+			first := slow.one()
+			state := warm.awaiting(ctx, 1)
+			if got := state(); got != "" {
+				r.Fatalf("%q before the slow one has answered", got)
+			}
+			warm.publish(a.with(eds, "a", "v2"))
+			ask(slow, eds, first, "a")
+			if got := state(); got != "done" {
+				r.Errorf("%q, want done", got)
+			}
+		}},
 		{"a client that is spared during the warm-up is waited for", func(r *rig, _ *sotwClient, ctx context.Context) {
 			warm := newRig(r.T, Config{WarmUntil: time.Now().Add(5 * time.Second), Logger: r.log})
 			warm.publish(a)

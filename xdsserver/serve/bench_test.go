@@ -1,7 +1,6 @@
 package serve
 
 import (
-	"errors"
 	"fmt"
 	"slices"
 	"sync"
@@ -88,22 +87,16 @@ func newFleet(b *testing.B, which string, n int) *fleet {
 	f := &fleet{b: b, n: n, child: startChild(b, which), done: make(chan struct{}, 1), arrivals: make([]time.Time, n)}
 	before := f.child.tell("usage", 1)
 
-	var running sync.WaitGroup
+	var running, dialing sync.WaitGroup
 	clients := make([]*wireClient, n)
-	synced := make(chan error, n)
-	// A few at a time, so that the listener's backlog does not overflow.
+	// A few at a time, each until it has its configuration: a connection is
+	// there for the client before the server has accepted it, and there is an
+	// end to how many may wait for that.
 	const dialers = 64
-	var dialing sync.WaitGroup
 	for d := range dialers {
 		dialing.Go(func() {
 			for i := d; i < n; i += dialers {
-				c, err := f.dial(i)
-				if err != nil {
-					synced <- err
-					continue
-				}
-				clients[i] = c
-				running.Go(func() { f.run(c, synced) })
+				clients[i] = f.connect(i, &running)
 			}
 		})
 	}
@@ -116,15 +109,8 @@ func newFleet(b *testing.B, which string, n int) *fleet {
 		}
 		running.Wait()
 	})
-	for range n {
-		select {
-		case err := <-synced:
-			if err != nil {
-				b.Fatal(err)
-			}
-		case <-time.After(30 * time.Second):
-			b.Fatal("clients did not get their first configuration in 30s")
-		}
+	if b.Failed() {
+		b.FailNow()
 	}
 	settle()
 	after := f.child.tell("usage", 1)
@@ -133,10 +119,12 @@ func newFleet(b *testing.B, which string, n int) *fleet {
 	return f
 }
 
-func (f *fleet) dial(i int) (*wireClient, error) {
+// connect starts client i and waits until it has its first configuration.
+func (f *fleet) connect(i int, running *sync.WaitGroup) *wireClient {
 	c, err := dialWire(f.child.address, nodeName(i), benchNames(i))
 	if err != nil {
-		return nil, err
+		f.b.Error(err)
+		return c
 	}
 	c.changed = func(at time.Time) {
 		f.arrivals[i] = at
@@ -144,29 +132,31 @@ func (f *fleet) dial(i int) (*wireClient, error) {
 			f.done <- struct{}{}
 		}
 	}
-	for _, u := range []string{lds, rds, cds, eds} {
-		if err := c.request([]byte(u), nil, nil); err != nil {
-			return nil, err
-		}
-	}
-	return c, nil
-}
-
-// run reads for a client, and reports when it has its first configuration.
-func (f *fleet) run(c *wireClient, synced chan<- error) {
+	ready := make(chan struct{})
 	missing := 4 // types
 	c.first = func() {
 		if missing--; missing == 0 {
 			c.first = nil
-			synced <- nil
+			close(ready)
 		}
 	}
-	if err := c.run(); err != nil && !errors.Is(err, syscall.ECONNRESET) {
-		f.b.Error(err)
-		if missing > 0 {
-			synced <- err
+	for _, u := range []string{lds, rds, cds, eds} {
+		if err := c.request([]byte(u), nil, nil); err != nil {
+			f.b.Error(err)
+			return c
 		}
 	}
+	running.Go(func() {
+		if err := c.run(); err != nil {
+			f.b.Error(err)
+		}
+	})
+	select {
+	case <-ready:
+	case <-time.After(30 * time.Second):
+		f.b.Errorf("client %d did not get its first configuration in 30s", i)
+	}
+	return c
 }
 
 // settle lets the last acknowledgements be taken in, before CPU is read.

@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -91,13 +92,14 @@ func name(a *anypb.Any) string {
 	return m.(interface{ GetName() string }).GetName()
 }
 
-// encode makes a resource of a message.
+// encode makes a resource of a message: equal messages have equal bytes.
 func encode(name string, m proto.Message) *snapshot.Resource {
-	a, err := anypb.New(m)
-	if err != nil {
+	deterministic := proto.MarshalOptions{Deterministic: true}
+	a := new(anypb.Any)
+	if err := anypb.MarshalFrom(a, m, deterministic); err != nil {
 		panic(err)
 	}
-	b, err := proto.MarshalOptions{Deterministic: true}.Marshal(a)
+	b, err := deterministic.Marshal(a)
 	if err != nil {
 		panic(err)
 	}
@@ -129,17 +131,24 @@ type rig struct {
 	lis        *bufconn.Listener
 	grpc       *grpc.Server
 	generation uint64
+	logged     *bytes.Buffer // of warnings; nil when the test has a logger of its own
 }
+
+// warnings counts them.
+func (r *rig) warnings() int { return bytes.Count(r.logged.Bytes(), []byte{'\n'}) }
 
 // bubble runs a test in a bubble with a server in it.
 func bubble(t *testing.T, config func(*Config), f func(r *rig)) {
 	t.Helper()
 	synctest.Test(t, func(t *testing.T) {
-		c := Config{Logger: slog.New(slog.DiscardHandler)}
+		var logged bytes.Buffer
+		c := Config{Logger: slog.New(slog.NewTextHandler(&logged, &slog.HandlerOptions{Level: slog.LevelWarn}))}
 		if config != nil {
 			config(&c)
 		}
-		f(newRig(t, c))
+		r := newRig(t, c)
+		r.logged = &logged
+		f(r)
 	})
 }
 

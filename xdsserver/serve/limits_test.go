@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"fmt"
+	"log/slog"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -235,6 +236,36 @@ func TestWhatIsRefusedLeavesNothingBehind(t *testing.T) {
 		}
 		if l := r.Ledger(); len(l.Streams) != 0 {
 			r.Errorf("streams %+v, want none", l.Streams)
+		}
+	})
+}
+
+func TestARequestThatComesTooLateLeavesNothingBehind(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := New(Config{Logger: slog.New(slog.DiscardHandler)})
+		defer s.Close()
+		node := &corev3.Node{Id: "node"}
+		for _, delta := range []bool{false, true} {
+			request := func(typeURL, name string) []byte {
+				if delta {
+					return marshal(&discoveryv3.DeltaDiscoveryRequest{
+						TypeUrl: typeURL, Node: node, ResourceNamesSubscribe: []string{name},
+					})
+				}
+				return marshal(&discoveryv3.DiscoveryRequest{TypeUrl: typeURL, Node: node, ResourceNames: []string{name}})
+			}
+			f := newFake(s, delta, func() *discoveryv3.DiscoveryResponse { return new(discoveryv3.DiscoveryResponse) })
+			f.send(request(eds, "a"))
+			st := s.opened()[0]
+			if err := f.end(); err != nil {
+				t.Fatal(err)
+			}
+			receive(t, st, request(cds, "b"))
+			for k := range s.tables {
+				if n := len(s.tables[k].topics); n != 0 {
+					t.Errorf("delta %v: %d %v names are known", delta, n, kind(k))
+				}
+			}
 		}
 	})
 }

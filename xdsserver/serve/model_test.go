@@ -48,8 +48,10 @@ type model struct {
 	// wants are the subscriptions, has the contents the client took.
 	wants [kinds]map[string]bool
 	has   [kinds]map[string]string
-	// refused are contents the client rejected and has not asked for again.
+	// refused are contents the client rejected and has not asked for again;
+	// earlier are names it has from an earlier stream only.
 	refused [kinds]map[string]string
+	earlier [kinds]map[string]bool
 	owed    [kinds]*reply // not answered yet
 	asked   [kinds]bool
 	last    [kinds]string // nonce of the last response that was answered
@@ -67,7 +69,8 @@ func newModel(delta bool) *model {
 	m := &model{delta: delta, world: world{}}
 	for k := range kinds {
 		m.world[k.url()] = map[string]string{}
-		m.wants[k], m.has[k], m.refused[k] = map[string]bool{}, map[string]string{}, map[string]string{}
+		m.wants[k], m.has[k] = map[string]bool{}, map[string]string{}
+		m.refused[k], m.earlier[k] = map[string]string{}, map[string]bool{}
 	}
 	return m
 }
@@ -110,6 +113,10 @@ func (m *model) restart() {
 	for k := range kinds {
 		m.owed[k], m.last[k], m.asked[k] = nil, "", false
 		clear(m.refused[k])
+		clear(m.earlier[k])
+		for n := range m.has[k] {
+			m.earlier[k][n] = true
+		}
 	}
 }
 
@@ -122,6 +129,9 @@ func (m *model) take(k kind, r *reply) error {
 		switch bad, isBad := m.refused[k][n]; {
 		case !m.wants[k][n]:
 			return fmt.Errorf("%v: %s was not asked for", k, n)
+		case isBad && bad == text && r.whole && m.earlier[k][n]:
+			// Left out, it would be taken away, and the server does not have
+			// what the client had before.
 		case isBad && bad == text:
 			return fmt.Errorf("%v: %s of %s was refused and came again", k, text, n)
 		}
@@ -152,6 +162,7 @@ func (m *model) answer(k kind, bad func(name string) bool) {
 			}
 		default:
 			m.has[k][n] = text
+			delete(m.earlier[k], n)
 		}
 	}
 }
@@ -307,6 +318,7 @@ func (m *model) step(st step, send func([]byte) bool, publish func(), settle fun
 			delete(m.wants[k], n)
 			delete(m.has[k], n)
 			delete(m.refused[k], n)
+			delete(m.earlier[k], n)
 			if m.owed[k] != nil {
 				delete(m.owed[k].content, n) // an answer to it speaks of the name no more
 			}

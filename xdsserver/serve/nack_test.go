@@ -83,8 +83,27 @@ func TestRefusals(t *testing.T) {
 			ask(c, lds, first, "a", "b")
 			nack(c, c.one(), `resource "a": bad`, "a", "b")
 			r.publish(ab.with(lds, "a", "bad").with(lds, "b", "v2"))
-			if diff := cmp.Diff(map[string]string{"a": "bad", "b": "v2"}, contents(c.one())); diff != "" {
-				r.Error(diff)
+			again := c.one()
+			if diff := cmp.Diff(map[string]string{"a": "bad", "b": "v2"}, contents(again)); diff != "" {
+				r.Fatal(diff)
+			}
+			nack(c, again, `resource "a": bad`, "a", "b")
+			c.none()
+			if got := r.Ledger().Rejections; len(got) != 1 || got[0].Name != "a" {
+				r.Errorf("rejections %+v, want one of a: the client has taken b", got)
+			}
+		}},
+		{"a refusal is logged once, however often the client asks again", func(r *rig) {
+			r.publish(ab)
+			c := r.delta("node")
+			subscribe(c, eds, nil, "a")
+			for range 5 {
+				reject(c, c.one(), "no")
+				subscribe(c, eds, nil, "a")
+			}
+			c.one()
+			if got := r.warnings(); got != 1 {
+				r.Errorf("%d warnings, want 1", got)
 			}
 		}},
 		{"resources a reason does not name are accepted", func(r *rig) {
@@ -177,15 +196,20 @@ func TestRefusals(t *testing.T) {
 		{"no client fills the memory with rejections", func(r *rig) {
 			w := world{eds: {}}
 			var names []string
-			for i := range maxRejections + 500 {
+			for i := range maxBlamed + 50 {
 				names = append(names, fmt.Sprintf("s%04d", i))
 				w[eds][names[i]] = "v1"
 			}
 			r.publish(w)
-			c := r.sotw("node")
-			ask(c, eds, nil, names...)
-			nack(c, c.one(), strings.Repeat("bad ", 1<<16), names...)
-			c.none()
+			for i := range maxRejections/maxBlamed + 2 {
+				c := r.sotw(fmt.Sprint("node-", i))
+				ask(c, eds, nil, names...)
+				nack(c, c.one(), strings.Repeat("bad ", 1<<16), names...)
+				c.none()
+				if got := min((i+1)*maxBlamed, maxRejections); len(r.Ledger().Rejections) != got {
+					r.Fatalf("%d rejections, want %d", len(r.Ledger().Rejections), got)
+				}
+			}
 			rejections := r.Ledger().Rejections
 			if len(rejections) != maxRejections {
 				r.Errorf("%d rejections, want the limit, %d", len(rejections), maxRejections)

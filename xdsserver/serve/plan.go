@@ -1,6 +1,9 @@
 package serve
 
-import "time"
+import (
+	"math/rand/v2"
+	"time"
+)
 
 // An action is what is to be said of one name.
 type action uint8
@@ -171,7 +174,7 @@ func (p *pass) parts(k kind) (r *response, more bool) {
 		} else {
 			r.remove(sub.topic.name)
 		}
-		p.tell(k, sub, act)
+		p.tell(sub, act)
 	}
 	if r == nil && p.owesEmpty(sn) {
 		r = newResponse(0)
@@ -212,13 +215,13 @@ func (p *pass) whole(k kind) (r *response, more bool) {
 		switch act := p.want(k, sub); act {
 		case update:
 			r.add(sub.topic.current, false)
-			p.tell(k, sub, act)
+			p.tell(sub, act)
 		case remove:
-			p.tell(k, sub, act)
+			p.tell(sub, act)
 		default:
 			if e := sub.standing(); e != nil {
 				r.add(e, false)
-				sub.nonce = p.st.nonce + 1
+				sub.response = p.st.responses + 1
 			}
 		}
 	}
@@ -237,25 +240,25 @@ func (sub *subscribed) standing() *entry {
 }
 
 // tell notes that the next response speaks of a name.
-func (p *pass) tell(k kind, sub *subscribed, act action) {
+func (p *pass) tell(sub *subscribed, act action) {
 	sub.told = true
 	sub.at = p.now.UnixNano()
-	sub.nonce = p.st.nonce + 1
+	sub.response = p.st.responses + 1
 	if act == remove {
 		sub.sent, sub.acked, sub.held = nil, nil, false
 		return
 	}
 	sub.sent = sub.topic.current
-	if k == endpoints {
-		sub.held = false // from now on it has them from us
-	}
 }
 
 // enqueue completes a response and notes that it is on its way.
 func (p *pass) enqueue(k kind, r *response) {
 	st := p.st
-	st.nonce++
-	r.seal(k, st.nonce, st.delta, p.revision)
+	st.responses++
+	// Only who has read a response can name it: a client that answered without
+	// reading would let the unread pile up until a send blocks for good.
+	nonce := uint64(st.responses)<<32 | uint64(rand.Uint32())
+	r.seal(k, nonce, st.delta, p.revision)
 	unanswered := 0
 	for i := range st.subs {
 		unanswered += st.subs[i].bytes
@@ -265,6 +268,6 @@ func (p *pass) enqueue(k kind, r *response) {
 	}
 	r.mayBlock = unanswered >= freeQuota
 	sn := &st.subs[k]
-	sn.nonce, sn.inflight, sn.from, sn.bytes = st.nonce, true, p.since, r.size
+	sn.nonce, sn.inflight, sn.from, sn.bytes = nonce, true, p.since, r.size
 	p.queue = append(p.queue, r)
 }

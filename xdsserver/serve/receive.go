@@ -56,12 +56,12 @@ func (st *stream) receiveSotW(k kind, req *request) error {
 	st.mu.Lock()
 	st.heard = time.Now()
 	sn := &st.subs[k]
-	var refused []*refusal
+	var news []*refusal
 	switch {
 	case sn.nonce == 0 || len(req.nonce) == 0:
 		// Nothing was sent on this stream, so that this answers nothing.
 	case isNonce(req.nonce, sn.nonce):
-		refused = st.settle(k, req)
+		news = st.settle(k, req)
 	case !sn.inflight:
 		// Stale, and no response is under way that it could have crossed.
 		st.mu.Unlock()
@@ -74,7 +74,7 @@ func (st *stream) receiveSotW(k kind, req *request) error {
 	first := !sn.asked
 	same := !first && sn.hash == req.names
 	st.mu.Unlock()
-	st.report(refused)
+	st.report(news)
 	if same {
 		return nil
 	}
@@ -108,13 +108,13 @@ func (st *stream) receiveDelta(k kind, req *request) error {
 	st.mu.Lock()
 	st.heard = time.Now()
 	sn := &st.subs[k]
-	var refused []*refusal
+	var news []*refusal
 	if sn.nonce != 0 && isNonce(req.nonce, sn.nonce) {
-		refused = st.settle(k, req)
+		news = st.settle(k, req)
 	}
 	first := !sn.asked
 	st.mu.Unlock()
-	st.report(refused)
+	st.report(news)
 
 	add, all, err := st.names(req, &deltaLayout, false, k)
 	if err != nil {
@@ -254,7 +254,7 @@ func quote(b []byte) string {
 }
 
 // isNonce reports whether a client's nonce is ours.
-func isNonce(nonce []byte, of uint32) bool {
-	var digits [10]byte
-	return bytes.Equal(nonce, strconv.AppendUint(digits[:0], uint64(of), 10))
+func isNonce(nonce []byte, of uint64) bool {
+	var digits [20]byte
+	return bytes.Equal(nonce, strconv.AppendUint(digits[:0], of, 10))
 }

@@ -71,7 +71,7 @@ func (r *response) remove(name string) {
 // made from its content alone, the resource's own when there is one: a client
 // that reconnects, to this process or another, names a version that means the
 // same there.
-func (r *response) seal(k kind, nonce uint32, delta bool, revision uint64) {
+func (r *response) seal(k kind, nonce uint64, delta bool, revision uint64) {
 	version := r.version
 	switch {
 	case delta:
@@ -81,7 +81,7 @@ func (r *response) seal(k kind, nonce uint32, delta bool, revision uint64) {
 	}
 	before := len(r.head)
 	if r.head == nil {
-		r.head = make([]byte, 0, len(version)+len(k.url())+20)
+		r.head = make([]byte, 0, len(version)+len(k.url())+30)
 	}
 	head := []byte(r.head)
 	head = protowire.AppendTag(head, fieldVersion, protowire.BytesType)
@@ -89,8 +89,8 @@ func (r *response) seal(k kind, nonce uint32, delta bool, revision uint64) {
 	head = protowire.AppendTag(head, fieldTypeURL, protowire.BytesType)
 	head = protowire.AppendString(head, k.url())
 	head = protowire.AppendTag(head, fieldNonce, protowire.BytesType)
-	var digits [10]byte
-	head = protowire.AppendBytes(head, strconv.AppendUint(digits[:0], uint64(nonce), 10))
+	var digits [20]byte
+	head = protowire.AppendBytes(head, strconv.AppendUint(digits[:0], nonce, 10))
 	r.head = head
 	r.size += len(head) - before
 }

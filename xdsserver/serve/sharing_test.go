@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"math"
 	"testing"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
@@ -82,13 +83,13 @@ func TestResponsesAreTheMessagesTheySay(t *testing.T) {
 	r.add(e, true)
 	r.remove("x")
 	r.remove("y")
-	r.seal(endpoints, 4_294_967_295, true, 42)
+	r.seal(endpoints, math.MaxUint64, true, 42)
 	gotDelta := new(discoveryv3.DeltaDiscoveryResponse)
 	if err := proto.Unmarshal(r.parts.Materialize(), gotDelta); err != nil {
 		t.Fatal(err)
 	}
 	wantDelta := &discoveryv3.DeltaDiscoveryResponse{
-		SystemVersionInfo: "42", TypeUrl: eds, Nonce: "4294967295", RemovedResources: []string{"x", "y"},
+		SystemVersionInfo: "42", TypeUrl: eds, Nonce: "18446744073709551615", RemovedResources: []string{"x", "y"},
 		Resources: []*discoveryv3.Resource{{Name: "a", Version: res.Version, Resource: e.any()}},
 	}
 	if !proto.Equal(wantDelta, gotDelta) {

@@ -1,8 +1,10 @@
 package serve
 
 import (
+	"strconv"
 	"testing"
 
+	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 )
 
@@ -193,6 +195,25 @@ func TestStateOfTheWorld(t *testing.T) {
 			if got := len(r.Ledger().Rejections); got != 0 {
 				r.Errorf("%d rejections after a stale one, want none", got)
 			}
+		}},
+		{"nobody can answer what he has not read", func(r *rig, c *sotwClient) {
+			r.publish(ab)
+			ask(c, eds, nil, "a")
+			first := c.one()
+			ask(c, eds, first, "a")
+			r.publish(ab.with(eds, "a", "v2"))
+			c.one()
+			n, err := strconv.ParseUint(first.GetNonce(), 10, 64)
+			if err != nil {
+				r.Fatal(err)
+			}
+			for _, guess := range []uint64{2, n + 1, n + 1<<32} {
+				c.send(&discoveryv3.DiscoveryRequest{
+					TypeUrl: eds, ResourceNames: []string{"a"}, ResponseNonce: strconv.FormatUint(guess, 10),
+				})
+			}
+			r.publish(ab.with(eds, "a", "v3"))
+			c.none()
 		}},
 		{"a request that crossed a response does not answer it", func(r *rig, c *sotwClient) {
 			r.publish(ab)

@@ -199,21 +199,21 @@ func TestAStockClient(t *testing.T) {
 	if !reaches(two)() {
 		t.Error("a refused cluster changed where calls go")
 	}
-	nonce := func() uint32 {
+	responses := func() uint32 {
 		for _, st := range s.opened() {
 			st.mu.Lock()
 			defer st.mu.Unlock()
-			return st.nonce
+			return st.responses
 		}
 		return 0
 	}
-	sent := nonce()
+	sent := responses()
 	for range 50 {
 		if !reaches(two)() {
 			t.Fatal("calls fail")
 		}
 	}
-	if got := nonce(); got != sent {
+	if got := responses(); got != sent {
 		t.Errorf("%d responses after a refusal, want none", got-sent)
 	}
 	s.Publish(mesh(4, "voting", one, two))

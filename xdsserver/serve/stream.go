@@ -53,10 +53,10 @@ type stream struct {
 
 	// mu guards what follows. It is held for no longer than it takes to look
 	// through one subscription.
-	mu    sync.Mutex
-	node  node // written by read only
-	subs  [kinds]subscription
-	nonce uint32 // of the last response of any kind
+	mu        sync.Mutex
+	node      node // written by read only
+	subs      [kinds]subscription
+	responses uint32 // counts those of any kind
 	// heard is when the client last said something, or when it came to owe an
 	// answer.
 	heard time.Time

@@ -22,10 +22,11 @@ type subscription struct {
 	// longer means everything.
 	asked, wild, named bool
 
-	// nonce of the last response, zero before the first. While inflight, it is
-	// not answered yet: it carries what was new since the revision from, in so
-	// many bytes.
-	nonce    uint32
+	// nonce of the last response, zero before the first: its number on the
+	// stream in the upper half, a secret in the lower. While inflight, it is not
+	// answered yet: it carries what was new since the revision from, in so many
+	// bytes.
+	nonce    uint64
 	inflight bool
 	from     uint64
 	bytes    int
@@ -45,8 +46,8 @@ type subscribed struct {
 	// at is when the client's word on the name last came, or when it was last
 	// sent something, in nanoseconds since 1970.
 	at int64
-	// nonce of the response that spoke of the name last.
-	nonce uint32
+	// response is the number of the one that spoke of the name last.
+	response uint32
 	// told says that the name was answered: sent is what the client knows.
 	told bool
 	// held says that the client came back with the resource from an earlier
