@@ -128,7 +128,8 @@ var kindsRefused = map[string]string{
 
 var serviceSpec = shape{
 	{name: "timeout", form: duration, doc: "Bounds calls that no route gives another timeout; 0s or left out means none."},
-	{name: "maxRequests", form: integer, doc: "How many calls one client process may have open to the service; 1024 when left out."},
+	{name: "maxRequests", form: integer, doc: "How many calls one client process may have open to the service, " +
+		"to each version that a route names apart; 1024 when left out."},
 	{
 		name: "endpoints", form: list, of: endpointShape,
 		doc: "Instances that do not register themselves; those that do need no entry.",
@@ -146,7 +147,8 @@ var endpointShape = shape{
 	{name: "version", doc: "The label by which routes choose versions."},
 	{name: "zone", doc: "The zone the instance runs in."},
 	{name: "region", doc: "The region the zone is in."},
-	{name: "weight", form: integer, doc: "The instance's share among those of its zone; 1 when left out."},
+	{name: "weight", form: integer, doc: "Counts toward the share of its zone; 1 when left out. Within a zone " +
+		"endpoints take turns."},
 	{name: "instance", doc: "A name, unique within the service; the address when left out."},
 }
 
