@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -38,8 +39,10 @@ func (s *Store) recover() error {
 	case mainIsMissing && copyIsMissing:
 		s.held = contents{objects: make(map[string]Object), endpoints: make(map[string][]byte)}
 		return nil
-	case mainIsDamaged && copyErr != nil:
-		return fmt.Errorf("store: %w, and there is no good copy in %s: %s", mainErr, s.path(copyFile), s.startOver(mainFile))
+	case mainIsDamaged && copyIsDamaged:
+		return fmt.Errorf("store: %w, and its copy %s is damaged too: %s", mainErr, s.path(copyFile), s.startOver(mainFile, copyFile))
+	case mainIsDamaged && copyIsMissing:
+		return fmt.Errorf("store: %w, and there is no copy %s: %s", mainErr, s.path(copyFile), s.startOver(mainFile))
 	case mainIsMissing && copyIsDamaged:
 		return fmt.Errorf("store: %s is gone and its copy is damaged: %w: %s", s.path(mainFile), copyErr, s.startOver(copyFile))
 	case mainErr == nil && (copyErr != nil || main.revision >= kept.revision):
@@ -57,8 +60,12 @@ func (s *Store) recover() error {
 }
 
 // startOver is what an operator without a good file can do.
-func (s *Store) startOver(bad string) string {
-	return fmt.Sprintf("put a backup in place, or start with no applied objects: mv %s %s.corrupt", s.path(bad), s.path(bad))
+func (s *Store) startOver(bad ...string) string {
+	aside := make([]string, 0, len(bad))
+	for _, file := range bad {
+		aside = append(aside, fmt.Sprintf("mv %s %s.corrupt", s.path(file), s.path(file)))
+	}
+	return "put a backup in place, or start with no applied objects: " + strings.Join(aside, " && ")
 }
 
 // useCopy moves the database aside, puts its copy in place, and says so.
