@@ -3,6 +3,7 @@ package model
 import (
 	"fmt"
 	"net/netip"
+	"strings"
 )
 
 func (c *checker) service(s *Service) {
@@ -58,6 +59,10 @@ func (c *checker) endpoint(e Endpoint) {
 	c.text(".instance", e.Instance)
 	c.text(".zone", e.Zone)
 	c.text(".region", e.Region)
+	if region, zone, ok := strings.Cut(e.Zone, "/"); ok {
+		// A process says both in one, TULLE_ZONE=region/zone, and has them apart from then on.
+		c.errorf(".zone", "%q holds a slash, and would match no process's zone: write region: %s and zone: %s", e.Zone, region, zone)
+	}
 	if e.Weight > maxEndpointWeight {
 		c.errorf(".weight", "%d is above %d, the most: weights are shares, divide them all", e.Weight, maxEndpointWeight)
 	}

@@ -120,6 +120,11 @@ func TestValidateServices(t *testing.T) {
 			service("voting", "f:1", at(good, func(e *Endpoint) { e.Zone = "\xff" })),
 			[]string{"spec.endpoints[0].zone: is not UTF-8"},
 		},
+		{
+			"a zone is no region and zone",
+			service("voting", "f:1", at(good, func(e *Endpoint) { e.Zone = "eu/south" })),
+			[]string{`spec.endpoints[0].zone: "eu/south" holds a slash, and would match no process's zone: write region: eu and zone: south`},
+		},
 		{"a region prints", service("voting", "f:1", at(good, func(e *Endpoint) { e.Region = "\x1b[2J" })), []string{"does not print"}},
 		{
 			"an instance is bounded",
