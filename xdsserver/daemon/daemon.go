@@ -81,11 +81,12 @@ type Daemon struct {
 }
 
 // New opens everything that can fail: the store, the configuration and the
-// listeners. On an error it leaves nothing open.
+// listeners. On an error it leaves nothing open; a *ConfigError is one that no
+// other state of the machine would mend.
 func New(c Config) (_ *Daemon, err error) {
 	c = c.withDefaults()
 	if c.Data == "" {
-		return nil, errors.New("no data directory: name one with --data; it keeps what is applied")
+		return nil, &ConfigError{Flag: "--data", Reason: "names no directory: give it one, what is applied is kept there"}
 	}
 	d := &Daemon{logger: c.Logger}
 	defer func() {
@@ -165,8 +166,14 @@ func (d *Daemon) Run(ctx context.Context) error {
 // publish takes one set to the clients.
 func (d *Daemon) publish(ctx context.Context, set *model.Set) {
 	snap, problems := d.builder.Build(ctx, set)
-	d.published.Store(&admin.Publication{Set: set, Snapshot: snap, Problems: append(problems, set.Problems...)})
+	problems = append(problems, set.Problems...)
+	var before []model.Problem
+	if p := d.published.Load(); p != nil {
+		before = p.Problems
+	}
+	d.published.Store(&admin.Publication{Set: set, Snapshot: snap, Problems: problems})
 	d.server.Publish(snap)
+	tell(d.logger, before, problems)
 }
 
 // settled waits until clients have let go of an endpoint that leaves.

@@ -9,15 +9,23 @@ import (
 	"time"
 )
 
+// A ConfigError is a Config that cannot work. Its text names the flag of
+// xdsserver serve that fills the field.
+type ConfigError struct{ Flag, Reason string }
+
+// Error says which flag is wrong and what it wants.
+func (e *ConfigError) Error() string { return e.Flag + " " + e.Reason }
+
 // listenTCP listens on a loopback address. Others are refused until every
 // connection is mutual TLS: fail closed.
 func listenTCP(flag, address string) (net.Listener, error) {
 	host, _, err := net.SplitHostPort(address)
 	if err != nil {
-		return nil, fmt.Errorf("%s %q: want host:port, for example 127.0.0.1:18000", flag, address)
+		return nil, &ConfigError{Flag: flag, Reason: fmt.Sprintf("%q is no host:port, want for example 127.0.0.1:18000", address)}
 	}
 	if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-		return nil, fmt.Errorf("%s %s is not a loopback address: this version has no mutual TLS yet and serves 127.0.0.1, ::1 and a unix socket (--socket) only", flag, address)
+		return nil, &ConfigError{Flag: flag, Reason: address + " is not a loopback address: this version has no mutual TLS yet, " +
+			"and serves 127.0.0.1, ::1 and a unix socket (--socket) only"}
 	}
 	lis, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
@@ -36,7 +44,7 @@ func listenUnix(path string) (net.Listener, error) {
 		if info.Mode()&os.ModeSocket == 0 {
 			return nil, fmt.Errorf("--socket %s exists and is no socket: remove it, or choose another path", path)
 		}
-		if conn, err := net.DialTimeout("unix", path, time.Second); err == nil {
+		if conn, err := (&net.Dialer{Timeout: time.Second}).Dial("unix", path); err == nil {
 			_ = conn.Close()
 			return nil, fmt.Errorf("--socket %s is in use by another process: stop it, or choose another path", path)
 		}
