@@ -30,7 +30,7 @@ func (s *Server) Apply(ctx context.Context, req *adminv1.ApplyRequest) (*adminv1
 		return nil, err
 	}
 	answer := c.answer()
-	answer.Revision = int64(s.config.Store.Revision()) //nolint:gosec // one for each Apply
+	answer.Revision = int64(s.config.Store.Revision())
 	if req.GetDryRun() || c.refused() {
 		return answer, nil
 	}
@@ -38,12 +38,14 @@ func (s *Server) Apply(ctx context.Context, req *adminv1.ApplyRequest) (*adminv1
 	for _, o := range c.objects {
 		changes = append(changes, store.Change{Ref: o.Ref(), YAML: c.after[o.Ref()]})
 	}
-	revision, err := s.config.Store.Apply(ctx, changes, uint64(max(0, req.GetIfRevision()))) //nolint:gosec // not negative
+	revision, err := s.config.Store.Apply(ctx, changes, uint64(max(0, req.GetIfRevision())))
 	if err != nil {
 		return nil, storeError(err)
 	}
-	answer.Revision = int64(revision) //nolint:gosec // one for each Apply
-	s.config.Logger.Info("configuration applied", "revision", revision, "objects", len(changes))
+	if int64(revision) != answer.GetRevision() {
+		s.config.Logger.Info("configuration applied", "revision", revision, "objects", len(changes))
+	}
+	answer.Revision = int64(revision)
 	if req.GetWait() != nil {
 		wait, cancel := context.WithTimeout(ctx, req.GetWait().AsDuration())
 		defer cancel()
@@ -69,7 +71,7 @@ func (s *Server) plan(ctx context.Context, req *adminv1.ApplyRequest) (*change, 
 		c.problems = append(c.problems, problems...)
 	}
 	if len(c.objects) == 0 && len(c.problems) == 0 {
-		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("the input holds no object"))
+		return nil, connect.NewError(connect.CodeInvalidArgument, noObject(req))
 	}
 	owners := map[model.Ref]string{}
 	for _, o := range s.config.Merger.Objects() {
@@ -80,18 +82,18 @@ func (s *Server) plan(ctx context.Context, req *adminv1.ApplyRequest) (*change, 
 		c.before[o.Ref] = o.YAML
 		delete(owners, o.Ref)
 	}
-	seen := map[model.Ref]bool{}
+	first := map[model.Ref]string{} // where it is
 	for _, o := range c.objects {
 		r := o.Ref()
 		if owner, taken := owners[r]; taken {
-			c.refuse(o, fmt.Sprintf("%s belongs to %s: change it there", refString(r), owner))
+			c.refuse(o, fmt.Sprintf("belongs to %s: change it there", owner))
 			continue
 		}
-		if seen[r] {
-			c.refuse(o, refString(r)+" is in the input twice: keep one")
+		if at, again := first[r]; again {
+			c.refuse(o, fmt.Sprintf("is in the input twice, first at %s: keep one", at))
 			continue
 		}
-		seen[r] = true
+		first[r] = o.Origin()
 		yaml, err := manifest.Marshal(o)
 		if err != nil {
 			return nil, connect.NewError(connect.CodeInternal, fmt.Errorf("write %s as YAML: %w", refString(r), err))
@@ -108,6 +110,15 @@ func (s *Server) plan(ctx context.Context, req *adminv1.ApplyRequest) (*change, 
 		}
 	}
 	return c, nil
+}
+
+// noObject is the error of a request without any.
+func noObject(req *adminv1.ApplyRequest) error {
+	where := "the input"
+	if m := req.GetManifests(); len(m) == 1 && m[0].GetOrigin() != "" {
+		where = m[0].GetOrigin()
+	}
+	return fmt.Errorf("%s holds no object: write at least one document with apiVersion, kind and metadata", where)
 }
 
 // with returns the stored objects as they would be after the change. Those of the
@@ -185,12 +196,12 @@ func (s *Server) Delete(ctx context.Context, req *adminv1.DeleteRequest) (*admin
 		changes = append(changes, store.Change{Ref: r})
 		answer.Deleted = append(answer.Deleted, ref(r))
 	}
-	revision, err := s.config.Store.Apply(ctx, changes, uint64(max(0, req.GetIfRevision()))) //nolint:gosec // not negative
+	revision, err := s.config.Store.Apply(ctx, changes, uint64(max(0, req.GetIfRevision())))
 	if err != nil {
 		return nil, storeError(err)
 	}
 	s.config.Logger.Info("configuration deleted", "revision", revision, "objects", len(changes))
-	answer.Revision = int64(revision) //nolint:gosec // one for each Apply
+	answer.Revision = int64(revision)
 	return answer, nil
 }
 
@@ -205,8 +216,7 @@ func (s *Server) notStored(r model.Ref) error {
 }
 
 func storeError(err error) error {
-	var conflict *store.ConflictError
-	if errors.As(err, &conflict) {
+	if _, conflict := errors.AsType[*store.ConflictError](err); conflict {
 		return connect.NewError(connect.CodeAborted, err)
 	}
 	return connect.NewError(connect.CodeUnavailable, err)

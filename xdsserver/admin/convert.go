@@ -86,7 +86,7 @@ func clients(l serve.Ledger, answer *adminv1.GetStatusResponse) {
 			Peer:      s.Peer,
 			Delta:     s.Delta,
 			Current:   s.Current,
-			Resources: int32(s.Resources), //nolint:gosec // bounded by the names a stream may have
+			Resources: int32(s.Resources),
 			Connected: timestamppb.New(s.Connected),
 		})
 	}

@@ -78,14 +78,14 @@ func New(config Config) *Server {
 // List implements the API.
 func (s *Server) List(_ context.Context, req *adminv1.ListRequest) (*adminv1.ListResponse, error) {
 	applied, revision := s.config.Store.Objects()
-	answer := &adminv1.ListResponse{Revision: int64(revision)} //nolint:gosec // one for each Apply
+	answer := &adminv1.ListResponse{Revision: int64(revision)}
 	problems := s.problems()
 	stored := map[model.Ref]bool{}
 	for _, o := range applied {
 		stored[o.Ref] = true
 		answer.Objects = append(answer.Objects, &adminv1.Object{
 			Ref:      ref(o.Ref),
-			Revision: int64(o.Revision), //nolint:gosec // one for each Apply
+			Revision: int64(o.Revision),
 			Origin:   store.Origin,
 			Yaml:     string(o.YAML),
 			Problems: problemsOf(problems, o.Ref),
@@ -107,13 +107,13 @@ func (s *Server) List(_ context.Context, req *adminv1.ListRequest) (*adminv1.Lis
 			Problems: problemsOf(problems, o.Ref()),
 		})
 	}
-	answer.Objects = slices.DeleteFunc(answer.Objects, func(o *adminv1.Object) bool {
+	answer.Objects = slices.DeleteFunc(answer.GetObjects(), func(o *adminv1.Object) bool {
 		r := o.GetRef()
 		return (req.GetKind() != "" && req.GetKind() != r.GetKind()) ||
 			(req.GetNamespace() != "" && req.GetNamespace() != r.GetNamespace()) ||
 			(req.GetName() != "" && req.GetName() != r.GetName())
 	})
-	slices.SortStableFunc(answer.Objects, func(a, b *adminv1.Object) int { return compareRefs(a.GetRef(), b.GetRef()) })
+	slices.SortStableFunc(answer.GetObjects(), func(a, b *adminv1.Object) int { return compareRefs(a.GetRef(), b.GetRef()) })
 	return answer, nil
 }
 
@@ -140,7 +140,7 @@ func (s *Server) ListEndpoints(_ context.Context, req *adminv1.ListEndpointsRequ
 			return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("no service is named %q; 'xdsserver endpoints' lists all", req.GetService()))
 		}
 		services = append(services, name)
-		answer.Subscribers = int32(s.config.Server.Subscribers(resource.EndpointsType, name.String())) //nolint:gosec // bounded by the stream limit
+		answer.Subscribers = int32(s.config.Server.Subscribers(resource.EndpointsType, name.String()))
 	}
 	for _, name := range services {
 		for _, e := range set.Endpoints[name] {
@@ -157,7 +157,7 @@ func (s *Server) GetStatus(context.Context, *adminv1.GetStatusRequest) (*adminv1
 		Started:       timestamppb.New(s.started),
 		DataDir:       s.config.DataDir,
 		Warming:       time.Now().Before(s.config.WarmUntil),
-		StoreRevision: int64(s.config.Store.Revision()), //nolint:gosec // one for each Apply
+		StoreRevision: int64(s.config.Store.Revision()),
 		Listeners:     s.config.Listeners,
 	}
 	for _, src := range s.config.Merger.Status() {
@@ -173,10 +173,10 @@ func (s *Server) GetStatus(context.Context, *adminv1.GetStatusRequest) (*adminv1
 	if p := s.config.Published(); p != nil {
 		answer.Snapshot = fmt.Sprint(p.Snapshot.Revision)
 		answer.Published = timestamppb.New(p.Snapshot.Built)
-		answer.Services = int32(len(p.Set.Services)) //nolint:gosec // far below
-		answer.Routes = int32(len(p.Set.Routes))     //nolint:gosec // far below
+		answer.Services = int32(len(p.Set.Services))
+		answer.Routes = int32(len(p.Set.Routes))
 		for _, endpoints := range p.Set.Endpoints {
-			answer.Endpoints += int32(len(endpoints)) //nolint:gosec // far below
+			answer.Endpoints += int32(len(endpoints))
 		}
 		for _, problem := range p.Problems {
 			answer.Problems = append(answer.Problems, toProblem(problem))
