@@ -13,6 +13,9 @@ import (
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 )
 
+// maxWait is the longest --wait: the answer must still come within answerWithin.
+const maxWait = answerWithin - time.Second
+
 func newApply() *cobra.Command {
 	var wait time.Duration
 	var revision int64
@@ -25,24 +28,27 @@ survives restarts; what a file under 'serve --config' holds is changed there.`,
 		Example: `  xdsserver apply -f split.yaml
   xdsserver apply -f mesh/ --wait 10s
   generate-config | xdsserver apply -f -`,
-		Args: cobra.NoArgs,
+		Args: moreFiles,
 	}
 	in, to, out := addFiles(cmd), addAdmin(cmd), addOutput(cmd)
-	cmd.Flags().DurationVar(&wait, "wait", 0, "wait until every connected client has acknowledged the change, at most this long")
-	cmd.Flags().Int64Var(&revision, "if-revision", 0, "refuse unless the store is at this revision")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+	cmd.Flags().DurationVar(&wait, "wait", 0, "wait until every connected client has acknowledged the change, at most this `DURATION`")
+	addRevision(cmd, &revision)
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request := &adminv1.ApplyRequest{IfRevision: revision}
-		if wait > 0 {
-			request.Wait = durationpb.New(min(wait, answerWithin-time.Second))
+		switch {
+		case wait < 0 || wait > maxWait:
+			return fmt.Errorf("--wait %v: want 0s to %v", wait, maxWait)
+		case wait > 0:
+			request.Wait = durationpb.New(wait)
 		}
-		answer, err := send(cmd, in, to, request)
+		answer, err := send(cmd, in.and(args), to, request)
 		if err != nil {
 			return err
 		}
 		if out.json() {
 			err = writeJSON(cmd.OutOrStdout(), applyResult(answer))
 		} else {
-			err = printApply(cmd.OutOrStdout(), cmd.ErrOrStderr(), answer, wait > 0)
+			printApply(cmd.OutOrStdout(), cmd.ErrOrStderr(), answer, wait > 0)
 		}
 		return verdict(answer, err)
 	}
@@ -58,11 +64,11 @@ server reads them, checks them against everything it knows, and lets a real gRPC
 xDS client decode what it would publish.`,
 		Example: `  xdsserver validate -f mesh/
   xdsserver validate -f split.yaml -o json`,
-		Args: cobra.NoArgs,
+		Args: moreFiles,
 	}
 	in, to, out := addFiles(cmd), addAdmin(cmd), addOutput(cmd)
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		answer, err := send(cmd, in, to, &adminv1.ApplyRequest{DryRun: true})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		answer, err := send(cmd, in.and(args), to, &adminv1.ApplyRequest{DryRun: true})
 		if err != nil {
 			return err
 		}
@@ -86,12 +92,12 @@ func newDiff() *cobra.Command {
 		Short: "Show what apply would change",
 		Example: `  xdsserver diff -f split.yaml
   xdsserver diff -f mesh/ --exit-code   # 1 when something would change`,
-		Args: cobra.NoArgs,
+		Args: moreFiles,
 	}
 	in, to, out := addFiles(cmd), addAdmin(cmd), addOutput(cmd)
 	cmd.Flags().BoolVar(&exitCode, "exit-code", false, "exit with 1 when something would change")
-	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
-		answer, err := send(cmd, in, to, &adminv1.ApplyRequest{DryRun: true})
+	cmd.RunE = func(cmd *cobra.Command, args []string) error {
+		answer, err := send(cmd, in.and(args), to, &adminv1.ApplyRequest{DryRun: true})
 		if err != nil {
 			return err
 		}
@@ -170,11 +176,11 @@ func printProblems(w io.Writer, answer *adminv1.ApplyResponse) {
 	}
 }
 
-func printApply(w, errs io.Writer, answer *adminv1.ApplyResponse, waited bool) error {
+func printApply(w, errs io.Writer, answer *adminv1.ApplyResponse, waited bool) {
 	printProblems(errs, answer)
 	if refused(answer) {
 		fmt.Fprintln(errs, "Nothing was applied.")
-		return nil
+		return
 	}
 	for _, r := range answer.GetResults() {
 		fmt.Fprintf(w, "%s %s\n", refString(r.GetRef()), actionName(r.GetAction()))
@@ -182,7 +188,6 @@ func printApply(w, errs io.Writer, answer *adminv1.ApplyResponse, waited bool) e
 	if waited {
 		fmt.Fprintf(w, "%d of %s current\n", answer.GetClientsCurrent(), count(int(answer.GetClients()), "client"))
 	}
-	return nil
 }
 
 func actionName(a adminv1.Action) string {

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"strings"
 
@@ -33,7 +34,8 @@ type bootstrapNode struct {
 }
 
 type bootstrapLocality struct {
-	Zone string `json:"zone"`
+	Region string `json:"region,omitempty"`
+	Zone   string `json:"zone"`
 }
 
 func newBootstrap() *cobra.Command {
@@ -46,14 +48,18 @@ that has xDS built in, reaches the services of the mesh as xds:///NAME. It needs
 no line of this project.`,
 		Example: `  xdsserver bootstrap > bootstrap.json
   GRPC_XDS_BOOTSTRAP=bootstrap.json ./client xds:///voting`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	to, _ := addAdmin(cmd), addOutput(cmd)
-	cmd.Flags().StringVar(&server, "server", "", "address of the mesh port (default: what the server says)")
-	cmd.Flags().StringVar(&node, "node", "", "id of the client (default: the service and this host's name)")
-	cmd.Flags().StringVar(&service, "service", "", "the client's own service, shown to operators")
-	cmd.Flags().StringVar(&zone, "zone", "", "the client's zone")
+	cmd.Flags().StringVar(&server, "server", "", "`ADDRESS` of the mesh port (default: what the server says)")
+	cmd.Flags().StringVar(&node, "node", "", "`ID` of the client (default: the service and this host's name)")
+	cmd.Flags().StringVar(&service, "service", "", "the client's own service, `NAME` or NAME.NAMESPACE, shown to operators")
+	cmd.Flags().StringVar(&zone, "zone", "", "the client's zone, `ZONE` or REGION/ZONE")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
+		locality, err := parseLocality(zone)
+		if err != nil {
+			return err
+		}
 		if server == "" {
 			found, err := meshAddress(cmd, to)
 			if err != nil {
@@ -76,14 +82,26 @@ no line of this project.`,
 				// does not know is no reason to forget it (gRFC A53).
 				Features: []string{"xds_v3", "ignore_resource_deletion"},
 			}},
-			Node: bootstrapNode{ID: node, Cluster: service},
-		}
-		if zone != "" {
-			b.Node.Locality = &bootstrapLocality{Zone: zone}
+			Node: bootstrapNode{ID: node, Cluster: service, Locality: locality},
 		}
 		return writeJSON(cmd.OutOrStdout(), b)
 	}
 	return cmd
+}
+
+// parseLocality reads a zone as TULLE_ZONE has it; no zone is no locality.
+func parseLocality(s string) (*bootstrapLocality, error) {
+	if s == "" {
+		return nil, nil
+	}
+	region, zone, found := strings.Cut(s, "/")
+	if !found {
+		region, zone = "", s
+	}
+	if zone == "" || strings.Contains(zone, "/") {
+		return nil, fmt.Errorf("--zone %q: want \"zone\" or \"region/zone\"", s)
+	}
+	return &bootstrapLocality{Region: region, Zone: zone}, nil
 }
 
 // meshAddress asks the server where its mesh port is.

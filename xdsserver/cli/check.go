@@ -48,7 +48,7 @@ func newCheck() *cobra.Command {
 clients. It exits with 1 when a check failed; warnings do not fail it.`,
 		Example: `  xdsserver check
   xdsserver check -o json`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	to, out := addAdmin(cmd), addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
@@ -179,7 +179,8 @@ func checkClients(s *adminv1.GetStatusResponse) []resultLine {
 	nacks := resultLine{Description: "no client refused what it was sent", Result: success}
 	for _, r := range s.GetRejections() {
 		nacks.Result = failure
-		nacks.Details = append(nacks.Details, fmt.Sprintf("%s refused %s %q %s ago: %s", r.GetNode(), shortType(r.GetType()), r.GetResource(), age(r.GetAt()), r.GetReason()))
+		nacks.Details = append(nacks.Details, fmt.Sprintf("%s refused %s %q %s ago: %s",
+			r.GetNode(), shortType(r.GetType()), r.GetResource(), age(r.GetAt()), r.GetReason()))
 		nacks.Hint = "its last good configuration stays in force; the version is not sent again"
 	}
 	current := resultLine{Description: "every connected client has acknowledged its configuration", Result: success}

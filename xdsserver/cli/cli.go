@@ -60,7 +60,7 @@ func wrong(err error) error {
 func Main(ctx context.Context, args []string, stdio IO) int {
 	root := New(stdio)
 	root.SetArgs(args)
-	err := root.ExecuteContext(ctx)
+	cmd, err := root.ExecuteContextC(ctx)
 	var found *wrongError
 	switch {
 	case err == nil:
@@ -72,7 +72,7 @@ func Main(ctx context.Context, args []string, stdio IO) int {
 		return exitWrong
 	default:
 		fmt.Fprintln(stdio.Err, "Error:", err)
-		fmt.Fprintln(stdio.Err, "Run 'xdsserver --help' for usage.")
+		fmt.Fprintf(stdio.Err, "Run '%s --help' for usage.\n", cmd.CommandPath())
 		return exitUsage
 	}
 }
@@ -95,7 +95,6 @@ process; no proxy runs anywhere.`,
   xdsserver check`,
 		SilenceUsage:  true,
 		SilenceErrors: true,
-		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
 	root.SetIn(stdio.In)
@@ -124,5 +123,46 @@ process; no proxy runs anywhere.`,
 		c.cmd.GroupID = c.group
 		root.AddCommand(c.cmd)
 	}
+	root.SetHelpCommandGroupID("look")
+	root.SetCompletionCommandGroupID("run")
+	root.InitDefaultCompletionCmd("")
+	root.InitDefaultHelpCmd()
+	for _, c := range root.Commands() {
+		strict(root, c)
+	}
 	return root
 }
+
+// strict makes the commands that cobra adds refuse what they do not know; as they
+// are made, they print help and call it good.
+func strict(root, c *cobra.Command) {
+	switch c.Name() {
+	case "completion":
+		c.Args = arguments(1, 1, "a shell: bash, fish, powershell or zsh")
+		c.RunE = func(_ *cobra.Command, args []string) error {
+			return fmt.Errorf("unknown shell %q, want bash, fish, powershell or zsh", args[0])
+		}
+	case "help":
+		c.Run = nil
+		c.RunE = func(_ *cobra.Command, args []string) error {
+			found, _, err := root.Find(args)
+			if err != nil {
+				return err
+			}
+			return found.Help()
+		}
+	}
+}
+
+// arguments takes from least to most arguments; want says which.
+func arguments(least, most int, want string) cobra.PositionalArgs {
+	return func(_ *cobra.Command, args []string) error {
+		if len(args) < least || len(args) > most {
+			return fmt.Errorf("got %s, want %s", count(len(args), "argument"), want)
+		}
+		return nil
+	}
+}
+
+// noArguments takes none.
+var noArguments = arguments(0, 0, "none")

@@ -33,7 +33,7 @@ func addAdmin(cmd *cobra.Command) *admin {
 	if url == "" {
 		url = defaultAdmin
 	}
-	cmd.Flags().StringVar(&a.url, "admin", url, "URL of the server's admin API (environment: TULLE_ADMIN)")
+	cmd.Flags().StringVar(&a.url, "admin", url, "`URL` of the server's admin API (environment: TULLE_ADMIN)")
 	return a
 }
 
@@ -52,14 +52,18 @@ func (a *admin) explain(err error) error {
 	}
 	var op *net.OpError
 	if errors.As(err, &op) && op.Op == "dial" {
-		return wrong(fmt.Errorf("no xdsserver answers at %s (%v); start one with 'xdsserver serve', or name another with --admin or TULLE_ADMIN", a.url, op.Err))
+		return wrong(fmt.Errorf("no xdsserver answers at %s (%w); start one with 'xdsserver serve', "+
+			"or name another with --admin or TULLE_ADMIN", a.url, op.Err))
 	}
 	if errors.Is(err, context.DeadlineExceeded) {
 		return wrong(fmt.Errorf("xdsserver at %s did not answer within %v", a.url, answerWithin))
 	}
-	var answer *connect.Error
-	if errors.As(err, &answer) {
-		return wrong(errors.New(answer.Message()))
+	cause := err.Error()
+	if answer, ok := errors.AsType[*connect.Error](err); ok {
+		cause = answer.Message()
 	}
-	return wrong(err)
+	if !connect.IsWireError(err) { // no answer of the API
+		cause = fmt.Sprintf("%s does not answer as the admin API of an xdsserver (%s); name that with --admin or TULLE_ADMIN", a.url, cause)
+	}
+	return wrong(errors.New(cause))
 }

@@ -16,7 +16,7 @@ func newEndpoints() *cobra.Command {
 		Short: "Show the endpoints of a service, or of all",
 		Example: `  xdsserver endpoints voting
   xdsserver endpoints voting.shop -o json`,
-		Args: cobra.MaximumNArgs(1),
+		Args: arguments(0, 1, "one service at most"),
 	}
 	to, out := addAdmin(cmd), addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
@@ -41,7 +41,8 @@ func newEndpoints() *cobra.Command {
 		}
 		t := newTable(cmd.OutOrStdout(), "SERVICE", "INSTANCE", "VERSION", "ZONE", "ADDRESS", "STATE", "ORIGIN", "SINCE")
 		for _, e := range answer.GetEndpoints() {
-			t.row(qualified(e.GetService(), e.GetNamespace()), e.GetInstance(), e.GetVersion(), place(e), strings.Join(e.GetAddresses(), ","), e.GetState(), e.GetOrigin(), age(e.GetSince()))
+			t.row(qualified(e.GetService(), e.GetNamespace()), e.GetInstance(), e.GetVersion(), place(e),
+				strings.Join(e.GetAddresses(), ","), e.GetState(), e.GetOrigin(), age(e.GetSince()))
 		}
 		if err := t.flush(); err != nil {
 			return err

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
@@ -15,14 +16,27 @@ import (
 // maxInput bounds what one command sends: the server takes no more either.
 const maxInput = 4 << 20
 
-// files is the -f flag.
+// files is the -f flag, and what follows it: the shell writes "-f *.yaml" out as
+// one -f and many names.
 type files struct{ paths []string }
 
 func addFiles(cmd *cobra.Command) *files {
 	f := &files{}
-	cmd.Flags().StringArrayVarP(&f.paths, "file", "f", nil, "file or directory of YAML, or - for standard input; may be repeated")
+	cmd.Flags().StringArrayVarP(&f.paths, "file", "f", nil, "`FILE` or directory of YAML, or - for standard input; may be repeated")
 	return f
 }
+
+// moreFiles takes arguments as files after a -f only: a word without one is more
+// likely to be a mistake.
+func moreFiles(cmd *cobra.Command, args []string) error {
+	if len(args) > 0 && !cmd.Flags().Changed("file") {
+		return fmt.Errorf("name the input with -f: %s -f %s", cmd.CommandPath(), args[0])
+	}
+	return nil
+}
+
+// and returns the files of the flag and these.
+func (f *files) and(paths []string) *files { return &files{paths: slices.Concat(f.paths, paths)} }
 
 // A document is one input and the name messages give it.
 type document struct{ origin, yaml string }
@@ -60,14 +74,14 @@ func (f *files) read(stdin io.Reader) ([]document, error) {
 func yamlFiles(path string) ([]string, error) {
 	info, err := os.Stat(path)
 	if err != nil {
-		return nil, wrong(err)
+		return nil, unreadable(err)
 	}
 	if !info.IsDir() {
 		return []string{path}, nil
 	}
 	entries, err := os.ReadDir(path)
 	if err != nil {
-		return nil, wrong(err)
+		return nil, unreadable(err)
 	}
 	var names []string
 	for _, e := range entries {
@@ -85,10 +99,18 @@ func yamlFiles(path string) ([]string, error) {
 func readFile(name string) (document, error) {
 	file, err := os.Open(name)
 	if err != nil {
-		return document{}, wrong(err)
+		return document{}, unreadable(err)
 	}
 	defer file.Close()
 	return readAll(name, file)
+}
+
+// unreadable leaves out the system call, which tells an operator nothing.
+func unreadable(err error) error {
+	if e, ok := errors.AsType[*fs.PathError](err); ok {
+		return wrong(fmt.Errorf("%s: %w", e.Path, e.Err))
+	}
+	return wrong(err)
 }
 
 func readAll(origin string, r io.Reader) (document, error) {

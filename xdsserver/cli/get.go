@@ -2,6 +2,7 @@ package cli
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 	"time"
@@ -24,6 +25,36 @@ func parseKind(s string) (string, error) {
 	return "", fmt.Errorf("unknown kind %q, want service or grpcroute", s)
 }
 
+// parseRef reads a name as tables show it, "voting" or "voting.shop". namespace is
+// that of a name without one; empty leaves it open.
+func parseRef(kind, name, namespace string) (*adminv1.Ref, error) {
+	short, own, found := strings.Cut(name, ".")
+	switch {
+	case short == "" || found && own == "":
+		return nil, fmt.Errorf("%q is no name, want NAME or NAME.NAMESPACE", name)
+	case found && namespace != "" && namespace != own:
+		return nil, fmt.Errorf("%s is in namespace %s, and -n says %s: leave one out", name, own, namespace)
+	case found:
+		namespace = own
+	}
+	return &adminv1.Ref{Kind: kind, Namespace: namespace, Name: short}, nil
+}
+
+// addRevision adds the --if-revision flag.
+func addRevision(cmd *cobra.Command, revision *int64) {
+	cmd.Flags().Int64Var(revision, "if-revision", 0, "refuse unless the store is at this `REVISION`; 0 is any")
+	inner := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if *revision < 0 {
+			return fmt.Errorf("--if-revision %d: want a revision as 'xdsserver get -o json' shows it", *revision)
+		}
+		if inner != nil {
+			return inner(cmd, args)
+		}
+		return nil
+	}
+}
+
 func completeKind(_ *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
@@ -38,12 +69,12 @@ func newGet() *cobra.Command {
 		Short: "Show configuration objects and what is wrong with them",
 		Example: `  xdsserver get
   xdsserver get routes
-  xdsserver get service voting -o yaml`,
-		Args:              cobra.MaximumNArgs(2),
+  xdsserver get service voting.shop -o yaml`,
+		Args:              arguments(0, 2, "a kind and a name at most"),
 		ValidArgsFunction: completeKind,
 	}
 	to, out := addAdmin(cmd), addOutput(cmd, "yaml")
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "only this namespace")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "only this `NAMESPACE`")
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		request := &adminv1.ListRequest{Namespace: namespace}
 		if len(args) > 0 {
@@ -54,7 +85,11 @@ func newGet() *cobra.Command {
 			request.Kind = kind
 		}
 		if len(args) > 1 {
-			request.Name = args[1]
+			ref, err := parseRef(request.GetKind(), args[1], namespace)
+			if err != nil {
+				return err
+			}
+			request.Name, request.Namespace = ref.GetName(), ref.GetNamespace()
 		}
 		client, err := to.client()
 		if err != nil {
@@ -161,13 +196,13 @@ func newDelete() *cobra.Command {
 		Use:   "delete KIND NAME...",
 		Short: "Remove applied objects",
 		Example: `  xdsserver delete route split
-  xdsserver delete service voting -n shop`,
-		Args:              cobra.MinimumNArgs(2),
+  xdsserver delete service voting.shop emoji.shop`,
+		Args:              arguments(2, math.MaxInt, "a kind and the names to delete"),
 		ValidArgsFunction: completeKind,
 	}
 	to, out := addAdmin(cmd), addOutput(cmd)
-	cmd.Flags().StringVarP(&namespace, "namespace", "n", "default", "namespace of the objects")
-	cmd.Flags().Int64Var(&revision, "if-revision", 0, "refuse unless the store is at this revision")
+	cmd.Flags().StringVarP(&namespace, "namespace", "n", "", "`NAMESPACE` of names that come without one; default when left out")
+	addRevision(cmd, &revision)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		kind, err := parseKind(args[0])
 		if err != nil {
@@ -175,7 +210,11 @@ func newDelete() *cobra.Command {
 		}
 		request := &adminv1.DeleteRequest{IfRevision: revision}
 		for _, name := range args[1:] {
-			request.Refs = append(request.Refs, &adminv1.Ref{Kind: kind, Namespace: namespace, Name: name})
+			ref, err := parseRef(kind, name, namespace)
+			if err != nil {
+				return err
+			}
+			request.Refs = append(request.Refs, ref)
 		}
 		client, err := to.client()
 		if err != nil {

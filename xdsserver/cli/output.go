@@ -23,7 +23,7 @@ type output struct {
 
 func addOutput(cmd *cobra.Command, formats ...string) *output {
 	o := &output{formats: append([]string{"table", "json"}, formats...)}
-	cmd.Flags().StringVarP(&o.format, "output", "o", "table", "output format: "+strings.Join(o.formats, ", "))
+	cmd.Flags().StringVarP(&o.format, "output", "o", "table", "output `FORMAT`: "+strings.Join(o.formats, ", "))
 	_ = cmd.RegisterFlagCompletionFunc("output", cobra.FixedCompletions(o.formats, cobra.ShellCompDirectiveNoFileComp))
 	inner := cmd.PreRunE
 	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {

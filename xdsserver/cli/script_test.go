@@ -66,7 +66,7 @@ func ready(ts *testscript.TestScript, _ bool, _ []string) {
 	tick := time.NewTicker(20 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		if answer, err := http.Get(url); err == nil { //nolint:noctx,gosec // the script's own server
+		if answer, err := http.Get(url); err == nil {
 			_ = answer.Body.Close()
 			if answer.StatusCode == http.StatusOK {
 				return
@@ -113,6 +113,6 @@ func ExampleMain() {
 	fmt.Println("exit code", code)
 	// Output:
 	// Error: unknown kind "nonsense", want service or grpcroute
-	// Run 'xdsserver --help' for usage.
+	// Run 'xdsserver get --help' for usage.
 	// exit code 2
 }

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"errors"
 	"fmt"
 	"log/slog"
 	"os"
@@ -25,18 +26,15 @@ Until connections are mutual TLS it listens on loopback addresses and a unix
 socket only.`,
 		Example: `  xdsserver serve --data ./data
   xdsserver serve --data /var/lib/tulle --config /etc/tulle --socket /run/tulle/xds.sock`,
-		Args: cobra.NoArgs,
+		Args: noArguments,
 	}
 	flags := cmd.Flags()
-	flags.StringVar(&c.Data, "data", "", "directory that keeps what is applied (required)")
-	flags.StringVar(&c.Path, "config", "", "configuration file, or directory of .yaml files; read again when it changes")
-	flags.StringVar(&c.Listen, "listen", "127.0.0.1:18000", "the mesh port: xDS and registration")
-	flags.StringVar(&c.Socket, "socket", "", "unix socket that serves the same to processes of this user")
-	flags.StringVar(&c.HTTP, "http", "127.0.0.1:18080", "the admin API")
-	flags.StringVar(&level, "log", "info", "log level: debug, info, warn, error")
-	if err := cmd.MarkFlagRequired("data"); err != nil {
-		panic(err) // the flag is three lines above
-	}
+	flags.StringVar(&c.Data, "data", "", "`DIR` that keeps what is applied (required)")
+	flags.StringVar(&c.Path, "config", "", "configuration file, or directory of .yaml files, at `PATH`; read again when it changes")
+	flags.StringVar(&c.Listen, "listen", "127.0.0.1:18000", "`HOST:PORT` of the mesh: xDS and registration")
+	flags.StringVar(&c.Socket, "socket", "", "`PATH` of a unix socket that serves the same to processes of this user")
+	flags.StringVar(&c.HTTP, "http", "127.0.0.1:18080", "`HOST:PORT` of the admin API")
+	flags.StringVar(&level, "log", "info", "log `LEVEL`: debug, info, warn, error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var threshold slog.Level
 		if err := threshold.UnmarshalText([]byte(level)); err != nil {
@@ -44,6 +42,9 @@ socket only.`,
 		}
 		c.Logger = newLogger(cmd, threshold)
 		d, err := daemon.New(c)
+		if _, misused := errors.AsType[*daemon.ConfigError](err); misused {
+			return err
+		}
 		if err != nil {
 			return wrong(err)
 		}
@@ -56,7 +57,7 @@ socket only.`,
 func newLogger(cmd *cobra.Command, level slog.Level) *slog.Logger {
 	options := &slog.HandlerOptions{Level: level}
 	w := cmd.ErrOrStderr()
-	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) { //nolint:gosec // a descriptor is an int
+	if f, ok := w.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
 		return slog.New(slog.NewTextHandler(w, options))
 	}
 	return slog.New(slog.NewJSONHandler(w, options))

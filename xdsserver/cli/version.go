@@ -14,7 +14,7 @@ func newVersion() *cobra.Command {
 		Use:     "version",
 		Short:   "Show the version of this command and of the server",
 		Example: "  xdsserver version -o json",
-		Args:    cobra.NoArgs,
+		Args:    noArguments,
 	}
 	to, out := addAdmin(cmd), addOutput(cmd)
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
