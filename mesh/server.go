@@ -158,7 +158,8 @@ func (s *Server) stop() []*Registration {
 // advertised is the address that clients dial for a listener.
 func (c Config) advertised(addr net.Addr) (string, error) {
 	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		return "", fmt.Errorf("mesh: listener %s is not on a loopback address: this version has no mutual TLS yet and serves 127.0.0.1, ::1 and unix sockets only", addr)
+		return "", fmt.Errorf("mesh: listener %s is not on a loopback address: this version has no mutual TLS yet, "+
+			"and serves 127.0.0.1, ::1 and unix sockets only", addr)
 	}
 	if c.Advertise != "" {
 		return c.Advertise, nil
