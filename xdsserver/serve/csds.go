@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"slices"
+	"strings"
 	"time"
 
 	adminv3 "github.com/envoyproxy/go-control-plane/envoy/admin/v3"
@@ -67,6 +69,9 @@ func (c csdsService) FetchClientStatus(_ context.Context, req *statusv3.ClientSt
 		}
 		resp.Config = append(resp.Config, config)
 	}
+	slices.SortStableFunc(resp.GetConfig(), func(a, b *statusv3.ClientConfig) int {
+		return strings.Compare(a.GetNode().GetId(), b.GetNode().GetId())
+	})
 	return resp, nil
 }
 
