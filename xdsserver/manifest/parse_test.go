@@ -109,8 +109,7 @@ func TestParseReadsWindowsFilesAndByteOrderMarks(t *testing.T) {
 	if len(objects) != 1 || objects[0].Origin() != "f:1" {
 		t.Errorf("got %+v", objects)
 	}
-	wantProblems(t, problems, "error f:7:11 metadata.name: is "+
-		"missing", `error f:7:12 metadata.nam: unknown field "nam": did you mean name?`)
+	wantProblems(t, problems, `error f:7:12 metadata.nam: unknown field "nam": did you mean name?`)
 }
 
 func TestParseReadsTheGoodDocumentsBesideTheBad(t *testing.T) {

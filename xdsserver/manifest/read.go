@@ -135,6 +135,7 @@ func (r *reader) object(n ast.Node, path string, s shape) *value {
 		return v
 	}
 	seen := make(map[string]*token.Position, len(m.Values))
+	meant := make(map[string]bool) // fields that are there under a misspelt name
 	for _, entry := range m.Values {
 		key := entry.Key.GetToken()
 		at := join(path, key.Value)
@@ -146,7 +147,7 @@ func (r *reader) object(n ast.Node, path string, s shape) *value {
 		f := s.field(key.Value)
 		switch {
 		case f == nil:
-			r.unknown(key, path, s)
+			meant[r.unknown(key, path, s)] = true
 		case f.refused != "":
 			if list, ok := entry.Value.(*ast.SequenceNode); !ok || len(list.Values) > 0 {
 				r.errorf(at, key.Position, "%s is not served by this version: %s", f.name, f.refused)
@@ -161,14 +162,16 @@ func (r *reader) object(n ast.Node, path string, s shape) *value {
 		}
 	}
 	for _, f := range s {
-		if f.required != "" && seen[f.name] == nil {
+		if f.required != "" && seen[f.name] == nil && !meant[f.name] {
 			r.errorf(join(path, f.name), v.pos, "is missing: write %s", f.required)
 		}
 	}
 	return v
 }
 
-func (r *reader) unknown(key *token.Token, path string, s shape) {
+// unknown reports a field that is none, and returns the one that was meant, if
+// that can be guessed.
+func (r *reader) unknown(key *token.Token, path string, s shape) string {
 	at := join(path, key.Value)
 	all := make([]string, 0, len(s))
 	for _, f := range s {
@@ -176,9 +179,10 @@ func (r *reader) unknown(key *token.Token, path string, s shape) {
 	}
 	if near := model.Nearest(key.Value, all); near != "" {
 		r.errorf(at, key.Position, "unknown field %.80q: did you mean %s?", key.Value, near)
-		return
+		return near
 	}
 	r.errorf(at, key.Position, "unknown field %.80q: the fields here are %s", key.Value, strings.Join(s.names(), ", "))
+	return ""
 }
 
 // value reads the value of a field; it is nil where the form is wrong.
