@@ -20,13 +20,13 @@ import (
 )
 
 // The yardstick of both benchmarks is grpc-go by itself: same server, same
-// loopback TCP, plaintext, and the same deadline on each call. Rounds of both
+// loopback TCP, plaintext, and the same deadline on each call. Short rounds of both
 // are interleaved in one run, so that what else the machine does hits both.
 
 const (
 	benchCallers = 64
-	benchRounds  = 7
-	benchRound   = time.Second
+	benchRounds  = 41
+	benchRound   = 250 * time.Millisecond
 	benchTargets = 100
 )
 

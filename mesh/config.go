@@ -168,7 +168,8 @@ func (c Config) cacheFile() string {
 	}
 	name := c.Service
 	if name == "" {
-		name = "client"
+		// Programs without a service have nothing in common but that.
+		name = "client-" + filepath.Base(os.Args[0])
 	}
 	return filepath.Join(c.StateDir, name+".xds")
 }

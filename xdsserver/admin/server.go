@@ -1,7 +1,7 @@
 // Package admin is the operator's API: what the command line and the dashboard
 // ask and tell a running xdsserver.
 //
-//	s := admin.New(admin.Config{Store: store, Sources: merger, Published: ..., Clients: server})
+//	s := admin.New(admin.Config{Store: store, Merger: merger, Check: builder.Check, Published: published.Load, Server: server})
 //	srv := s.HTTPServer()
 //	err := srv.Serve(lis) // a loopback listener
 //

@@ -26,6 +26,9 @@ func (c *checker) service(s *Service) {
 				id, j, i)
 		}
 		instances[id] = i
+		if e.Weight > 1 && e.Weight <= maxEndpointWeight {
+			c.warnf(".weight", "counts toward the share of the endpoint's zone only: within a zone clients of this version take turns")
+		}
 		if len(c.problems) > n {
 			c.under(n, fmt.Sprintf("spec.endpoints[%d]", i))
 		}

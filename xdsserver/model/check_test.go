@@ -31,7 +31,7 @@ func TestValidateServices(t *testing.T) {
 		{
 			"endpoints with IPv4 and IPv6 are good",
 			service("voting", "f:1", good,
-				Endpoint{Addresses: []string{"[2001:db8::1]:80", "10.0.0.2:80"}, Weight: 10_000, Zone: "a", Version: "v1.0_x-y"}),
+				Endpoint{Addresses: []string{"[2001:db8::1]:80", "10.0.0.2:80"}, Weight: 1, Zone: "a", Version: "v1.0_x-y"}),
 			nil,
 		},
 		{

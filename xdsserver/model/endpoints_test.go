@@ -119,3 +119,15 @@ func TestPathRegex(t *testing.T) {
 		}
 	}
 }
+
+func TestWeightOfAnEndpointIsWarnedOf(t *testing.T) {
+	s := &Service{
+		Name:      ServiceName{Namespace: "default", Name: "voting"},
+		From:      "mesh.yaml:1",
+		Endpoints: []Endpoint{{Addresses: []string{"127.0.0.1:1"}, Weight: 3}, {Addresses: []string{"127.0.0.1:2"}, Weight: 1}},
+	}
+	set := Validate([]Object{s}, nil, nil)
+	if len(set.Services) != 1 || len(set.Problems) != 1 || !set.Problems[0].Warning || set.Problems[0].Field != "spec.endpoints[0].weight" {
+		t.Errorf("got %d services and %v, want the service and one warning", len(set.Services), set.Problems)
+	}
+}

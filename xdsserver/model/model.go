@@ -126,7 +126,8 @@ type Endpoint struct {
 	Region, Zone string
 	// Addresses are host:port, the preferred first; at least one.
 	Addresses []string
-	// Weight is the share in the locality; zero means 1.
+	// Weight counts toward the share of the endpoint's zone; zero means 1. Within
+	// the zone clients take turns, whatever the weights.
 	Weight uint32
 	Health Health
 	// From is "registered", or where the endpoint is written.

@@ -47,22 +47,20 @@ func (st *stream) verdict() (over bool, err error) {
 // response would cost more than the rest of an acknowledgement.
 func (st *stream) stalled() (over bool, err error) {
 	st.armed = false
-	owed := !st.node.known // the first request
-	what := "no first request came"
+	what := ""
 	for k := range st.subs {
 		if st.subs[k].inflight {
-			owed = true
-			what = "the client has not answered the last " + kind(k).String() + " response"
+			what = kind(k).String()
 		}
 	}
-	if !owed {
+	if what == "" {
 		return false, nil
 	}
 	limit := st.server.config.StallTimeout
 	quiet := time.Since(st.heard)
 	if quiet >= limit {
 		return true, status.Errorf(codes.DeadlineExceeded,
-			"ads: %s and said nothing for %v; read and acknowledge, or reconnect", what, limit)
+			"ads: the client has not answered the last %s response and said nothing for %v; read and acknowledge, or reconnect", what, limit)
 	}
 	st.alarm.Reset(limit - quiet)
 	st.armed = true

@@ -185,8 +185,10 @@ func (st *stream) read() {
 
 // run sends what the client lacks until the stream is over.
 func (st *stream) run() error {
+	// Who has not asked yet owes nothing: a process that calls nobody keeps its
+	// stream to know that the server is there.
 	st.alarm = time.AfterFunc(st.server.config.StallTimeout, st.ring)
-	st.armed = true
+	st.alarm.Stop()
 	for {
 		select {
 		case <-st.wake:

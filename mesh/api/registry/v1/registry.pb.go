@@ -94,7 +94,7 @@ type RegisterRequest struct {
 	// host:port that clients dial, the preferred first (gRFC A61). At least one,
 	// at most 8, none on a wildcard host.
 	Addresses []string `protobuf:"bytes,7,rep,name=addresses,proto3" json:"addresses,omitempty"`
-	// Relative share of the endpoint in its locality; zero means 1.
+	// Counts toward the share of the endpoint's zone; zero means 1.
 	Weight        uint32 `protobuf:"varint,8,opt,name=weight,proto3" json:"weight,omitempty"`
 	State         State  `protobuf:"varint,9,opt,name=state,proto3,enum=tulle.registry.v1.State" json:"state,omitempty"`
 	unknownFields protoimpl.UnknownFields
