@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"math"
 	"slices"
@@ -10,6 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
 )
 
 // kinds maps what people type to the kind's name.
@@ -23,6 +25,31 @@ func parseKind(s string) (string, error) {
 		return k, nil
 	}
 	return "", fmt.Errorf("unknown kind %q, want service or grpcroute", s)
+}
+
+// routeKind is the kind whose names may hold dots of their own.
+const routeKind = "GRPCRoute"
+
+// resolve reads a name as tables show it. A route named "web.canary" and a route
+// "web" in namespace canary are shown alike: the first is meant where it exists,
+// the other can be named by -n.
+func resolve(
+	ctx context.Context, to *admin, client adminv1connect.AdminServiceClient, kind, name, namespace string,
+) (*adminv1.Ref, error) {
+	if kind != routeKind || !strings.Contains(name, ".") {
+		return parseRef(kind, name, namespace)
+	}
+	whole := &adminv1.Ref{Kind: kind, Namespace: namespace, Name: name}
+	if namespace != "" {
+		return whole, nil
+	}
+	whole.Namespace = "default"
+	answer, err := client.List(ctx, &adminv1.ListRequest{Kind: kind, Namespace: whole.GetNamespace(), Name: name})
+	if err != nil || len(answer.GetObjects()) > 0 {
+		return whole, to.explain(err)
+	}
+	last := strings.LastIndexByte(name, '.')
+	return &adminv1.Ref{Kind: kind, Namespace: name[last+1:], Name: name[:last]}, nil
 }
 
 // parseRef reads a name as tables show it, "voting" or "voting.shop". namespace is
@@ -84,16 +111,16 @@ func newGet() *cobra.Command {
 			}
 			request.Kind = kind
 		}
+		client, err := to.client()
+		if err != nil {
+			return err
+		}
 		if len(args) > 1 {
-			ref, err := parseRef(request.GetKind(), args[1], namespace)
+			ref, err := resolve(cmd.Context(), to, client, request.GetKind(), args[1], namespace)
 			if err != nil {
 				return err
 			}
 			request.Name, request.Namespace = ref.GetName(), ref.GetNamespace()
-		}
-		client, err := to.client()
-		if err != nil {
-			return err
 		}
 		answer, err := client.List(cmd.Context(), request)
 		if err != nil {
@@ -208,17 +235,17 @@ func newDelete() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		client, err := to.client()
+		if err != nil {
+			return err
+		}
 		request := &adminv1.DeleteRequest{IfRevision: revision}
 		for _, name := range args[1:] {
-			ref, err := parseRef(kind, name, namespace)
+			ref, err := resolve(cmd.Context(), to, client, kind, name, namespace)
 			if err != nil {
 				return err
 			}
 			request.Refs = append(request.Refs, ref)
-		}
-		client, err := to.client()
-		if err != nil {
-			return err
 		}
 		answer, err := client.Delete(cmd.Context(), request)
 		if err != nil {
