@@ -38,6 +38,7 @@ func Validate(objects []Object, endpoints []Endpoint, previous *Set) *Set {
 		previous: previous,
 		before:   make(map[Ref]*Route, len(previous.Routes)),
 
+		aside:     make(map[ServiceName]string),
 		instances: make(map[string]int),
 		addresses: make(map[string]int),
 	}
@@ -70,6 +71,8 @@ type validation struct {
 	// known are the names of all services as people write them, sorted, once
 	// endpoints are folded in.
 	known []string
+	// aside are the services that no form of is good, and where they are written.
+	aside map[ServiceName]string
 	// guesses counts the did-you-mean searches made: each compares with every
 	// known name, so a file full of unknown names gets a bounded number.
 	guesses int
@@ -123,6 +126,7 @@ func (v *validation) service(s *Service) {
 	if !v.accept(c.problems) {
 		before := v.previous.Services[s.Name]
 		if before == nil || before.From == Registered {
+			v.aside[s.Name] = s.From
 			return
 		}
 		s = before
@@ -161,6 +165,10 @@ func (v *validation) references(c *checker, r *Route) {
 
 func (v *validation) reference(c *checker, field string, name ServiceName) {
 	if v.set.Services[name] != nil {
+		return
+	}
+	if from, ok := v.aside[name]; ok {
+		c.errorf(field, "service %s is set aside for what is wrong with it at %s: correct that first", name, from)
 		return
 	}
 	hint := ""

@@ -54,6 +54,16 @@ func TestValidateReferencesAndNames(t *testing.T) {
 			services: "[voting]", routes: "[]",
 		},
 		{
+			name:    "a backend that is set aside is no unknown one",
+			objects: []Object{service("voting", "mesh.yaml:1", Endpoint{}), route("r", to(backend("voting", "", 1)))},
+			want: []string{
+				"error Service voting mesh.yaml:1 spec.endpoints[0]: has no address",
+				"error GRPCRoute r mesh.yaml:9 spec.parentRefs[0].name: service voting is set aside for what is wrong with it at mesh.yaml:1: ",
+				"error GRPCRoute r mesh.yaml:9 spec.rules[0].backendRefs[0].name: service voting is set aside",
+			},
+			services: "[]", routes: "[]",
+		},
+		{
 			name:     "an unknown backend that resembles nothing says what to do",
 			objects:  []Object{voting, route("r", to(backend("payments", "", 1)))},
 			want:     []string{"no service payments is known: start an instance of it, or write"},
