@@ -36,6 +36,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"time"
 	"unicode/utf8"
 
@@ -226,6 +227,9 @@ func (s *Store) Apply(ctx context.Context, changes []Change, ifRevision uint64) 
 		return s.held.revision, nil
 	}
 	if err := s.write(func(tx *bbolt.Tx) error { return putObjects(tx, s.held.objects, next) }); err != nil {
+		if errors.Is(err, syscall.ENOSPC) {
+			return s.held.revision, fmt.Errorf("%w: nothing was applied; free some space there, and apply again", err)
+		}
 		return s.held.revision, fmt.Errorf("%w: nothing was applied", err)
 	}
 	s.held = next
