@@ -17,10 +17,7 @@ import (
 // One process calls fifty services over one connection to xdsserver.
 func TestFiftyTargetsShareOneConnection(t *testing.T) {
 	s := startServer(t)
-	yaml := ""
-	for i := range 50 {
-		yaml += fmt.Sprintf("---\napiVersion: tulle/v1\nkind: Service\nmetadata: {name: service-%d}\n", i)
-	}
+	yaml := services(50)
 	_, address := s.echo(t, "voting", "v1")
 	for i := range 50 {
 		yaml += fmt.Sprintf("---\napiVersion: tulle/v1\nkind: GRPCRoute\nmetadata: {name: route-%d}\nspec:\n  parentRefs: [{kind: Service, name: service-%d}]\n  rules: [{backendRefs: [{name: voting}]}]\n", i, i)
@@ -88,7 +85,7 @@ func TestCleanStopFailsNoCall(t *testing.T) {
 	}
 
 	load := startLoad(t, conn, 500)
-	for range 5 { // a rolling restart: one comes, one goes
+	for range 20 { // a rolling restart: one comes, one goes
 		p, address := s.echo(t, "voting", "v1")
 		s.awaitEndpoints(t, "voting", 3)
 		eventually(t, 10*time.Second, "calls reach the new endpoint", func(ctx context.Context) bool {

@@ -21,6 +21,7 @@ import (
 	"github.com/tulle-mesh/tulle/mesh"
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
+	"github.com/tulle-mesh/tulle/xdsserver/cli"
 )
 
 // A process is one that the test started.
@@ -83,11 +84,18 @@ func (p *process) stop(t *testing.T) {
 	if err := p.cmd.Process.Signal(syscall.SIGTERM); err != nil {
 		t.Fatal(err)
 	}
+	if code := p.wait(); code != 0 {
+		t.Fatalf("process did not stop well: exit code %d; %s", code, p.stderr.String())
+	}
+}
+
+// wait returns the exit code of a process that ends by itself; -1 when it had to
+// be killed.
+func (p *process) wait() int {
 	timer := time.AfterFunc(20*time.Second, func() { _ = p.cmd.Process.Kill() })
 	defer timer.Stop()
-	if err := p.cmd.Wait(); err != nil {
-		t.Fatalf("process did not stop well: %v; %s", err, p.stderr.String())
-	}
+	_ = p.cmd.Wait() // the code says it
+	return p.cmd.ProcessState.ExitCode()
 }
 
 type lockedBuffer struct {
@@ -111,6 +119,7 @@ func (b *lockedBuffer) String() string {
 type server struct {
 	*process
 	data, mesh, admin string
+	flags             []string // beside those for the three above
 	api               adminv1connect.AdminServiceClient
 }
 
@@ -125,22 +134,42 @@ func freePort(t *testing.T) string {
 }
 
 // startServer starts an xdsserver on ports and a directory of its own.
-func startServer(t *testing.T) *server {
+func startServer(t *testing.T, flags ...string) *server {
 	t.Helper()
-	s := &server{data: filepath.Join(t.TempDir(), "data"), mesh: freePort(t), admin: freePort(t)}
-	s.api = adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+s.admin)
+	s := newServer(t, filepath.Join(t.TempDir(), "data"), flags...)
 	s.restart(t)
+	return s
+}
+
+// newServer is an xdsserver that is yet to start, by restart.
+func newServer(t *testing.T, data string, flags ...string) *server {
+	t.Helper()
+	s := &server{data: data, mesh: freePort(t), admin: freePort(t), flags: flags}
+	s.api = adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+s.admin)
 	return s
 }
 
 // restart starts the server again on its ports and directory.
 func (s *server) restart(t *testing.T) {
 	t.Helper()
-	s.process = start(t, "xdsserver", []string{"serve", "--data", s.data, "--listen", s.mesh, "--http", s.admin})
+	s.process = start(t, "xdsserver", s.args())
 	eventually(t, 20*time.Second, "xdsserver answers", func(ctx context.Context) bool {
 		status, err := s.api.GetStatus(ctx, &adminv1.GetStatusRequest{})
 		return err == nil && status.GetSnapshot() != ""
 	})
+}
+
+func (s *server) args() []string {
+	return append([]string{"serve", "--data", s.data, "--listen", s.mesh, "--http", s.admin}, s.flags...)
+}
+
+// run runs a command against the server, as an operator would, and returns its
+// exit code and all it printed.
+func (s *server) run(t *testing.T, args ...string) (int, string) {
+	t.Helper()
+	var out lockedBuffer
+	code := cli.Main(t.Context(), append(args, "--admin", "http://"+s.admin), cli.IO{In: strings.NewReader(""), Out: &out, Err: &out})
+	return code, out.String()
 }
 
 // apply applies YAML and returns once every client has it.
