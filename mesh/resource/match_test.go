@@ -256,7 +256,7 @@ func TestFractionsMatchTheirShare(t *testing.T) {
 					got++
 				}
 			}
-			if off := 4 * math.Sqrt(calls*tt.want*(1-tt.want)); math.Abs(got-calls*tt.want) > off {
+			if off := 5 * math.Sqrt(calls*tt.want*(1-tt.want)); math.Abs(got-calls*tt.want) > off {
 				t.Errorf("%v of %d calls matched, want %v within %.0f", got, calls, calls*tt.want, off)
 			}
 		})
@@ -271,7 +271,7 @@ func TestClustersArePickedByWeight(t *testing.T) {
 		got[route.Pick().Name]++
 	}
 	for cluster, w := range map[string]float64{"a": 0.9, "b": 0.09, "c": 0.01} {
-		if off := 4 * math.Sqrt(calls*w*(1-w)); math.Abs(got[cluster]-calls*w) > off {
+		if off := 5 * math.Sqrt(calls*w*(1-w)); math.Abs(got[cluster]-calls*w) > off {
 			t.Errorf("%s got %v of %d calls, want %v within %.0f", cluster, got[cluster], calls, calls*w, off)
 		}
 	}

@@ -111,7 +111,11 @@ func New(c Config) (_ *Daemon, err error) {
 	d.merger = merge.New(d.sources, c.Logger)
 	d.builder = snapshot.NewBuilder(snapshot.Config{Judge: true, Logger: c.Logger})
 
-	warmUntil := time.Now().Add(warmUp)
+	var warmUntil time.Time
+	if known, err := d.store.LoadEndpoints(); err != nil || len(known) == 0 {
+		// Who remembers endpoints takes none away before its lease ends.
+		warmUntil = time.Now().Add(warmUp)
+	}
 	d.server = serve.New(serve.Config{WarmUntil: warmUntil, Logger: c.Logger})
 	d.grpc = grpc.NewServer(d.server.ServerOptions()...)
 	d.server.Register(d.grpc)
