@@ -208,7 +208,7 @@ func TestRegisterNeedsAService(t *testing.T) {
 func TestTwoInstancesWithOneIDAreTold(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		m := meshtest.New(t)
-		m.ServeAs(mesh.Config{Service: "voting", Instance: "one"}, named("a"))
+		first := m.ServeAs(mesh.Config{Service: "voting", Instance: "one"}, named("a"))
 		second := m.Join(mesh.Config{Service: "voting", Instance: "one"})
 		r, err := second.Register("127.0.0.1:4242")
 		if err != nil {
@@ -217,6 +217,11 @@ func TestTwoInstancesWithOneIDAreTold(t *testing.T) {
 		time.Sleep(time.Second)
 		if s := r.Status(); s.Registered || s.Err == nil || !strings.Contains(s.Err.Error(), "one") {
 			t.Errorf("got %+v, want a refusal that names the instance", s)
+		}
+		first.Server.GracefulStop()
+		time.Sleep(15 * time.Second)
+		if s := r.Status(); !s.Registered || s.Err != nil {
+			t.Errorf("after the first has left: %+v, want the second in its place", s)
 		}
 	})
 }
