@@ -199,6 +199,9 @@ func checkClients(s *adminv1.GetStatusResponse) []resultLine {
 // shortType is the message's name in a type URL.
 func shortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }
 
+// mostDetails are shown to people for one check; programs get all.
+const mostDetails = 20
+
 var marks = map[string]string{success: "√", warning: "‼", failure: "×"}
 
 func printChecks(w io.Writer, result checkJSON) {
@@ -206,8 +209,11 @@ func printChecks(w io.Writer, result checkJSON) {
 		fmt.Fprintf(w, "%s\n%s\n", c.Name, strings.Repeat("-", len(c.Name)))
 		for _, l := range c.Checks {
 			fmt.Fprintf(w, "%s %s\n", marks[l.Result], printable(l.Description))
-			for _, d := range l.Details {
+			for _, d := range l.Details[:min(len(l.Details), mostDetails)] {
 				fmt.Fprintf(w, "    %s\n", printable(d))
+			}
+			if more := len(l.Details) - mostDetails; more > 0 {
+				fmt.Fprintf(w, "    and %d more; -o json lists all\n", more)
 			}
 			if l.Hint != "" {
 				fmt.Fprintf(w, "    %s\n", l.Hint)

@@ -13,8 +13,12 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// maxInput bounds what one command sends: the server takes no more either.
-const maxInput = 4 << 20
+const (
+	// maxInput bounds one file, and maxInputs all of a command: the server takes
+	// no more in one document and in one request.
+	maxInput  = 4 << 20
+	maxInputs = 15 << 20
+)
 
 // files is the -f flag, and what follows it: the shell writes "-f *.yaml" out as
 // one -f and many names.
@@ -68,6 +72,12 @@ func (f *files) read(stdin io.Reader) ([]document, error) {
 			docs = append(docs, doc)
 		}
 	}
+	size := 0
+	for _, d := range docs {
+		if size += len(d.yaml); size > maxInputs {
+			return nil, wrong(fmt.Errorf("the %d files are more than %d MiB together: send them in several commands", len(docs), maxInputs>>20))
+		}
+	}
 	return docs, nil
 }
 
@@ -119,7 +129,7 @@ func readAll(origin string, r io.Reader) (document, error) {
 		return document{}, wrong(fmt.Errorf("read %s: %w", origin, err))
 	}
 	if len(b) > maxInput {
-		return document{}, wrong(fmt.Errorf("%s is larger than 4 MiB: split it", origin))
+		return document{}, wrong(fmt.Errorf("%s is larger than %d MiB: split it into several files", origin, maxInput>>20))
 	}
 	return document{origin: origin, yaml: string(b)}, nil
 }

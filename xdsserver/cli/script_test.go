@@ -54,6 +54,7 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"ready": ready,
 			"code":  code,
+			"retry": retry,
 		},
 	})
 }
@@ -76,6 +77,25 @@ func ready(ts *testscript.TestScript, _ bool, _ []string) {
 		case <-tick.C:
 		case <-timeout.C:
 			ts.Fatalf("xdsserver is not ready at %s", url)
+		}
+	}
+}
+
+// retry runs a command until it succeeds.
+func retry(ts *testscript.TestScript, _ bool, args []string) {
+	timeout := time.NewTimer(20 * time.Second)
+	defer timeout.Stop()
+	tick := time.NewTicker(20 * time.Millisecond)
+	defer tick.Stop()
+	for {
+		err := ts.Exec(args[0], args[1:]...)
+		if err == nil {
+			return
+		}
+		select {
+		case <-tick.C:
+		case <-timeout.C:
+			ts.Fatalf("%v: %v", args, err)
 		}
 	}
 }
