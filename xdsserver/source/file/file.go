@@ -55,8 +55,8 @@ const (
 type Config struct {
 	// Path is a file or a directory. Required.
 	Path string
-	// Logger is told when files are read; nil means slog.Default(). What is wrong
-	// with them or with the path is in the Output, and told by who takes that.
+	// Logger is told when files are read, and when the path disappears; nil
+	// means slog.Default(). What is wrong with their content is in the Output.
 	Logger *slog.Logger
 }
 
@@ -132,6 +132,7 @@ func (s *Source) Run(ctx context.Context, emit func(source.Output)) error {
 
 func (s *Source) log(ctx context.Context, st *state, out source.Output) {
 	if out.Err != nil {
+		s.logger.WarnContext(ctx, "configuration is not there, its last good form stays", "path", s.path, "error", out.Err)
 		return
 	}
 	s.logger.InfoContext(ctx, "configuration read", "path", s.path, "files", len(st.files),
