@@ -49,6 +49,8 @@ func TestScripts(t *testing.T) {
 				}
 			}
 			env.Setenv("TULLE_ADMIN", "http://"+env.Getenv("ADMIN"))
+			// With -race every command would wait a second before it ends.
+			env.Setenv("GORACE", "atexit_sleep_ms=0")
 			return nil
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){

@@ -40,7 +40,8 @@ func start(t *testing.T, role string, args []string, env ...string) *process {
 		t.Fatal(err)
 	}
 	p := &process{cmd: exec.Command(exe, args...)}
-	p.cmd.Env = append(append(os.Environ(), roleVariable+"="+role), env...)
+	// With -race a process would wait a second before it ends.
+	p.cmd.Env = append(append(os.Environ(), roleVariable+"="+role, "GORACE=atexit_sleep_ms=0"), env...)
 	p.cmd.Stderr = &p.stderr
 	if p.stdin, err = p.cmd.StdinPipe(); err != nil {
 		t.Fatal(err)
