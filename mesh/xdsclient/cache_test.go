@@ -332,7 +332,6 @@ func TestResourcesNotUsedForAWeekLeaveTheCache(t *testing.T) {
 		f.stop()
 		settle(30 * 24 * time.Hour)
 		h = startClient(t, cfg)
-		h.watch(typeA, "used").want(t, "nothing unknown")
 		settle(time.Second)
 		h.watch(typeA, "used").want(t, "1@v1 stale")
 		h.stop()
