@@ -80,7 +80,7 @@ func underLoad(t *testing.T) (s *server, sendTo func(version string), check func
 	sendTo = func(version string) {
 		t.Helper()
 		s.apply(t, onlyVersion(version))
-		eventually(t, 5*time.Second, "calls go to "+version, func(ctx context.Context) bool {
+		eventually(t, 15*time.Second, "calls go to "+version, func(ctx context.Context) bool {
 			got, _, err := where(ctx, conn)
 			return err == nil && got == version
 		})
@@ -199,7 +199,7 @@ func TestRefusalOfAClientIsShown(t *testing.T) {
 	refused := stream.next()
 	const reason = `RouteConfiguration "voting": I do not like it`
 	ask(refused, reason)
-	eventually(t, 5*time.Second, "check tells of it", func(context.Context) bool {
+	eventually(t, 15*time.Second, "check tells of it", func(context.Context) bool {
 		code, out := s.run(t, "check")
 		return code == 1 && containsAll(out, "× no client refused", "picky refused RouteConfiguration", reason)
 	})
@@ -209,7 +209,7 @@ func TestRefusalOfAClientIsShown(t *testing.T) {
 		t.Error("what was refused was sent again")
 	}
 	ask(next, "")
-	eventually(t, 5*time.Second, "check is content again", func(context.Context) bool {
+	eventually(t, 15*time.Second, "check is content again", func(context.Context) bool {
 		code, _ := s.run(t, "check")
 		return code == 0
 	})
@@ -229,7 +229,7 @@ func TestClientsThatNeverReadHarmNobody(t *testing.T) {
 			deaf.ask(&discoveryv3.DiscoveryRequest{TypeUrl: typeURL, ResourceNames: []string{"*"}})
 		}
 	}
-	eventually(t, 10*time.Second, "they are connected and behind", func(ctx context.Context) bool {
+	eventually(t, 15*time.Second, "they are connected and behind", func(ctx context.Context) bool {
 		status, err := s.api.GetStatus(ctx, &adminv1.GetStatusRequest{})
 		behind := 0
 		for _, c := range status.GetClients() {

@@ -84,7 +84,7 @@ func TestBadFileChangesNothing(t *testing.T) {
 		t.Run(bad.name, func(t *testing.T) {
 			save(bad.text)
 			says := append([]string{path}, bad.says...)
-			eventually(t, 10*time.Second, "check and the log say "+strings.Join(says, ", "), func(context.Context) bool {
+			eventually(t, 15*time.Second, "check and the log say "+strings.Join(says, ", "), func(context.Context) bool {
 				code, out := s.run(t, "check")
 				return code == 1 && containsAll(out, says...) && containsAll(s.stderr.String(), says...)
 			})
@@ -95,7 +95,7 @@ func TestBadFileChangesNothing(t *testing.T) {
 		if err := os.Remove(path); err != nil {
 			t.Fatal(err)
 		}
-		eventually(t, 10*time.Second, "check says that the file is gone", func(context.Context) bool {
+		eventually(t, 15*time.Second, "check says that the file is gone", func(context.Context) bool {
 			code, out := s.run(t, "check")
 			return code == 1 && containsAll(out, "× every source", path, "no such file")
 		})
@@ -103,7 +103,7 @@ func TestBadFileChangesNothing(t *testing.T) {
 	})
 
 	save(onlyVersion("v2"))
-	eventually(t, 10*time.Second, "calls go where the good file says", func(ctx context.Context) bool {
+	eventually(t, 15*time.Second, "calls go where the good file says", func(ctx context.Context) bool {
 		version, _, err := where(ctx, conn)
 		return err == nil && version == "v2"
 	})

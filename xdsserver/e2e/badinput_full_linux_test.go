@@ -81,7 +81,7 @@ func TestFullDiskRefusesChangesAndServesOn(t *testing.T) {
 	}
 	// What services say of themselves is not stored before it is believed.
 	_, fresh := s.echo(t, "voting", "v1")
-	eventually(t, 10*time.Second, "a new endpoint takes calls", func(ctx context.Context) bool {
+	eventually(t, 15*time.Second, "a new endpoint takes calls", func(ctx context.Context) bool {
 		for range 5 { // one alone may be in step with the load, and always miss it
 			if _, address, err := where(ctx, conn); err == nil && address == fresh {
 				return true
@@ -98,7 +98,7 @@ func TestFullDiskRefusesChangesAndServesOn(t *testing.T) {
 	if code, out := s.run(t, "apply", "-f", change); code != 0 {
 		t.Errorf("apply with space again: exit code %d:\n%s", code, out)
 	}
-	eventually(t, 10*time.Second, "calls go to v2", func(ctx context.Context) bool {
+	eventually(t, 15*time.Second, "calls go to v2", func(ctx context.Context) bool {
 		version, _, err := where(ctx, conn)
 		return err == nil && version == "v2"
 	})

@@ -24,7 +24,7 @@ func TestSecondProcessWithAnInstanceIDIsRefused(t *testing.T) {
 
 	second, _ := s.echo(t, "voting", "v2", "TULLE_INSTANCE=one")
 	says := []string{`instance \"one\" of voting`, address, "give each process an instance id of its own"}
-	eventually(t, 10*time.Second, "both logs say so", func(context.Context) bool {
+	eventually(t, 15*time.Second, "both logs say so", func(context.Context) bool {
 		return containsAll(second.stderr.String(), append(says, "endpoint refused by xdsserver")...) &&
 			containsAll(s.stderr.String(), append(says, "endpoint refused")...)
 	})
@@ -40,6 +40,6 @@ func TestSecondProcessWithAnInstanceIDIsRefused(t *testing.T) {
 	if version, got, err := where(t.Context(), conn); err != nil || version != "v1" || got != address {
 		t.Errorf("%s %s, %v, want v1 at %s", version, got, err, address)
 	}
-	eventually(t, 10*time.Second, "it is called on", func(context.Context) bool { return load.calls.Load() > 50 })
+	eventually(t, 15*time.Second, "it is called on", func(context.Context) bool { return load.calls.Load() > 50 })
 	load.mustNotHaveFailed(t)
 }
