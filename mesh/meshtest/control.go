@@ -64,10 +64,11 @@ func startControl(lis net.Listener, applied *objects) *control {
 		})
 	})
 	group.Go(func() error {
-		if err := srv.Serve(lis); !errors.Is(err, net.ErrClosed) {
-			return err
+		err := srv.Serve(lis)
+		if errors.Is(err, net.ErrClosed) || errors.Is(err, grpc.ErrServerStopped) {
+			return nil // the listener was cut, as a killed process's would be, or it was stopped before it began
 		}
-		return nil // the listener was cut, as a killed process's would be
+		return err
 	})
 	group.Go(func() error {
 		<-ctx.Done()

@@ -148,7 +148,12 @@ func (d *Daemon) Run(ctx context.Context) error {
 		return d.merger.Run(ctx, func(set *model.Set) { d.publish(ctx, set) })
 	})
 	for _, lis := range d.listeners {
-		group.Go(func() error { return d.grpc.Serve(lis) })
+		group.Go(func() error {
+			if err := d.grpc.Serve(lis); !errors.Is(err, grpc.ErrServerStopped) {
+				return err
+			}
+			return nil // stopped before it began
+		})
 	}
 	group.Go(func() error {
 		if err := d.http.Serve(d.admin); !errors.Is(err, http.ErrServerClosed) {
