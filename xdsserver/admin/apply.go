@@ -196,6 +196,9 @@ func (s *Server) Delete(ctx context.Context, req *adminv1.DeleteRequest) (*admin
 		changes = append(changes, store.Change{Ref: r})
 		answer.Deleted = append(answer.Deleted, ref(r))
 	}
+	if err := s.orphans(stored, changes); err != nil {
+		return nil, err
+	}
 	revision, err := s.config.Store.Apply(ctx, changes, uint64(max(0, req.GetIfRevision())))
 	if err != nil {
 		return nil, storeError(err)
@@ -203,6 +206,30 @@ func (s *Server) Delete(ctx context.Context, req *adminv1.DeleteRequest) (*admin
 	s.config.Logger.Info("configuration deleted", "revision", revision, "objects", len(changes))
 	answer.Revision = int64(revision)
 	return answer, nil
+}
+
+// orphans says which object would be left naming what is deleted.
+func (s *Server) orphans(stored []store.Object, changes []store.Change) error {
+	gone := map[model.Ref]bool{}
+	for _, c := range changes {
+		gone[c.Ref] = true
+	}
+	var left []model.Object
+	for _, o := range stored {
+		if !gone[o.Ref] {
+			objects, _ := manifest.Parse(store.Origin, o.YAML)
+			left = append(left, objects...)
+		}
+	}
+	set := s.config.Merger.Preview(s.config.Store.Name(), left)
+	known := s.problems()
+	for _, p := range set.Problems {
+		if !p.Warning && !slices.Contains(known, p) {
+			return connect.NewError(connect.CodeFailedPrecondition,
+				fmt.Errorf("%s names it at %s: delete or change that first; nothing was deleted", refString(p.Object), p.Field))
+		}
+	}
+	return nil
 }
 
 // notStored says why an object cannot be deleted here.

@@ -54,7 +54,8 @@ type AdminServiceClient interface {
 	// `diff` and `validate` are dry runs.
 	Apply(context.Context, *v1.ApplyRequest) (*v1.ApplyResponse, error)
 	// Delete removes applied objects. NOT_FOUND when none has the reference;
-	// FAILED_PRECONDITION when it belongs to a file, or the revision differs.
+	// FAILED_PRECONDITION when it belongs to a file or another object names it,
+	// ABORTED when the revision differs.
 	Delete(context.Context, *v1.DeleteRequest) (*v1.DeleteResponse, error)
 	// List returns configuration objects in order of kind, namespace and name.
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
@@ -170,7 +171,8 @@ type AdminServiceHandler interface {
 	// `diff` and `validate` are dry runs.
 	Apply(context.Context, *v1.ApplyRequest) (*v1.ApplyResponse, error)
 	// Delete removes applied objects. NOT_FOUND when none has the reference;
-	// FAILED_PRECONDITION when it belongs to a file, or the revision differs.
+	// FAILED_PRECONDITION when it belongs to a file or another object names it,
+	// ABORTED when the revision differs.
 	Delete(context.Context, *v1.DeleteRequest) (*v1.DeleteResponse, error)
 	// List returns configuration objects in order of kind, namespace and name.
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
