@@ -14,13 +14,13 @@ type room struct {
 // The rows of the library, the lowest first. Rooms in one row never import each
 // other: they meet in the values of the row below.
 var (
-	values    = []string{"mesh/resource", "mesh/call", "mesh/api"}
+	values    = []string{"mesh/resource", "mesh/call", "mesh/spiffe", "mesh/api"}
 	protocols = slices.Concat([]string{"mesh/xdsclient", "mesh/identity", "mesh/telemetry"}, values)
 	machinery = slices.Concat([]string{"resolver", "balancer", "interceptors"}, protocols)
 )
 
 // shared is what the server and the library have in common.
-var shared = []string{"mesh/resource", "mesh/api"}
+var shared = []string{"mesh/resource", "mesh/spiffe", "mesh/api"}
 
 // core is what it takes to serve a mesh: the daemon runs it, and so does a test
 // that wants the real thing in memory.
@@ -34,6 +34,8 @@ var core = []string{
 	"xdsserver/source/merge",
 	"xdsserver/source/registry",
 	"xdsserver/identity",
+	"xdsserver/enrol",
+	"xdsserver/telemetry",
 }
 
 // Reasons that more than one room has.
@@ -77,12 +79,18 @@ var lawOfLibrary = []room{
 		why:     "identity serves the machinery above it, and knows nothing of it",
 	},
 	{
+		path:    "mesh/identity/workload",
+		imports: slices.Concat([]string{"mesh/identity"}, values),
+		why:     "who takes identities from the SPIFFE Workload API links its client; nobody else does",
+	},
+	{
 		path:    "mesh/telemetry",
 		imports: values,
 		why:     "instruments serve the machinery above them, and know nothing of it",
 	},
 	{path: "mesh/resource", why: whyValues},
 	{path: "mesh/call", why: whyValues},
+	{path: "mesh/spiffe", why: whyValues},
 	{path: "mesh/api", why: "protobuf is what programs meet in: it imports no room"},
 }
 
@@ -103,7 +111,6 @@ var lawOfServer = []room{
 			"xdsserver/source/file",
 			"xdsserver/source/consul",
 			"xdsserver/store",
-			"xdsserver/telemetry",
 			"xdsserver/admin",
 			"xdsserver/dashboard",
 		}),
@@ -116,7 +123,7 @@ var lawOfServer = []room{
 	},
 	{
 		path:    "xdsserver/admin",
-		imports: slices.Concat(core, shared, []string{"xdsserver/store", "xdsserver/telemetry"}),
+		imports: slices.Concat(core, shared, []string{"xdsserver/store"}),
 		why:     "the operator's API stands on the server's parts, and on no driver's details",
 	},
 	{
@@ -160,8 +167,8 @@ var lawOfServer = []room{
 	},
 	{
 		path:    "xdsserver/source/registry",
-		imports: []string{"xdsserver/source", "xdsserver/model", "mesh/api"},
-		why:     whyDriver,
+		imports: []string{"xdsserver/source", "xdsserver/model", "xdsserver/identity", "mesh/api"},
+		why:     "who registers is who the connection says: the one driver that listens knows identities",
 	},
 	{
 		path:    "xdsserver/source/consul",
@@ -173,7 +180,16 @@ var lawOfServer = []room{
 		imports: []string{"xdsserver/source", "xdsserver/manifest", "xdsserver/model"},
 		why:     "the store is one more source, and knows nothing of what is served",
 	},
-	{path: "xdsserver/identity", imports: shared, why: "the authority signs; it knows nothing of configuration"},
+	{
+		path:    "xdsserver/identity",
+		imports: slices.Concat([]string{"xdsserver/source", "xdsserver/model"}, shared),
+		why:     "the authority signs, and is a source of what peers are verified against; it does not know who may be whom",
+	},
+	{
+		path:    "xdsserver/enrol",
+		imports: slices.Concat([]string{"xdsserver/identity"}, shared),
+		why:     "enrolment attests who asks, and leaves the signing to the authority",
+	},
 	{path: "xdsserver/telemetry", imports: shared, why: "the receiver counts; it knows nothing of configuration"},
 	{path: "xdsserver/e2e", why: whyTests},
 }
