@@ -102,8 +102,9 @@ var lawOfServer = []room{
 	},
 	{
 		path:    "xdsserver/cli",
-		imports: slices.Concat([]string{"xdsserver/daemon"}, shared),
-		why:     "commands speak to a running server through its admin API, and start one through the daemon",
+		imports: slices.Concat([]string{"xdsserver/daemon", "xdsserver/identity", "mesh/identity"}, shared),
+		why: "commands speak to a running server through its admin API, and start one through the daemon; " +
+			"identity fetch enrols as any process does, and a root key moves from file to file",
 	},
 	{
 		path: "xdsserver/daemon",

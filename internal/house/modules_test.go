@@ -25,8 +25,13 @@ var requirements = map[string]string{
 	"github.com/goccy/go-yaml":                     "strict YAML whose errors know line and column",
 	"github.com/fsnotify/fsnotify":                 "configuration files are read again when they change",
 	"go.etcd.io/bbolt":                             "the store: what is acknowledged is on disk",
+	"github.com/spiffe/go-spiffe/v2":               "SPIFFE ids and X.509-SVIDs as the standard has them; the Workload API where it is asked for",
+	"github.com/coreos/go-oidc/v3":                 "xdsserver: OIDC tokens that attest a process",
+	"github.com/youmark/pkcs8":                     "xdsserver: keys of the authority encrypted on disk, in the format openssl reads",
+	"golang.org/x/time":                            "xdsserver: rate limits of enrolment",
 
 	"golang.org/x/net":                       "tests: HTTP/2 frames for the thousands of clients of the stream engine's benchmark",
+	"github.com/go-jose/go-jose/v4":          "tests: tokens of an OIDC issuer, good and hostile",
 	"github.com/google/go-cmp":               "tests: differences between values",
 	"go.uber.org/goleak":                     "tests: goroutines that outlive their owner",
 	"pgregory.net/rapid":                     "tests: random values that shrink",
@@ -49,6 +54,7 @@ var linked = map[string]string{
 	"github.com/envoyproxy/protoc-gen-validate":    "the xDS messages need it: their field options",
 	"cel.dev/expr":                                 "the xDS messages need it: conditions of RBAC, as messages only",
 	"google.golang.org/genproto/googleapis/api":    "cel.dev/expr needs it",
+	"github.com/spiffe/go-spiffe/v2":               "SPIFFE ids and X.509-SVIDs as the standard has them",
 }
 
 // grpcXDSInside is where the weight behind grpcXDS lies.

@@ -77,7 +77,15 @@ func (b *Bundle) DER() [][]byte {
 // Equal reports whether both hold the same certificates of the same trust domain,
 // in any order.
 func (b *Bundle) Equal(o *Bundle) bool {
-	return b != nil && o != nil && b.x509.Equal(o.x509)
+	if b == nil || o == nil || b.domain != o.domain || len(b.roots) != len(o.roots) {
+		return false
+	}
+	for _, root := range b.roots {
+		if !slices.ContainsFunc(o.roots, root.Equal) {
+			return false
+		}
+	}
+	return true
 }
 
 // A Peer is who stands at the other end of a verified connection. It is immutable.
@@ -99,7 +107,9 @@ func (p *Peer) NotAfter() time.Time { return p.Certificate.NotAfter }
 // to a root of the trust domain, within its time) it refuses chains of more than 4
 // certificates, certificates of more than 8 KiB, and P-224 keys. It checks neither
 // CRL nor OCSP: certificates are short-lived instead.
-func (b *Bundle) Verify(chain []*x509.Certificate) (*Peer, error) { return b.VerifyAt(chain, time.Now()) }
+func (b *Bundle) Verify(chain []*x509.Certificate) (*Peer, error) {
+	return b.VerifyAt(chain, time.Now())
+}
 
 // VerifyAt is Verify at another time.
 func (b *Bundle) VerifyAt(chain []*x509.Certificate, now time.Time) (*Peer, error) {
