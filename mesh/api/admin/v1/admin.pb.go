@@ -1259,7 +1259,8 @@ type GetStatusResponse struct {
 	Rejections    []*Rejection           `protobuf:"bytes,13,rep,name=rejections,proto3" json:"rejections,omitempty"`
 	Clients       []*Client              `protobuf:"bytes,14,rep,name=clients,proto3" json:"clients,omitempty"`
 	// The addresses it listens on: mesh port, socket, admin.
-	Listeners     []string `protobuf:"bytes,15,rep,name=listeners,proto3" json:"listeners,omitempty"`
+	Listeners     []string  `protobuf:"bytes,15,rep,name=listeners,proto3" json:"listeners,omitempty"`
+	Security      *Security `protobuf:"bytes,16,opt,name=security,proto3" json:"security,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1399,6 +1400,13 @@ func (x *GetStatusResponse) GetListeners() []string {
 	return nil
 }
 
+func (x *GetStatusResponse) GetSecurity() *Security {
+	if x != nil {
+		return x.Security
+	}
+	return nil
+}
+
 type ApplyResponse_Result struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Ref    *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -1480,7 +1488,7 @@ var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14admin/v1/admin.proto\x12\x0etulle.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n" +
+	"\x14admin/v1/admin.proto\x12\x0etulle.admin.v1\x1a\x17admin/v1/security.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n" +
 	"\x03Ref\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -1572,7 +1580,7 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x05delta\x18\x05 \x01(\bR\x05delta\x12\x18\n" +
 	"\acurrent\x18\x06 \x01(\bR\acurrent\x12\x1c\n" +
 	"\tresources\x18\a \x01(\x05R\tresources\x128\n" +
-	"\tconnected\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tconnected\"\xdf\x04\n" +
+	"\tconnected\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tconnected\"\x95\x05\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x124\n" +
 	"\astarted\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x19\n" +
@@ -1591,20 +1599,30 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"rejections\x18\r \x03(\v2\x19.tulle.admin.v1.RejectionR\n" +
 	"rejections\x120\n" +
 	"\aclients\x18\x0e \x03(\v2\x16.tulle.admin.v1.ClientR\aclients\x12\x1c\n" +
-	"\tlisteners\x18\x0f \x03(\tR\tlisteners*\x89\x01\n" +
+	"\tlisteners\x18\x0f \x03(\tR\tlisteners\x124\n" +
+	"\bsecurity\x18\x10 \x01(\v2\x18.tulle.admin.v1.SecurityR\bsecurity*\x89\x01\n" +
 	"\x06Action\x12\x16\n" +
 	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x12\n" +
 	"\x0eACTION_CREATED\x10\x01\x12\x15\n" +
 	"\x11ACTION_CONFIGURED\x10\x02\x12\x14\n" +
 	"\x10ACTION_UNCHANGED\x10\x03\x12\x12\n" +
 	"\x0eACTION_DELETED\x10\x04\x12\x12\n" +
-	"\x0eACTION_REFUSED\x10\x052\x90\x03\n" +
+	"\x0eACTION_REFUSED\x10\x052\xe5\b\n" +
 	"\fAdminService\x12D\n" +
 	"\x05Apply\x12\x1c.tulle.admin.v1.ApplyRequest\x1a\x1d.tulle.admin.v1.ApplyResponse\x12G\n" +
 	"\x06Delete\x12\x1d.tulle.admin.v1.DeleteRequest\x1a\x1e.tulle.admin.v1.DeleteResponse\x12A\n" +
 	"\x04List\x12\x1b.tulle.admin.v1.ListRequest\x1a\x1c.tulle.admin.v1.ListResponse\x12\\\n" +
 	"\rListEndpoints\x12$.tulle.admin.v1.ListEndpointsRequest\x1a%.tulle.admin.v1.ListEndpointsResponse\x12P\n" +
-	"\tGetStatus\x12 .tulle.admin.v1.GetStatusRequest\x1a!.tulle.admin.v1.GetStatusResponseB7Z5github.com/tulle-mesh/tulle/mesh/api/admin/v1;adminv1b\x06proto3"
+	"\tGetStatus\x12 .tulle.admin.v1.GetStatusRequest\x1a!.tulle.admin.v1.GetStatusResponse\x12V\n" +
+	"\vCreateToken\x12\".tulle.admin.v1.CreateTokenRequest\x1a#.tulle.admin.v1.CreateTokenResponse\x12S\n" +
+	"\n" +
+	"ListTokens\x12!.tulle.admin.v1.ListTokensRequest\x1a\".tulle.admin.v1.ListTokensResponse\x12V\n" +
+	"\vRevokeToken\x12\".tulle.admin.v1.RevokeTokenRequest\x1a#.tulle.admin.v1.RevokeTokenResponse\x12Y\n" +
+	"\fGetAuthority\x12#.tulle.admin.v1.GetAuthorityRequest\x1a$.tulle.admin.v1.GetAuthorityResponse\x12b\n" +
+	"\x0fRotateAuthority\x12&.tulle.admin.v1.RotateAuthorityRequest\x1a'.tulle.admin.v1.RotateAuthorityResponse\x12_\n" +
+	"\x0eListIdentities\x12%.tulle.admin.v1.ListIdentitiesRequest\x1a&.tulle.admin.v1.ListIdentitiesResponse\x12P\n" +
+	"\tAuthorize\x12 .tulle.admin.v1.AuthorizeRequest\x1a!.tulle.admin.v1.AuthorizeResponse\x12\\\n" +
+	"\rSuggestPolicy\x12$.tulle.admin.v1.SuggestPolicyRequest\x1a%.tulle.admin.v1.SuggestPolicyResponseB7Z5github.com/tulle-mesh/tulle/mesh/api/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_admin_v1_admin_proto_rawDescOnce sync.Once
@@ -1621,28 +1639,45 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 var file_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
 var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
 var file_admin_v1_admin_proto_goTypes = []any{
-	(Action)(0),                   // 0: tulle.admin.v1.Action
-	(*Ref)(nil),                   // 1: tulle.admin.v1.Ref
-	(*Problem)(nil),               // 2: tulle.admin.v1.Problem
-	(*Object)(nil),                // 3: tulle.admin.v1.Object
-	(*Manifest)(nil),              // 4: tulle.admin.v1.Manifest
-	(*ApplyRequest)(nil),          // 5: tulle.admin.v1.ApplyRequest
-	(*ApplyResponse)(nil),         // 6: tulle.admin.v1.ApplyResponse
-	(*DeleteRequest)(nil),         // 7: tulle.admin.v1.DeleteRequest
-	(*DeleteResponse)(nil),        // 8: tulle.admin.v1.DeleteResponse
-	(*ListRequest)(nil),           // 9: tulle.admin.v1.ListRequest
-	(*ListResponse)(nil),          // 10: tulle.admin.v1.ListResponse
-	(*ListEndpointsRequest)(nil),  // 11: tulle.admin.v1.ListEndpointsRequest
-	(*Endpoint)(nil),              // 12: tulle.admin.v1.Endpoint
-	(*ListEndpointsResponse)(nil), // 13: tulle.admin.v1.ListEndpointsResponse
-	(*GetStatusRequest)(nil),      // 14: tulle.admin.v1.GetStatusRequest
-	(*SourceStatus)(nil),          // 15: tulle.admin.v1.SourceStatus
-	(*Rejection)(nil),             // 16: tulle.admin.v1.Rejection
-	(*Client)(nil),                // 17: tulle.admin.v1.Client
-	(*GetStatusResponse)(nil),     // 18: tulle.admin.v1.GetStatusResponse
-	(*ApplyResponse_Result)(nil),  // 19: tulle.admin.v1.ApplyResponse.Result
-	(*timestamppb.Timestamp)(nil), // 20: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 21: google.protobuf.Duration
+	(Action)(0),                     // 0: tulle.admin.v1.Action
+	(*Ref)(nil),                     // 1: tulle.admin.v1.Ref
+	(*Problem)(nil),                 // 2: tulle.admin.v1.Problem
+	(*Object)(nil),                  // 3: tulle.admin.v1.Object
+	(*Manifest)(nil),                // 4: tulle.admin.v1.Manifest
+	(*ApplyRequest)(nil),            // 5: tulle.admin.v1.ApplyRequest
+	(*ApplyResponse)(nil),           // 6: tulle.admin.v1.ApplyResponse
+	(*DeleteRequest)(nil),           // 7: tulle.admin.v1.DeleteRequest
+	(*DeleteResponse)(nil),          // 8: tulle.admin.v1.DeleteResponse
+	(*ListRequest)(nil),             // 9: tulle.admin.v1.ListRequest
+	(*ListResponse)(nil),            // 10: tulle.admin.v1.ListResponse
+	(*ListEndpointsRequest)(nil),    // 11: tulle.admin.v1.ListEndpointsRequest
+	(*Endpoint)(nil),                // 12: tulle.admin.v1.Endpoint
+	(*ListEndpointsResponse)(nil),   // 13: tulle.admin.v1.ListEndpointsResponse
+	(*GetStatusRequest)(nil),        // 14: tulle.admin.v1.GetStatusRequest
+	(*SourceStatus)(nil),            // 15: tulle.admin.v1.SourceStatus
+	(*Rejection)(nil),               // 16: tulle.admin.v1.Rejection
+	(*Client)(nil),                  // 17: tulle.admin.v1.Client
+	(*GetStatusResponse)(nil),       // 18: tulle.admin.v1.GetStatusResponse
+	(*ApplyResponse_Result)(nil),    // 19: tulle.admin.v1.ApplyResponse.Result
+	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),     // 21: google.protobuf.Duration
+	(*Security)(nil),                // 22: tulle.admin.v1.Security
+	(*CreateTokenRequest)(nil),      // 23: tulle.admin.v1.CreateTokenRequest
+	(*ListTokensRequest)(nil),       // 24: tulle.admin.v1.ListTokensRequest
+	(*RevokeTokenRequest)(nil),      // 25: tulle.admin.v1.RevokeTokenRequest
+	(*GetAuthorityRequest)(nil),     // 26: tulle.admin.v1.GetAuthorityRequest
+	(*RotateAuthorityRequest)(nil),  // 27: tulle.admin.v1.RotateAuthorityRequest
+	(*ListIdentitiesRequest)(nil),   // 28: tulle.admin.v1.ListIdentitiesRequest
+	(*AuthorizeRequest)(nil),        // 29: tulle.admin.v1.AuthorizeRequest
+	(*SuggestPolicyRequest)(nil),    // 30: tulle.admin.v1.SuggestPolicyRequest
+	(*CreateTokenResponse)(nil),     // 31: tulle.admin.v1.CreateTokenResponse
+	(*ListTokensResponse)(nil),      // 32: tulle.admin.v1.ListTokensResponse
+	(*RevokeTokenResponse)(nil),     // 33: tulle.admin.v1.RevokeTokenResponse
+	(*GetAuthorityResponse)(nil),    // 34: tulle.admin.v1.GetAuthorityResponse
+	(*RotateAuthorityResponse)(nil), // 35: tulle.admin.v1.RotateAuthorityResponse
+	(*ListIdentitiesResponse)(nil),  // 36: tulle.admin.v1.ListIdentitiesResponse
+	(*AuthorizeResponse)(nil),       // 37: tulle.admin.v1.AuthorizeResponse
+	(*SuggestPolicyResponse)(nil),   // 38: tulle.admin.v1.SuggestPolicyResponse
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
 	1,  // 0: tulle.admin.v1.Problem.object:type_name -> tulle.admin.v1.Ref
@@ -1667,24 +1702,41 @@ var file_admin_v1_admin_proto_depIdxs = []int32{
 	2,  // 19: tulle.admin.v1.GetStatusResponse.problems:type_name -> tulle.admin.v1.Problem
 	16, // 20: tulle.admin.v1.GetStatusResponse.rejections:type_name -> tulle.admin.v1.Rejection
 	17, // 21: tulle.admin.v1.GetStatusResponse.clients:type_name -> tulle.admin.v1.Client
-	1,  // 22: tulle.admin.v1.ApplyResponse.Result.ref:type_name -> tulle.admin.v1.Ref
-	0,  // 23: tulle.admin.v1.ApplyResponse.Result.action:type_name -> tulle.admin.v1.Action
-	2,  // 24: tulle.admin.v1.ApplyResponse.Result.problems:type_name -> tulle.admin.v1.Problem
-	5,  // 25: tulle.admin.v1.AdminService.Apply:input_type -> tulle.admin.v1.ApplyRequest
-	7,  // 26: tulle.admin.v1.AdminService.Delete:input_type -> tulle.admin.v1.DeleteRequest
-	9,  // 27: tulle.admin.v1.AdminService.List:input_type -> tulle.admin.v1.ListRequest
-	11, // 28: tulle.admin.v1.AdminService.ListEndpoints:input_type -> tulle.admin.v1.ListEndpointsRequest
-	14, // 29: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
-	6,  // 30: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
-	8,  // 31: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
-	10, // 32: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
-	13, // 33: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
-	18, // 34: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
-	30, // [30:35] is the sub-list for method output_type
-	25, // [25:30] is the sub-list for method input_type
-	25, // [25:25] is the sub-list for extension type_name
-	25, // [25:25] is the sub-list for extension extendee
-	0,  // [0:25] is the sub-list for field type_name
+	22, // 22: tulle.admin.v1.GetStatusResponse.security:type_name -> tulle.admin.v1.Security
+	1,  // 23: tulle.admin.v1.ApplyResponse.Result.ref:type_name -> tulle.admin.v1.Ref
+	0,  // 24: tulle.admin.v1.ApplyResponse.Result.action:type_name -> tulle.admin.v1.Action
+	2,  // 25: tulle.admin.v1.ApplyResponse.Result.problems:type_name -> tulle.admin.v1.Problem
+	5,  // 26: tulle.admin.v1.AdminService.Apply:input_type -> tulle.admin.v1.ApplyRequest
+	7,  // 27: tulle.admin.v1.AdminService.Delete:input_type -> tulle.admin.v1.DeleteRequest
+	9,  // 28: tulle.admin.v1.AdminService.List:input_type -> tulle.admin.v1.ListRequest
+	11, // 29: tulle.admin.v1.AdminService.ListEndpoints:input_type -> tulle.admin.v1.ListEndpointsRequest
+	14, // 30: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
+	23, // 31: tulle.admin.v1.AdminService.CreateToken:input_type -> tulle.admin.v1.CreateTokenRequest
+	24, // 32: tulle.admin.v1.AdminService.ListTokens:input_type -> tulle.admin.v1.ListTokensRequest
+	25, // 33: tulle.admin.v1.AdminService.RevokeToken:input_type -> tulle.admin.v1.RevokeTokenRequest
+	26, // 34: tulle.admin.v1.AdminService.GetAuthority:input_type -> tulle.admin.v1.GetAuthorityRequest
+	27, // 35: tulle.admin.v1.AdminService.RotateAuthority:input_type -> tulle.admin.v1.RotateAuthorityRequest
+	28, // 36: tulle.admin.v1.AdminService.ListIdentities:input_type -> tulle.admin.v1.ListIdentitiesRequest
+	29, // 37: tulle.admin.v1.AdminService.Authorize:input_type -> tulle.admin.v1.AuthorizeRequest
+	30, // 38: tulle.admin.v1.AdminService.SuggestPolicy:input_type -> tulle.admin.v1.SuggestPolicyRequest
+	6,  // 39: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
+	8,  // 40: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
+	10, // 41: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
+	13, // 42: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
+	18, // 43: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
+	31, // 44: tulle.admin.v1.AdminService.CreateToken:output_type -> tulle.admin.v1.CreateTokenResponse
+	32, // 45: tulle.admin.v1.AdminService.ListTokens:output_type -> tulle.admin.v1.ListTokensResponse
+	33, // 46: tulle.admin.v1.AdminService.RevokeToken:output_type -> tulle.admin.v1.RevokeTokenResponse
+	34, // 47: tulle.admin.v1.AdminService.GetAuthority:output_type -> tulle.admin.v1.GetAuthorityResponse
+	35, // 48: tulle.admin.v1.AdminService.RotateAuthority:output_type -> tulle.admin.v1.RotateAuthorityResponse
+	36, // 49: tulle.admin.v1.AdminService.ListIdentities:output_type -> tulle.admin.v1.ListIdentitiesResponse
+	37, // 50: tulle.admin.v1.AdminService.Authorize:output_type -> tulle.admin.v1.AuthorizeResponse
+	38, // 51: tulle.admin.v1.AdminService.SuggestPolicy:output_type -> tulle.admin.v1.SuggestPolicyResponse
+	39, // [39:52] is the sub-list for method output_type
+	26, // [26:39] is the sub-list for method input_type
+	26, // [26:26] is the sub-list for extension type_name
+	26, // [26:26] is the sub-list for extension extendee
+	0,  // [0:26] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -1692,6 +1744,7 @@ func file_admin_v1_admin_proto_init() {
 	if File_admin_v1_admin_proto != nil {
 		return
 	}
+	file_admin_v1_security_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{

@@ -44,6 +44,28 @@ const (
 	AdminServiceListEndpointsProcedure = "/tulle.admin.v1.AdminService/ListEndpoints"
 	// AdminServiceGetStatusProcedure is the fully-qualified name of the AdminService's GetStatus RPC.
 	AdminServiceGetStatusProcedure = "/tulle.admin.v1.AdminService/GetStatus"
+	// AdminServiceCreateTokenProcedure is the fully-qualified name of the AdminService's CreateToken
+	// RPC.
+	AdminServiceCreateTokenProcedure = "/tulle.admin.v1.AdminService/CreateToken"
+	// AdminServiceListTokensProcedure is the fully-qualified name of the AdminService's ListTokens RPC.
+	AdminServiceListTokensProcedure = "/tulle.admin.v1.AdminService/ListTokens"
+	// AdminServiceRevokeTokenProcedure is the fully-qualified name of the AdminService's RevokeToken
+	// RPC.
+	AdminServiceRevokeTokenProcedure = "/tulle.admin.v1.AdminService/RevokeToken"
+	// AdminServiceGetAuthorityProcedure is the fully-qualified name of the AdminService's GetAuthority
+	// RPC.
+	AdminServiceGetAuthorityProcedure = "/tulle.admin.v1.AdminService/GetAuthority"
+	// AdminServiceRotateAuthorityProcedure is the fully-qualified name of the AdminService's
+	// RotateAuthority RPC.
+	AdminServiceRotateAuthorityProcedure = "/tulle.admin.v1.AdminService/RotateAuthority"
+	// AdminServiceListIdentitiesProcedure is the fully-qualified name of the AdminService's
+	// ListIdentities RPC.
+	AdminServiceListIdentitiesProcedure = "/tulle.admin.v1.AdminService/ListIdentities"
+	// AdminServiceAuthorizeProcedure is the fully-qualified name of the AdminService's Authorize RPC.
+	AdminServiceAuthorizeProcedure = "/tulle.admin.v1.AdminService/Authorize"
+	// AdminServiceSuggestPolicyProcedure is the fully-qualified name of the AdminService's
+	// SuggestPolicy RPC.
+	AdminServiceSuggestPolicyProcedure = "/tulle.admin.v1.AdminService/SuggestPolicy"
 )
 
 // AdminServiceClient is a client for the tulle.admin.v1.AdminService service.
@@ -61,8 +83,32 @@ type AdminServiceClient interface {
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// ListEndpoints returns endpoints with what is known of each.
 	ListEndpoints(context.Context, *v1.ListEndpointsRequest) (*v1.ListEndpointsResponse, error)
-	// GetStatus returns what `check` judges: sources, store, publication, clients.
+	// GetStatus returns what `check` judges: sources, store, publication, clients,
+	// security.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
+	// CreateToken makes a join token; the answer is the only place that ever holds
+	// its secret. FAILED_PRECONDITION when xdsserver takes no tokens.
+	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
+	// ListTokens returns the tokens that may still be used, the oldest first.
+	ListTokens(context.Context, *v1.ListTokensRequest) (*v1.ListTokensResponse, error)
+	// RevokeToken makes a token useless; processes that joined by it stay.
+	// NOT_FOUND when there is none of this id.
+	RevokeToken(context.Context, *v1.RevokeTokenRequest) (*v1.RevokeTokenResponse, error)
+	// GetAuthority returns the certificates that sign, and how a rotation goes on.
+	GetAuthority(context.Context, *v1.GetAuthorityRequest) (*v1.GetAuthorityResponse, error)
+	// RotateAuthority starts a rotation and returns; GetAuthority tells how it goes
+	// on. FAILED_PRECONDITION when one is under way, when the root's key is not
+	// there, or when identities come from elsewhere.
+	RotateAuthority(context.Context, *v1.RotateAuthorityRequest) (*v1.RotateAuthorityResponse, error)
+	// ListIdentities returns the certificates of the processes that are connected
+	// now, in order of service.
+	ListIdentities(context.Context, *v1.ListIdentitiesRequest) (*v1.ListIdentitiesResponse, error)
+	// Authorize says whether a call would be allowed and by what, and the rules in
+	// force for a service. NOT_FOUND when there is no such service.
+	Authorize(context.Context, *v1.AuthorizeRequest) (*v1.AuthorizeResponse, error)
+	// SuggestPolicy writes a policy that allows exactly what was observed in the
+	// last hour. NOT_FOUND when nothing was.
+	SuggestPolicy(context.Context, *v1.SuggestPolicyRequest) (*v1.SuggestPolicyResponse, error)
 }
 
 // NewAdminServiceClient constructs a client for the tulle.admin.v1.AdminService service. By
@@ -106,16 +152,72 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("GetStatus")),
 			connect.WithClientOptions(opts...),
 		),
+		createToken: connect.NewClient[v1.CreateTokenRequest, v1.CreateTokenResponse](
+			httpClient,
+			baseURL+AdminServiceCreateTokenProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("CreateToken")),
+			connect.WithClientOptions(opts...),
+		),
+		listTokens: connect.NewClient[v1.ListTokensRequest, v1.ListTokensResponse](
+			httpClient,
+			baseURL+AdminServiceListTokensProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListTokens")),
+			connect.WithClientOptions(opts...),
+		),
+		revokeToken: connect.NewClient[v1.RevokeTokenRequest, v1.RevokeTokenResponse](
+			httpClient,
+			baseURL+AdminServiceRevokeTokenProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RevokeToken")),
+			connect.WithClientOptions(opts...),
+		),
+		getAuthority: connect.NewClient[v1.GetAuthorityRequest, v1.GetAuthorityResponse](
+			httpClient,
+			baseURL+AdminServiceGetAuthorityProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("GetAuthority")),
+			connect.WithClientOptions(opts...),
+		),
+		rotateAuthority: connect.NewClient[v1.RotateAuthorityRequest, v1.RotateAuthorityResponse](
+			httpClient,
+			baseURL+AdminServiceRotateAuthorityProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RotateAuthority")),
+			connect.WithClientOptions(opts...),
+		),
+		listIdentities: connect.NewClient[v1.ListIdentitiesRequest, v1.ListIdentitiesResponse](
+			httpClient,
+			baseURL+AdminServiceListIdentitiesProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListIdentities")),
+			connect.WithClientOptions(opts...),
+		),
+		authorize: connect.NewClient[v1.AuthorizeRequest, v1.AuthorizeResponse](
+			httpClient,
+			baseURL+AdminServiceAuthorizeProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("Authorize")),
+			connect.WithClientOptions(opts...),
+		),
+		suggestPolicy: connect.NewClient[v1.SuggestPolicyRequest, v1.SuggestPolicyResponse](
+			httpClient,
+			baseURL+AdminServiceSuggestPolicyProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("SuggestPolicy")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
 // adminServiceClient implements AdminServiceClient.
 type adminServiceClient struct {
-	apply         *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
-	delete        *connect.Client[v1.DeleteRequest, v1.DeleteResponse]
-	list          *connect.Client[v1.ListRequest, v1.ListResponse]
-	listEndpoints *connect.Client[v1.ListEndpointsRequest, v1.ListEndpointsResponse]
-	getStatus     *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	apply           *connect.Client[v1.ApplyRequest, v1.ApplyResponse]
+	delete          *connect.Client[v1.DeleteRequest, v1.DeleteResponse]
+	list            *connect.Client[v1.ListRequest, v1.ListResponse]
+	listEndpoints   *connect.Client[v1.ListEndpointsRequest, v1.ListEndpointsResponse]
+	getStatus       *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
+	createToken     *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
+	listTokens      *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
+	revokeToken     *connect.Client[v1.RevokeTokenRequest, v1.RevokeTokenResponse]
+	getAuthority    *connect.Client[v1.GetAuthorityRequest, v1.GetAuthorityResponse]
+	rotateAuthority *connect.Client[v1.RotateAuthorityRequest, v1.RotateAuthorityResponse]
+	listIdentities  *connect.Client[v1.ListIdentitiesRequest, v1.ListIdentitiesResponse]
+	authorize       *connect.Client[v1.AuthorizeRequest, v1.AuthorizeResponse]
+	suggestPolicy   *connect.Client[v1.SuggestPolicyRequest, v1.SuggestPolicyResponse]
 }
 
 // Apply calls tulle.admin.v1.AdminService.Apply.
@@ -163,6 +265,78 @@ func (c *adminServiceClient) GetStatus(ctx context.Context, req *v1.GetStatusReq
 	return nil, err
 }
 
+// CreateToken calls tulle.admin.v1.AdminService.CreateToken.
+func (c *adminServiceClient) CreateToken(ctx context.Context, req *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error) {
+	response, err := c.createToken.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListTokens calls tulle.admin.v1.AdminService.ListTokens.
+func (c *adminServiceClient) ListTokens(ctx context.Context, req *v1.ListTokensRequest) (*v1.ListTokensResponse, error) {
+	response, err := c.listTokens.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RevokeToken calls tulle.admin.v1.AdminService.RevokeToken.
+func (c *adminServiceClient) RevokeToken(ctx context.Context, req *v1.RevokeTokenRequest) (*v1.RevokeTokenResponse, error) {
+	response, err := c.revokeToken.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetAuthority calls tulle.admin.v1.AdminService.GetAuthority.
+func (c *adminServiceClient) GetAuthority(ctx context.Context, req *v1.GetAuthorityRequest) (*v1.GetAuthorityResponse, error) {
+	response, err := c.getAuthority.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RotateAuthority calls tulle.admin.v1.AdminService.RotateAuthority.
+func (c *adminServiceClient) RotateAuthority(ctx context.Context, req *v1.RotateAuthorityRequest) (*v1.RotateAuthorityResponse, error) {
+	response, err := c.rotateAuthority.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListIdentities calls tulle.admin.v1.AdminService.ListIdentities.
+func (c *adminServiceClient) ListIdentities(ctx context.Context, req *v1.ListIdentitiesRequest) (*v1.ListIdentitiesResponse, error) {
+	response, err := c.listIdentities.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Authorize calls tulle.admin.v1.AdminService.Authorize.
+func (c *adminServiceClient) Authorize(ctx context.Context, req *v1.AuthorizeRequest) (*v1.AuthorizeResponse, error) {
+	response, err := c.authorize.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// SuggestPolicy calls tulle.admin.v1.AdminService.SuggestPolicy.
+func (c *adminServiceClient) SuggestPolicy(ctx context.Context, req *v1.SuggestPolicyRequest) (*v1.SuggestPolicyResponse, error) {
+	response, err := c.suggestPolicy.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
 // AdminServiceHandler is an implementation of the tulle.admin.v1.AdminService service.
 type AdminServiceHandler interface {
 	// Apply stores objects and publishes them. It is all or nothing: one refused
@@ -178,8 +352,32 @@ type AdminServiceHandler interface {
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// ListEndpoints returns endpoints with what is known of each.
 	ListEndpoints(context.Context, *v1.ListEndpointsRequest) (*v1.ListEndpointsResponse, error)
-	// GetStatus returns what `check` judges: sources, store, publication, clients.
+	// GetStatus returns what `check` judges: sources, store, publication, clients,
+	// security.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
+	// CreateToken makes a join token; the answer is the only place that ever holds
+	// its secret. FAILED_PRECONDITION when xdsserver takes no tokens.
+	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
+	// ListTokens returns the tokens that may still be used, the oldest first.
+	ListTokens(context.Context, *v1.ListTokensRequest) (*v1.ListTokensResponse, error)
+	// RevokeToken makes a token useless; processes that joined by it stay.
+	// NOT_FOUND when there is none of this id.
+	RevokeToken(context.Context, *v1.RevokeTokenRequest) (*v1.RevokeTokenResponse, error)
+	// GetAuthority returns the certificates that sign, and how a rotation goes on.
+	GetAuthority(context.Context, *v1.GetAuthorityRequest) (*v1.GetAuthorityResponse, error)
+	// RotateAuthority starts a rotation and returns; GetAuthority tells how it goes
+	// on. FAILED_PRECONDITION when one is under way, when the root's key is not
+	// there, or when identities come from elsewhere.
+	RotateAuthority(context.Context, *v1.RotateAuthorityRequest) (*v1.RotateAuthorityResponse, error)
+	// ListIdentities returns the certificates of the processes that are connected
+	// now, in order of service.
+	ListIdentities(context.Context, *v1.ListIdentitiesRequest) (*v1.ListIdentitiesResponse, error)
+	// Authorize says whether a call would be allowed and by what, and the rules in
+	// force for a service. NOT_FOUND when there is no such service.
+	Authorize(context.Context, *v1.AuthorizeRequest) (*v1.AuthorizeResponse, error)
+	// SuggestPolicy writes a policy that allows exactly what was observed in the
+	// last hour. NOT_FOUND when nothing was.
+	SuggestPolicy(context.Context, *v1.SuggestPolicyRequest) (*v1.SuggestPolicyResponse, error)
 }
 
 // NewAdminServiceHandler builds an HTTP handler from the service implementation. It returns the
@@ -219,6 +417,54 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("GetStatus")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceCreateTokenHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceCreateTokenProcedure,
+		svc.CreateToken,
+		connect.WithSchema(adminServiceMethods.ByName("CreateToken")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListTokensHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListTokensProcedure,
+		svc.ListTokens,
+		connect.WithSchema(adminServiceMethods.ByName("ListTokens")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceRevokeTokenHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRevokeTokenProcedure,
+		svc.RevokeToken,
+		connect.WithSchema(adminServiceMethods.ByName("RevokeToken")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceGetAuthorityHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceGetAuthorityProcedure,
+		svc.GetAuthority,
+		connect.WithSchema(adminServiceMethods.ByName("GetAuthority")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceRotateAuthorityHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRotateAuthorityProcedure,
+		svc.RotateAuthority,
+		connect.WithSchema(adminServiceMethods.ByName("RotateAuthority")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListIdentitiesHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListIdentitiesProcedure,
+		svc.ListIdentities,
+		connect.WithSchema(adminServiceMethods.ByName("ListIdentities")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceAuthorizeHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceAuthorizeProcedure,
+		svc.Authorize,
+		connect.WithSchema(adminServiceMethods.ByName("Authorize")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceSuggestPolicyHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceSuggestPolicyProcedure,
+		svc.SuggestPolicy,
+		connect.WithSchema(adminServiceMethods.ByName("SuggestPolicy")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/tulle.admin.v1.AdminService/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case AdminServiceApplyProcedure:
@@ -231,6 +477,22 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListEndpointsHandler.ServeHTTP(w, r)
 		case AdminServiceGetStatusProcedure:
 			adminServiceGetStatusHandler.ServeHTTP(w, r)
+		case AdminServiceCreateTokenProcedure:
+			adminServiceCreateTokenHandler.ServeHTTP(w, r)
+		case AdminServiceListTokensProcedure:
+			adminServiceListTokensHandler.ServeHTTP(w, r)
+		case AdminServiceRevokeTokenProcedure:
+			adminServiceRevokeTokenHandler.ServeHTTP(w, r)
+		case AdminServiceGetAuthorityProcedure:
+			adminServiceGetAuthorityHandler.ServeHTTP(w, r)
+		case AdminServiceRotateAuthorityProcedure:
+			adminServiceRotateAuthorityHandler.ServeHTTP(w, r)
+		case AdminServiceListIdentitiesProcedure:
+			adminServiceListIdentitiesHandler.ServeHTTP(w, r)
+		case AdminServiceAuthorizeProcedure:
+			adminServiceAuthorizeHandler.ServeHTTP(w, r)
+		case AdminServiceSuggestPolicyProcedure:
+			adminServiceSuggestPolicyHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -258,4 +520,36 @@ func (UnimplementedAdminServiceHandler) ListEndpoints(context.Context, *v1.ListE
 
 func (UnimplementedAdminServiceHandler) GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.GetStatus is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.CreateToken is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListTokens(context.Context, *v1.ListTokensRequest) (*v1.ListTokensResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.ListTokens is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RevokeToken(context.Context, *v1.RevokeTokenRequest) (*v1.RevokeTokenResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.RevokeToken is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) GetAuthority(context.Context, *v1.GetAuthorityRequest) (*v1.GetAuthorityResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.GetAuthority is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RotateAuthority(context.Context, *v1.RotateAuthorityRequest) (*v1.RotateAuthorityResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.RotateAuthority is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListIdentities(context.Context, *v1.ListIdentitiesRequest) (*v1.ListIdentitiesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.ListIdentities is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) Authorize(context.Context, *v1.AuthorizeRequest) (*v1.AuthorizeResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.Authorize is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) SuggestPolicy(context.Context, *v1.SuggestPolicyRequest) (*v1.SuggestPolicyResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.SuggestPolicy is not implemented"))
 }
