@@ -16,12 +16,14 @@ const maxRequest = 16 << 20
 // Handler serves the API to programs on this machine, over HTTP/1.1 and HTTP/2,
 // as Connect, gRPC-Web and JSON.
 //
-// The API has no authentication of its own yet, so it must listen on loopback;
-// what a web page in the operator's browser can reach there is refused: requests
-// from another origin, and requests for another host name (DNS rebinding).
+// It must listen on loopback, or on a unix socket. Processes of other users are
+// refused, and what a web page in the operator's browser can reach: requests from
+// another origin, and requests for another host name (DNS rebinding). That it is
+// up, /healthz and /readyz tell everybody on this machine.
 func (s *Server) Handler() http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(adminv1connect.NewAdminServiceHandler(s, connect.WithReadMaxBytes(maxRequest)))
+	path, api := adminv1connect.NewAdminServiceHandler(s, connect.WithReadMaxBytes(maxRequest))
+	mux.Handle(path, sameUser(api))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})
@@ -55,6 +57,7 @@ func sameHost(next http.Handler) http.Handler {
 func (s *Server) HTTPServer() *http.Server {
 	return &http.Server{
 		Handler:           s.Handler(),
+		ConnContext:       withPeer,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
 		IdleTimeout:       60 * time.Second,

@@ -416,13 +416,21 @@ func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
 // CACertificate is one certificate of the authority.
 type CACertificate struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
-	// The first 8 bytes of its subject key id, in hexadecimal.
-	KeyId     string                 `protobuf:"bytes,1,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
-	NotBefore *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
-	NotAfter  *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
-	// What it does: "signs", "prepared" (published, signs soon), "retiring" (signs
-	// no more, still trusted), "trusted".
-	State         string `protobuf:"bytes,4,opt,name=state,proto3" json:"state,omitempty"`
+	// That of its files; of other authorities than the built-in, a subject.
+	Name string `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// The subject key identifier and the serial number, in hexadecimal.
+	KeyId     string                 `protobuf:"bytes,2,opt,name=key_id,json=keyId,proto3" json:"key_id,omitempty"`
+	Serial    string                 `protobuf:"bytes,3,opt,name=serial,proto3" json:"serial,omitempty"`
+	NotBefore *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
+	NotAfter  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// "prepared" (made, a root also published, not used yet), "active" (signs),
+	// "retiring" (signs no more; what it signed is still valid).
+	Phase string `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
+	// When it entered its phase and will leave it; unset where that is not known.
+	Since *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
+	Until *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=until,proto3" json:"until,omitempty"`
+	// Whether its private key is on the machine of xdsserver.
+	Online        bool `protobuf:"varint,9,opt,name=online,proto3" json:"online,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -457,9 +465,23 @@ func (*CACertificate) Descriptor() ([]byte, []int) {
 	return file_admin_v1_security_proto_rawDescGZIP(), []int{7}
 }
 
+func (x *CACertificate) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
 func (x *CACertificate) GetKeyId() string {
 	if x != nil {
 		return x.KeyId
+	}
+	return ""
+}
+
+func (x *CACertificate) GetSerial() string {
+	if x != nil {
+		return x.Serial
 	}
 	return ""
 }
@@ -478,9 +500,112 @@ func (x *CACertificate) GetNotAfter() *timestamppb.Timestamp {
 	return nil
 }
 
-func (x *CACertificate) GetState() string {
+func (x *CACertificate) GetPhase() string {
 	if x != nil {
-		return x.State
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *CACertificate) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *CACertificate) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *CACertificate) GetOnline() bool {
+	if x != nil {
+		return x.Online
+	}
+	return false
+}
+
+// Rotation is one that is under way.
+type Rotation struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// "root", "intermediate".
+	Level string `protobuf:"bytes,1,opt,name=level,proto3" json:"level,omitempty"`
+	// That of the new certificate: "prepared" while it waits for clients to
+	// acknowledge, "active" while the old one retires.
+	Phase string                 `protobuf:"bytes,2,opt,name=phase,proto3" json:"phase,omitempty"`
+	Since *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=since,proto3" json:"since,omitempty"`
+	// When the phase ends at the latest.
+	Until *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=until,proto3" json:"until,omitempty"`
+	// What it waits for, in words.
+	Waiting       string `protobuf:"bytes,5,opt,name=waiting,proto3" json:"waiting,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Rotation) Reset() {
+	*x = Rotation{}
+	mi := &file_admin_v1_security_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Rotation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Rotation) ProtoMessage() {}
+
+func (x *Rotation) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_security_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Rotation.ProtoReflect.Descriptor instead.
+func (*Rotation) Descriptor() ([]byte, []int) {
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *Rotation) GetLevel() string {
+	if x != nil {
+		return x.Level
+	}
+	return ""
+}
+
+func (x *Rotation) GetPhase() string {
+	if x != nil {
+		return x.Phase
+	}
+	return ""
+}
+
+func (x *Rotation) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *Rotation) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Rotation) GetWaiting() string {
+	if x != nil {
+		return x.Waiting
 	}
 	return ""
 }
@@ -490,28 +615,31 @@ type Authority struct {
 	state       protoimpl.MessageState `protogen:"open.v1"`
 	TrustDomain string                 `protobuf:"bytes,1,opt,name=trust_domain,json=trustDomain,proto3" json:"trust_domain,omitempty"`
 	// "built-in", "files", "workload-api".
-	Kind          string           `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	Kind string `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`
+	// Those that are trusted, and those whose leaves may be valid; the active first.
 	Roots         []*CACertificate `protobuf:"bytes,3,rep,name=roots,proto3" json:"roots,omitempty"`
 	Intermediates []*CACertificate `protobuf:"bytes,4,rep,name=intermediates,proto3" json:"intermediates,omitempty"`
-	// The step of the rotation that is under way; empty when none is. What it waits
-	// for and since when.
-	Phase      string                 `protobuf:"bytes,5,opt,name=phase,proto3" json:"phase,omitempty"`
-	WaitsFor   string                 `protobuf:"bytes,6,opt,name=waits_for,json=waitsFor,proto3" json:"waits_for,omitempty"`
-	PhaseSince *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=phase_since,json=phaseSince,proto3" json:"phase_since,omitempty"`
-	// "here", "encrypted", "elsewhere" (exported: rotations of the root need it),
-	// empty when identities come from elsewhere.
-	RootKey string `protobuf:"bytes,8,opt,name=root_key,json=rootKey,proto3" json:"root_key,omitempty"`
-	// Why it cannot sign, or could not renew, last; empty when all is well.
-	Error string `protobuf:"bytes,9,opt,name=error,proto3" json:"error,omitempty"`
+	// Unset when none is under way.
+	Rotation *Rotation `protobuf:"bytes,5,opt,name=rotation,proto3" json:"rotation,omitempty"`
+	// Whether intermediates can be made here.
+	RootOnline bool `protobuf:"varint,6,opt,name=root_online,json=rootOnline,proto3" json:"root_online,omitempty"`
+	// When issuing ends unless an operator does something; unset when it need not.
+	IssuesUntil *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=issues_until,json=issuesUntil,proto3" json:"issues_until,omitempty"`
+	// How long certificates are issued for; unset when none are.
+	LeafTtl *durationpb.Duration `protobuf:"bytes,8,opt,name=leaf_ttl,json=leafTtl,proto3" json:"leaf_ttl,omitempty"`
+	// How many were issued since xdsserver started.
+	Issued uint64 `protobuf:"varint,9,opt,name=issued,proto3" json:"issued,omitempty"`
 	// Grows with each change of what is trusted.
-	Generation    uint64 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"`
+	Generation uint64 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"`
+	// What is wrong and what to do; empty when nothing is.
+	Problem       string `protobuf:"bytes,11,opt,name=problem,proto3" json:"problem,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Authority) Reset() {
 	*x = Authority{}
-	mi := &file_admin_v1_security_proto_msgTypes[8]
+	mi := &file_admin_v1_security_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -523,7 +651,7 @@ func (x *Authority) String() string {
 func (*Authority) ProtoMessage() {}
 
 func (x *Authority) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[8]
+	mi := &file_admin_v1_security_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -536,7 +664,7 @@ func (x *Authority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Authority.ProtoReflect.Descriptor instead.
 func (*Authority) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{8}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Authority) GetTrustDomain() string {
@@ -567,39 +695,39 @@ func (x *Authority) GetIntermediates() []*CACertificate {
 	return nil
 }
 
-func (x *Authority) GetPhase() string {
+func (x *Authority) GetRotation() *Rotation {
 	if x != nil {
-		return x.Phase
-	}
-	return ""
-}
-
-func (x *Authority) GetWaitsFor() string {
-	if x != nil {
-		return x.WaitsFor
-	}
-	return ""
-}
-
-func (x *Authority) GetPhaseSince() *timestamppb.Timestamp {
-	if x != nil {
-		return x.PhaseSince
+		return x.Rotation
 	}
 	return nil
 }
 
-func (x *Authority) GetRootKey() string {
+func (x *Authority) GetRootOnline() bool {
 	if x != nil {
-		return x.RootKey
+		return x.RootOnline
 	}
-	return ""
+	return false
 }
 
-func (x *Authority) GetError() string {
+func (x *Authority) GetIssuesUntil() *timestamppb.Timestamp {
 	if x != nil {
-		return x.Error
+		return x.IssuesUntil
 	}
-	return ""
+	return nil
+}
+
+func (x *Authority) GetLeafTtl() *durationpb.Duration {
+	if x != nil {
+		return x.LeafTtl
+	}
+	return nil
+}
+
+func (x *Authority) GetIssued() uint64 {
+	if x != nil {
+		return x.Issued
+	}
+	return 0
 }
 
 func (x *Authority) GetGeneration() uint64 {
@@ -607,6 +735,13 @@ func (x *Authority) GetGeneration() uint64 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *Authority) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
 }
 
 type GetAuthorityRequest struct {
@@ -617,7 +752,7 @@ type GetAuthorityRequest struct {
 
 func (x *GetAuthorityRequest) Reset() {
 	*x = GetAuthorityRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[9]
+	mi := &file_admin_v1_security_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -629,7 +764,7 @@ func (x *GetAuthorityRequest) String() string {
 func (*GetAuthorityRequest) ProtoMessage() {}
 
 func (x *GetAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[9]
+	mi := &file_admin_v1_security_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -642,21 +777,19 @@ func (x *GetAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*GetAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{9}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{10}
 }
 
 type GetAuthorityResponse struct {
-	state     protoimpl.MessageState `protogen:"open.v1"`
-	Authority *Authority             `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
-	// How many clients are connected.
-	Clients       int32 `protobuf:"varint,2,opt,name=clients,proto3" json:"clients,omitempty"`
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Authority     *Authority             `protobuf:"bytes,1,opt,name=authority,proto3" json:"authority,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetAuthorityResponse) Reset() {
 	*x = GetAuthorityResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[10]
+	mi := &file_admin_v1_security_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -668,7 +801,7 @@ func (x *GetAuthorityResponse) String() string {
 func (*GetAuthorityResponse) ProtoMessage() {}
 
 func (x *GetAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[10]
+	mi := &file_admin_v1_security_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -681,7 +814,7 @@ func (x *GetAuthorityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*GetAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{10}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *GetAuthorityResponse) GetAuthority() *Authority {
@@ -689,13 +822,6 @@ func (x *GetAuthorityResponse) GetAuthority() *Authority {
 		return x.Authority
 	}
 	return nil
-}
-
-func (x *GetAuthorityResponse) GetClients() int32 {
-	if x != nil {
-		return x.Clients
-	}
-	return 0
 }
 
 type RotateAuthorityRequest struct {
@@ -708,7 +834,7 @@ type RotateAuthorityRequest struct {
 
 func (x *RotateAuthorityRequest) Reset() {
 	*x = RotateAuthorityRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[11]
+	mi := &file_admin_v1_security_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -720,7 +846,7 @@ func (x *RotateAuthorityRequest) String() string {
 func (*RotateAuthorityRequest) ProtoMessage() {}
 
 func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[11]
+	mi := &file_admin_v1_security_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -733,7 +859,7 @@ func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{11}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *RotateAuthorityRequest) GetIntermediate() bool {
@@ -752,7 +878,7 @@ type RotateAuthorityResponse struct {
 
 func (x *RotateAuthorityResponse) Reset() {
 	*x = RotateAuthorityResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[12]
+	mi := &file_admin_v1_security_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +890,7 @@ func (x *RotateAuthorityResponse) String() string {
 func (*RotateAuthorityResponse) ProtoMessage() {}
 
 func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[12]
+	mi := &file_admin_v1_security_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +903,7 @@ func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{12}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RotateAuthorityResponse) GetAuthority() *Authority {
@@ -795,7 +921,8 @@ type Identity struct {
 	Service string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
 	// The SPIFFE id: the certificate's only SAN.
 	Id string `protobuf:"bytes,3,opt,name=id,proto3" json:"id,omitempty"`
-	// The key id of the certificate that signed it, as in CACertificate.
+	// The key id of the certificate that signed it, as in CACertificate; empty when
+	// the certificate does not say.
 	Issuer string `protobuf:"bytes,4,opt,name=issuer,proto3" json:"issuer,omitempty"`
 	// In hexadecimal.
 	Serial        string                 `protobuf:"bytes,5,opt,name=serial,proto3" json:"serial,omitempty"`
@@ -809,7 +936,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_admin_v1_security_proto_msgTypes[13]
+	mi := &file_admin_v1_security_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -821,7 +948,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[13]
+	mi := &file_admin_v1_security_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -834,7 +961,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{13}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *Identity) GetNode() string {
@@ -910,7 +1037,7 @@ type ListIdentitiesRequest struct {
 
 func (x *ListIdentitiesRequest) Reset() {
 	*x = ListIdentitiesRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[14]
+	mi := &file_admin_v1_security_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -922,7 +1049,7 @@ func (x *ListIdentitiesRequest) String() string {
 func (*ListIdentitiesRequest) ProtoMessage() {}
 
 func (x *ListIdentitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[14]
+	mi := &file_admin_v1_security_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -935,7 +1062,7 @@ func (x *ListIdentitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIdentitiesRequest.ProtoReflect.Descriptor instead.
 func (*ListIdentitiesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{14}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *ListIdentitiesRequest) GetService() string {
@@ -954,7 +1081,7 @@ type ListIdentitiesResponse struct {
 
 func (x *ListIdentitiesResponse) Reset() {
 	*x = ListIdentitiesResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[15]
+	mi := &file_admin_v1_security_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -966,7 +1093,7 @@ func (x *ListIdentitiesResponse) String() string {
 func (*ListIdentitiesResponse) ProtoMessage() {}
 
 func (x *ListIdentitiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[15]
+	mi := &file_admin_v1_security_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -979,7 +1106,7 @@ func (x *ListIdentitiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIdentitiesResponse.ProtoReflect.Descriptor instead.
 func (*ListIdentitiesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{15}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListIdentitiesResponse) GetIdentities() []*Identity {
@@ -1000,7 +1127,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_admin_v1_security_proto_msgTypes[16]
+	mi := &file_admin_v1_security_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1012,7 +1139,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[16]
+	mi := &file_admin_v1_security_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1025,7 +1152,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{16}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *Metadata) GetName() string {
@@ -1058,7 +1185,7 @@ type AuthorizeRequest struct {
 
 func (x *AuthorizeRequest) Reset() {
 	*x = AuthorizeRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[17]
+	mi := &file_admin_v1_security_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1070,7 +1197,7 @@ func (x *AuthorizeRequest) String() string {
 func (*AuthorizeRequest) ProtoMessage() {}
 
 func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[17]
+	mi := &file_admin_v1_security_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1083,7 +1210,7 @@ func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeRequest.ProtoReflect.Descriptor instead.
 func (*AuthorizeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{17}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *AuthorizeRequest) GetService() string {
@@ -1138,7 +1265,7 @@ type AccessRule struct {
 
 func (x *AccessRule) Reset() {
 	*x = AccessRule{}
-	mi := &file_admin_v1_security_proto_msgTypes[18]
+	mi := &file_admin_v1_security_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1150,7 +1277,7 @@ func (x *AccessRule) String() string {
 func (*AccessRule) ProtoMessage() {}
 
 func (x *AccessRule) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[18]
+	mi := &file_admin_v1_security_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1163,7 +1290,7 @@ func (x *AccessRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessRule.ProtoReflect.Descriptor instead.
 func (*AccessRule) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{18}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AccessRule) GetPolicy() string {
@@ -1234,7 +1361,7 @@ type AuthorizeResponse struct {
 
 func (x *AuthorizeResponse) Reset() {
 	*x = AuthorizeResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[19]
+	mi := &file_admin_v1_security_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1246,7 +1373,7 @@ func (x *AuthorizeResponse) String() string {
 func (*AuthorizeResponse) ProtoMessage() {}
 
 func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[19]
+	mi := &file_admin_v1_security_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1259,7 +1386,7 @@ func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeResponse.ProtoReflect.Descriptor instead.
 func (*AuthorizeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{19}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AuthorizeResponse) GetVerdict() *AuthorizeResponse_Verdict {
@@ -1286,7 +1413,7 @@ type SuggestPolicyRequest struct {
 
 func (x *SuggestPolicyRequest) Reset() {
 	*x = SuggestPolicyRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[20]
+	mi := &file_admin_v1_security_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1298,7 +1425,7 @@ func (x *SuggestPolicyRequest) String() string {
 func (*SuggestPolicyRequest) ProtoMessage() {}
 
 func (x *SuggestPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[20]
+	mi := &file_admin_v1_security_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1311,7 +1438,7 @@ func (x *SuggestPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SuggestPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{20}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *SuggestPolicyRequest) GetService() string {
@@ -1333,7 +1460,7 @@ type SuggestPolicyResponse struct {
 
 func (x *SuggestPolicyResponse) Reset() {
 	*x = SuggestPolicyResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[21]
+	mi := &file_admin_v1_security_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1345,7 +1472,7 @@ func (x *SuggestPolicyResponse) String() string {
 func (*SuggestPolicyResponse) ProtoMessage() {}
 
 func (x *SuggestPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[21]
+	mi := &file_admin_v1_security_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1358,7 +1485,7 @@ func (x *SuggestPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestPolicyResponse.ProtoReflect.Descriptor instead.
 func (*SuggestPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{21}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SuggestPolicyResponse) GetYaml() string {
@@ -1387,7 +1514,7 @@ type PlaintextCaller struct {
 
 func (x *PlaintextCaller) Reset() {
 	*x = PlaintextCaller{}
-	mi := &file_admin_v1_security_proto_msgTypes[22]
+	mi := &file_admin_v1_security_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1399,7 +1526,7 @@ func (x *PlaintextCaller) String() string {
 func (*PlaintextCaller) ProtoMessage() {}
 
 func (x *PlaintextCaller) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[22]
+	mi := &file_admin_v1_security_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1412,7 +1539,7 @@ func (x *PlaintextCaller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaintextCaller.ProtoReflect.Descriptor instead.
 func (*PlaintextCaller) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{22}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *PlaintextCaller) GetAddress() string {
@@ -1449,7 +1576,7 @@ type Permissive struct {
 
 func (x *Permissive) Reset() {
 	*x = Permissive{}
-	mi := &file_admin_v1_security_proto_msgTypes[23]
+	mi := &file_admin_v1_security_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1461,7 +1588,7 @@ func (x *Permissive) String() string {
 func (*Permissive) ProtoMessage() {}
 
 func (x *Permissive) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[23]
+	mi := &file_admin_v1_security_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1474,7 +1601,7 @@ func (x *Permissive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permissive.ProtoReflect.Descriptor instead.
 func (*Permissive) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{23}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *Permissive) GetService() string {
@@ -1522,7 +1649,7 @@ type Security struct {
 
 func (x *Security) Reset() {
 	*x = Security{}
-	mi := &file_admin_v1_security_proto_msgTypes[24]
+	mi := &file_admin_v1_security_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1534,7 +1661,7 @@ func (x *Security) String() string {
 func (*Security) ProtoMessage() {}
 
 func (x *Security) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[24]
+	mi := &file_admin_v1_security_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1547,7 +1674,7 @@ func (x *Security) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Security.ProtoReflect.Descriptor instead.
 func (*Security) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{24}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Security) GetAuthority() *Authority {
@@ -1623,7 +1750,7 @@ type AuthorizeResponse_Verdict struct {
 
 func (x *AuthorizeResponse_Verdict) Reset() {
 	*x = AuthorizeResponse_Verdict{}
-	mi := &file_admin_v1_security_proto_msgTypes[25]
+	mi := &file_admin_v1_security_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1635,7 +1762,7 @@ func (x *AuthorizeResponse_Verdict) String() string {
 func (*AuthorizeResponse_Verdict) ProtoMessage() {}
 
 func (x *AuthorizeResponse_Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[25]
+	mi := &file_admin_v1_security_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1648,7 +1775,7 @@ func (x *AuthorizeResponse_Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeResponse_Verdict.ProtoReflect.Descriptor instead.
 func (*AuthorizeResponse_Verdict) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{19, 0}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{20, 0}
 }
 
 func (x *AuthorizeResponse_Verdict) GetAllowed() bool {
@@ -1713,32 +1840,43 @@ const file_admin_v1_security_proto_rawDesc = "" +
 	"\x06tokens\x18\x01 \x03(\v2\x15.tulle.admin.v1.TokenR\x06tokens\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x15\n" +
-	"\x13RevokeTokenResponse\"\xb0\x01\n" +
-	"\rCACertificate\x12\x15\n" +
-	"\x06key_id\x18\x01 \x01(\tR\x05keyId\x129\n" +
+	"\x13RevokeTokenResponse\"\xd8\x02\n" +
+	"\rCACertificate\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x15\n" +
+	"\x06key_id\x18\x02 \x01(\tR\x05keyId\x12\x16\n" +
+	"\x06serial\x18\x03 \x01(\tR\x06serial\x129\n" +
 	"\n" +
-	"not_before\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
-	"\tnot_after\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x14\n" +
-	"\x05state\x18\x04 \x01(\tR\x05state\"\xfd\x02\n" +
+	"not_before\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\tnotBefore\x127\n" +
+	"\tnot_after\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\bnotAfter\x12\x14\n" +
+	"\x05phase\x18\x06 \x01(\tR\x05phase\x120\n" +
+	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
+	"\x06online\x18\t \x01(\bR\x06online\"\xb4\x01\n" +
+	"\bRotation\x12\x14\n" +
+	"\x05level\x18\x01 \x01(\tR\x05level\x12\x14\n" +
+	"\x05phase\x18\x02 \x01(\tR\x05phase\x120\n" +
+	"\x05since\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
+	"\x05until\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x18\n" +
+	"\awaiting\x18\x05 \x01(\tR\awaiting\"\xda\x03\n" +
 	"\tAuthority\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12\x12\n" +
 	"\x04kind\x18\x02 \x01(\tR\x04kind\x123\n" +
 	"\x05roots\x18\x03 \x03(\v2\x1d.tulle.admin.v1.CACertificateR\x05roots\x12C\n" +
-	"\rintermediates\x18\x04 \x03(\v2\x1d.tulle.admin.v1.CACertificateR\rintermediates\x12\x14\n" +
-	"\x05phase\x18\x05 \x01(\tR\x05phase\x12\x1b\n" +
-	"\twaits_for\x18\x06 \x01(\tR\bwaitsFor\x12;\n" +
-	"\vphase_since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\n" +
-	"phaseSince\x12\x19\n" +
-	"\broot_key\x18\b \x01(\tR\arootKey\x12\x14\n" +
-	"\x05error\x18\t \x01(\tR\x05error\x12\x1e\n" +
+	"\rintermediates\x18\x04 \x03(\v2\x1d.tulle.admin.v1.CACertificateR\rintermediates\x124\n" +
+	"\brotation\x18\x05 \x01(\v2\x18.tulle.admin.v1.RotationR\brotation\x12\x1f\n" +
+	"\vroot_online\x18\x06 \x01(\bR\n" +
+	"rootOnline\x12=\n" +
+	"\fissues_until\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\vissuesUntil\x124\n" +
+	"\bleaf_ttl\x18\b \x01(\v2\x19.google.protobuf.DurationR\aleafTtl\x12\x16\n" +
+	"\x06issued\x18\t \x01(\x04R\x06issued\x12\x1e\n" +
 	"\n" +
 	"generation\x18\n" +
 	" \x01(\x04R\n" +
-	"generation\"\x15\n" +
-	"\x13GetAuthorityRequest\"i\n" +
+	"generation\x12\x18\n" +
+	"\aproblem\x18\v \x01(\tR\aproblem\"\x15\n" +
+	"\x13GetAuthorityRequest\"O\n" +
 	"\x14GetAuthorityResponse\x127\n" +
-	"\tauthority\x18\x01 \x01(\v2\x19.tulle.admin.v1.AuthorityR\tauthority\x12\x18\n" +
-	"\aclients\x18\x02 \x01(\x05R\aclients\"<\n" +
+	"\tauthority\x18\x01 \x01(\v2\x19.tulle.admin.v1.AuthorityR\tauthority\"<\n" +
 	"\x16RotateAuthorityRequest\x12\"\n" +
 	"\fintermediate\x18\x01 \x01(\bR\fintermediate\"R\n" +
 	"\x17RotateAuthorityResponse\x127\n" +
@@ -1829,7 +1967,7 @@ func file_admin_v1_security_proto_rawDescGZIP() []byte {
 	return file_admin_v1_security_proto_rawDescData
 }
 
-var file_admin_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 26)
+var file_admin_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
 var file_admin_v1_security_proto_goTypes = []any{
 	(*Token)(nil),                     // 0: tulle.admin.v1.Token
 	(*CreateTokenRequest)(nil),        // 1: tulle.admin.v1.CreateTokenRequest
@@ -1839,60 +1977,67 @@ var file_admin_v1_security_proto_goTypes = []any{
 	(*RevokeTokenRequest)(nil),        // 5: tulle.admin.v1.RevokeTokenRequest
 	(*RevokeTokenResponse)(nil),       // 6: tulle.admin.v1.RevokeTokenResponse
 	(*CACertificate)(nil),             // 7: tulle.admin.v1.CACertificate
-	(*Authority)(nil),                 // 8: tulle.admin.v1.Authority
-	(*GetAuthorityRequest)(nil),       // 9: tulle.admin.v1.GetAuthorityRequest
-	(*GetAuthorityResponse)(nil),      // 10: tulle.admin.v1.GetAuthorityResponse
-	(*RotateAuthorityRequest)(nil),    // 11: tulle.admin.v1.RotateAuthorityRequest
-	(*RotateAuthorityResponse)(nil),   // 12: tulle.admin.v1.RotateAuthorityResponse
-	(*Identity)(nil),                  // 13: tulle.admin.v1.Identity
-	(*ListIdentitiesRequest)(nil),     // 14: tulle.admin.v1.ListIdentitiesRequest
-	(*ListIdentitiesResponse)(nil),    // 15: tulle.admin.v1.ListIdentitiesResponse
-	(*Metadata)(nil),                  // 16: tulle.admin.v1.Metadata
-	(*AuthorizeRequest)(nil),          // 17: tulle.admin.v1.AuthorizeRequest
-	(*AccessRule)(nil),                // 18: tulle.admin.v1.AccessRule
-	(*AuthorizeResponse)(nil),         // 19: tulle.admin.v1.AuthorizeResponse
-	(*SuggestPolicyRequest)(nil),      // 20: tulle.admin.v1.SuggestPolicyRequest
-	(*SuggestPolicyResponse)(nil),     // 21: tulle.admin.v1.SuggestPolicyResponse
-	(*PlaintextCaller)(nil),           // 22: tulle.admin.v1.PlaintextCaller
-	(*Permissive)(nil),                // 23: tulle.admin.v1.Permissive
-	(*Security)(nil),                  // 24: tulle.admin.v1.Security
-	(*AuthorizeResponse_Verdict)(nil), // 25: tulle.admin.v1.AuthorizeResponse.Verdict
-	(*timestamppb.Timestamp)(nil),     // 26: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 27: google.protobuf.Duration
+	(*Rotation)(nil),                  // 8: tulle.admin.v1.Rotation
+	(*Authority)(nil),                 // 9: tulle.admin.v1.Authority
+	(*GetAuthorityRequest)(nil),       // 10: tulle.admin.v1.GetAuthorityRequest
+	(*GetAuthorityResponse)(nil),      // 11: tulle.admin.v1.GetAuthorityResponse
+	(*RotateAuthorityRequest)(nil),    // 12: tulle.admin.v1.RotateAuthorityRequest
+	(*RotateAuthorityResponse)(nil),   // 13: tulle.admin.v1.RotateAuthorityResponse
+	(*Identity)(nil),                  // 14: tulle.admin.v1.Identity
+	(*ListIdentitiesRequest)(nil),     // 15: tulle.admin.v1.ListIdentitiesRequest
+	(*ListIdentitiesResponse)(nil),    // 16: tulle.admin.v1.ListIdentitiesResponse
+	(*Metadata)(nil),                  // 17: tulle.admin.v1.Metadata
+	(*AuthorizeRequest)(nil),          // 18: tulle.admin.v1.AuthorizeRequest
+	(*AccessRule)(nil),                // 19: tulle.admin.v1.AccessRule
+	(*AuthorizeResponse)(nil),         // 20: tulle.admin.v1.AuthorizeResponse
+	(*SuggestPolicyRequest)(nil),      // 21: tulle.admin.v1.SuggestPolicyRequest
+	(*SuggestPolicyResponse)(nil),     // 22: tulle.admin.v1.SuggestPolicyResponse
+	(*PlaintextCaller)(nil),           // 23: tulle.admin.v1.PlaintextCaller
+	(*Permissive)(nil),                // 24: tulle.admin.v1.Permissive
+	(*Security)(nil),                  // 25: tulle.admin.v1.Security
+	(*AuthorizeResponse_Verdict)(nil), // 26: tulle.admin.v1.AuthorizeResponse.Verdict
+	(*timestamppb.Timestamp)(nil),     // 27: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 28: google.protobuf.Duration
 }
 var file_admin_v1_security_proto_depIdxs = []int32{
-	26, // 0: tulle.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	26, // 1: tulle.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	27, // 2: tulle.admin.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	27, // 0: tulle.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	27, // 1: tulle.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	28, // 2: tulle.admin.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
 	0,  // 3: tulle.admin.v1.CreateTokenResponse.token:type_name -> tulle.admin.v1.Token
 	0,  // 4: tulle.admin.v1.ListTokensResponse.tokens:type_name -> tulle.admin.v1.Token
-	26, // 5: tulle.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
-	26, // 6: tulle.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
-	7,  // 7: tulle.admin.v1.Authority.roots:type_name -> tulle.admin.v1.CACertificate
-	7,  // 8: tulle.admin.v1.Authority.intermediates:type_name -> tulle.admin.v1.CACertificate
-	26, // 9: tulle.admin.v1.Authority.phase_since:type_name -> google.protobuf.Timestamp
-	8,  // 10: tulle.admin.v1.GetAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
-	8,  // 11: tulle.admin.v1.RotateAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
-	26, // 12: tulle.admin.v1.Identity.not_before:type_name -> google.protobuf.Timestamp
-	26, // 13: tulle.admin.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
-	26, // 14: tulle.admin.v1.Identity.connected:type_name -> google.protobuf.Timestamp
-	13, // 15: tulle.admin.v1.ListIdentitiesResponse.identities:type_name -> tulle.admin.v1.Identity
-	16, // 16: tulle.admin.v1.AuthorizeRequest.metadata:type_name -> tulle.admin.v1.Metadata
-	16, // 17: tulle.admin.v1.AccessRule.metadata:type_name -> tulle.admin.v1.Metadata
-	25, // 18: tulle.admin.v1.AuthorizeResponse.verdict:type_name -> tulle.admin.v1.AuthorizeResponse.Verdict
-	18, // 19: tulle.admin.v1.AuthorizeResponse.rules:type_name -> tulle.admin.v1.AccessRule
-	26, // 20: tulle.admin.v1.PlaintextCaller.last:type_name -> google.protobuf.Timestamp
-	26, // 21: tulle.admin.v1.Permissive.until:type_name -> google.protobuf.Timestamp
-	22, // 22: tulle.admin.v1.Permissive.callers:type_name -> tulle.admin.v1.PlaintextCaller
-	8,  // 23: tulle.admin.v1.Security.authority:type_name -> tulle.admin.v1.Authority
-	23, // 24: tulle.admin.v1.Security.permissive:type_name -> tulle.admin.v1.Permissive
-	13, // 25: tulle.admin.v1.Security.identities:type_name -> tulle.admin.v1.Identity
-	26, // 26: tulle.admin.v1.Security.now:type_name -> google.protobuf.Timestamp
-	27, // [27:27] is the sub-list for method output_type
-	27, // [27:27] is the sub-list for method input_type
-	27, // [27:27] is the sub-list for extension type_name
-	27, // [27:27] is the sub-list for extension extendee
-	0,  // [0:27] is the sub-list for field type_name
+	27, // 5: tulle.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
+	27, // 6: tulle.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
+	27, // 7: tulle.admin.v1.CACertificate.since:type_name -> google.protobuf.Timestamp
+	27, // 8: tulle.admin.v1.CACertificate.until:type_name -> google.protobuf.Timestamp
+	27, // 9: tulle.admin.v1.Rotation.since:type_name -> google.protobuf.Timestamp
+	27, // 10: tulle.admin.v1.Rotation.until:type_name -> google.protobuf.Timestamp
+	7,  // 11: tulle.admin.v1.Authority.roots:type_name -> tulle.admin.v1.CACertificate
+	7,  // 12: tulle.admin.v1.Authority.intermediates:type_name -> tulle.admin.v1.CACertificate
+	8,  // 13: tulle.admin.v1.Authority.rotation:type_name -> tulle.admin.v1.Rotation
+	27, // 14: tulle.admin.v1.Authority.issues_until:type_name -> google.protobuf.Timestamp
+	28, // 15: tulle.admin.v1.Authority.leaf_ttl:type_name -> google.protobuf.Duration
+	9,  // 16: tulle.admin.v1.GetAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
+	9,  // 17: tulle.admin.v1.RotateAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
+	27, // 18: tulle.admin.v1.Identity.not_before:type_name -> google.protobuf.Timestamp
+	27, // 19: tulle.admin.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
+	27, // 20: tulle.admin.v1.Identity.connected:type_name -> google.protobuf.Timestamp
+	14, // 21: tulle.admin.v1.ListIdentitiesResponse.identities:type_name -> tulle.admin.v1.Identity
+	17, // 22: tulle.admin.v1.AuthorizeRequest.metadata:type_name -> tulle.admin.v1.Metadata
+	17, // 23: tulle.admin.v1.AccessRule.metadata:type_name -> tulle.admin.v1.Metadata
+	26, // 24: tulle.admin.v1.AuthorizeResponse.verdict:type_name -> tulle.admin.v1.AuthorizeResponse.Verdict
+	19, // 25: tulle.admin.v1.AuthorizeResponse.rules:type_name -> tulle.admin.v1.AccessRule
+	27, // 26: tulle.admin.v1.PlaintextCaller.last:type_name -> google.protobuf.Timestamp
+	27, // 27: tulle.admin.v1.Permissive.until:type_name -> google.protobuf.Timestamp
+	23, // 28: tulle.admin.v1.Permissive.callers:type_name -> tulle.admin.v1.PlaintextCaller
+	9,  // 29: tulle.admin.v1.Security.authority:type_name -> tulle.admin.v1.Authority
+	24, // 30: tulle.admin.v1.Security.permissive:type_name -> tulle.admin.v1.Permissive
+	14, // 31: tulle.admin.v1.Security.identities:type_name -> tulle.admin.v1.Identity
+	27, // 32: tulle.admin.v1.Security.now:type_name -> google.protobuf.Timestamp
+	33, // [33:33] is the sub-list for method output_type
+	33, // [33:33] is the sub-list for method input_type
+	33, // [33:33] is the sub-list for extension type_name
+	33, // [33:33] is the sub-list for extension extendee
+	0,  // [0:33] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_security_proto_init() }
@@ -1906,7 +2051,7 @@ func file_admin_v1_security_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_security_proto_rawDesc), len(file_admin_v1_security_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   26,
+			NumMessages:   27,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -1,0 +1,136 @@
+package admin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/netip"
+	"os"
+	"syscall"
+)
+
+// mayBeReadByOthers is empty where the kernel says whose a connection is.
+const mayBeReadByOthers = ""
+
+// trusted reports whether the other end of a connection is a process of this user
+// or of root, by the kernel's word.
+//
+// A TCP connection has no SO_PEERCRED, but one within a machine has both its ends
+// in the kernel's table of sockets, which says whose each is. Our end is looked up
+// after the other: a connection that is established then was so all the time,
+// and nobody else can have had the same pair of addresses.
+func trusted(c net.Conn) error {
+	switch c := c.(type) {
+	case *net.UnixConn:
+		return trustedUser(c)
+	case *net.TCPConn:
+		local, remote, err := ends(c)
+		if err != nil {
+			return err
+		}
+		uid, found, err := lookup(func(s socket) bool { return s.local == remote && s.remote == local && s.established })
+		if err != nil {
+			return err
+		}
+		inode, err := inodeOf(c)
+		if err != nil {
+			return err
+		}
+		_, ours, err := lookup(func(s socket) bool { return s.inode == inode && s.established })
+		switch {
+		case err != nil:
+			return err
+		case !found || !ours:
+			return errors.New("the kernel does not know the process that asks: it answers to processes of this machine only")
+		}
+		return judge(uid)
+	}
+	return errors.New("it answers over TCP and unix sockets only")
+}
+
+func trustedUser(c *net.UnixConn) error {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return fmt.Errorf("look up who asks: %w", err)
+	}
+	var cred *syscall.Ucred
+	var credErr error
+	if err := raw.Control(func(fd uintptr) {
+		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
+	}); err != nil || credErr != nil {
+		return fmt.Errorf("look up who asks: %w", errors.Join(err, credErr))
+	}
+	return judge(int(cred.Uid))
+}
+
+// judge says whom the API answers.
+func judge(uid int) error {
+	if own := os.Getuid(); uid != own && uid != 0 {
+		return fmt.Errorf("a process of user %d asks, and it answers to user %d and root only: run the command as that user", uid, own)
+	}
+	return nil
+}
+
+func ends(c *net.TCPConn) (local, remote netip.AddrPort, err error) {
+	l, okl := c.LocalAddr().(*net.TCPAddr)
+	r, okr := c.RemoteAddr().(*net.TCPAddr)
+	if !okl || !okr {
+		return local, remote, errors.New("the connection has no addresses")
+	}
+	return plain(l.AddrPort()), plain(r.AddrPort()), nil
+}
+
+// plain is an address as both tables of the kernel would have it: a socket of IPv6
+// may speak IPv4, and links are told apart by the addresses already.
+func plain(a netip.AddrPort) netip.AddrPort {
+	return netip.AddrPortFrom(a.Addr().Unmap().WithZone(""), a.Port())
+}
+
+func inodeOf(c *net.TCPConn) (uint64, error) {
+	raw, err := c.SyscallConn()
+	if err != nil {
+		return 0, fmt.Errorf("look up who asks: %w", err)
+	}
+	var stat syscall.Stat_t
+	var statErr error
+	if err := raw.Control(func(fd uintptr) { statErr = syscall.Fstat(int(fd), &stat) }); err != nil || statErr != nil {
+		return 0, fmt.Errorf("look up who asks: %w", errors.Join(err, statErr))
+	}
+	return stat.Ino, nil
+}
+
+// lookup finds a TCP socket of this machine, and whose it is.
+func lookup(is func(socket) bool) (uid int, found bool, err error) {
+	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
+		f, err := os.Open(name)
+		if errors.Is(err, os.ErrNotExist) {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return 0, false, fmt.Errorf("look up who asks: %w", err)
+		}
+		uid, found, err = find(f, is)
+		_ = f.Close()
+		if err != nil {
+			return 0, false, fmt.Errorf("look up who asks: %s: %w", name, err)
+		}
+		if found {
+			return uid, true, nil
+		}
+	}
+	return 0, false, nil
+}
+
+// find reads one table until a socket is the one that is looked for.
+func find(r io.Reader, is func(socket) bool) (uid int, found bool, err error) {
+	for s, err := range sockets(r) {
+		if err != nil {
+			return 0, false, err
+		}
+		if is(s) {
+			return s.uid, true, nil
+		}
+	}
+	return 0, false, nil
+}
