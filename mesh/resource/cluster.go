@@ -11,6 +11,9 @@ type Cluster struct {
 	EndpointsName string
 	// MaxRequests is how many calls this process may have open to the cluster.
 	MaxRequests uint32
+	// PeerIDs are the SPIFFE ids that an endpoint may have, sorted. Where there is
+	// none no connection is to be made: nothing says who is to be there.
+	PeerIDs []string
 	// Policy is the leaf balancing policy.
 	Policy Policy
 }

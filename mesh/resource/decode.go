@@ -24,6 +24,8 @@ func Decode(typeURL string, value []byte) (Resource, error) {
 		r, err = DecodeCluster(value)
 	case EndpointsType:
 		r, err = DecodeEndpoints(value)
+	case TrustBundleType:
+		r, err = DecodeTrustBundle(value)
 	default:
 		return nil, &DecodeError{Type: typeURL, Reason: "is no type of resource this client uses"}
 	}

@@ -8,8 +8,9 @@ import (
 )
 
 // DecodeCluster decodes and validates the bytes of a Cluster message (gRFC A27,
-// A32). Its endpoints must come by EDS from the same server, and be balanced
-// round robin. The error is a *[DecodeError].
+// A32). Its endpoints must come by EDS from the same server, be balanced round
+// robin, and have one of the identities that its transport socket names (gRFC
+// A29). The error is a *[DecodeError].
 func DecodeCluster(value []byte) (*Cluster, error) {
 	var m clusterv3.Cluster
 	if err := unmarshal(value, &m); err != nil {
@@ -59,6 +60,11 @@ func decodeCluster(m *clusterv3.Cluster) (*Cluster, error) {
 	}
 
 	var err error
+	if m.GetTransportSocket() != nil {
+		if c.PeerIDs, err = decodeUpstreamTLS(m.GetTransportSocket()); err != nil {
+			return nil, under("transport_socket", err)
+		}
+	}
 	if c.MaxRequests, err = decodeMaxRequests(m.GetCircuitBreakers()); err != nil {
 		return nil, under("circuit_breakers", err)
 	}

@@ -107,9 +107,9 @@ func TestClustersAreRefused(t *testing.T) {
 			func(m *clusterv3.Cluster) { m.Name = "xdstp://a/b" },
 			"eds_cluster_config.service_name: is empty; a cluster with an xdstp name needs one",
 		},
-		{"that want TLS", func(m *clusterv3.Cluster) {
-			m.TransportSocket = &corev3.TransportSocket{Name: "envoy.transport_sockets.tls"}
-		}, "transport_socket: is not supported yet"},
+		{"that want TLS of another for each endpoint", func(m *clusterv3.Cluster) {
+			m.TransportSocketMatches = []*clusterv3.Cluster_TransportSocketMatch{{}}
+		}, "transport_socket_matches: is not supported"},
 		{"with outlier detection", func(m *clusterv3.Cluster) { m.OutlierDetection = &clusterv3.OutlierDetection{} }, "outlier_detection: is not supported yet"},
 		{"whose load goes elsewhere", func(m *clusterv3.Cluster) { m.LrsServer = ads() }, "lrs_server: must be self"},
 		{

@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -42,7 +43,7 @@ func kindOf(config *anypb.Any) filterKind {
 func refuseFilter(name string, kind filterKind, config *anypb.Any) error {
 	switch kind {
 	case filterAccess:
-		return bad("", "%q: access is decided by servers, a client has no use for the filter", name)
+		return bad("", "%q: access is decided by a server's listener and routes of non_forwarding_action, and stands there only", name)
 	case filterRouter:
 		return bad("", "%q: the router cannot be overridden", name)
 	default:
@@ -50,34 +51,101 @@ func refuseFilter(name string, kind filterKind, config *anypb.Any) error {
 	}
 }
 
-// decodeOverrides reads a typed_per_filter_config. It returns the override of
-// the fault filter, nil if there is none.
-func decodeOverrides(configs map[string]*anypb.Any) (*Fault, error) {
-	var fault *Fault
+// httpFilter is an element of a manager's http_filters.
+type httpFilter struct {
+	index  int
+	name   string
+	kind   filterKind
+	config *anypb.Any
+}
+
+// filterList checks the HTTP filters as a chain. The router ends it (gRFC A39);
+// optional ones that are unknown are as good as absent.
+func filterList(filters []*hcmv3.HttpFilter) ([]httpFilter, error) {
+	names := make(map[string]bool, len(filters))
+	var list []httpFilter
+	routed := false
+	for i, m := range filters {
+		f := httpFilter{i, m.GetName(), kindOf(m.GetTypedConfig()), m.GetTypedConfig()}
+		if f.name == "" {
+			return nil, at("http_filters", i, bad("name", "is empty"))
+		}
+		if names[f.name] {
+			return nil, at("http_filters", i, bad("name", "%q is taken by another filter", f.name))
+		}
+		names[f.name] = true
+		if f.kind == filterUnknown && m.GetIsOptional() {
+			continue
+		}
+		if routed {
+			return nil, at("http_filters", i, bad("", "%q stands behind the router, which must be the last", f.name))
+		}
+		if m.GetDisabled() {
+			return nil, at("http_filters", i, bad("disabled", "is not supported; leave the filter out"))
+		}
+		routed = f.kind == filterRouter
+		list = append(list, f)
+	}
+	if !routed {
+		return nil, bad("http_filters", "has no router at its end")
+	}
+	return list, nil
+}
+
+// overrides is what a typed_per_filter_config has in place of the listener's
+// filters, nil for what it leaves as it is.
+type overrides struct {
+	fault  *Fault
+	access *Access
+}
+
+// decodeOverrides reads a typed_per_filter_config. Only an inbound route may
+// override the access filters.
+func decodeOverrides(configs map[string]*anypb.Any, inbound bool) (overrides, error) {
+	out, access := overrides{}, accessFilters{}
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
-		config, optional := configs[name], false
-		if wrapper := new(routev3.FilterConfig); config.MessageIs(wrapper) {
-			if err := unmarshal(config.GetValue(), wrapper); err != nil {
-				return nil, under("typed_per_filter_config", bad("", "%q: %v", name, err))
-			}
-			if wrapper.GetDisabled() {
-				return nil, under("typed_per_filter_config",
-					bad("", "%q: disabled is not supported; an empty HTTPFault injects nothing", name))
-			}
-			config, optional = wrapper.GetConfig(), wrapper.GetIsOptional()
+		config, optional, err := unwrapOverride(name, configs[name])
+		if err != nil {
+			return overrides{}, under("typed_per_filter_config", err)
 		}
 		switch kind := kindOf(config); {
 		case kind == filterFault:
-			f, err := decodeNamedFault(name, config)
-			if err != nil {
-				return nil, under("typed_per_filter_config", err)
+			out.fault, err = decodeNamedFault(name, config)
+		case kind == filterAccess && inbound:
+			var f *accessFilter
+			if f, err = decodeAccessOverride(name, config); err == nil {
+				access.set(name, f)
 			}
-			fault = f
 		case kind == filterUnknown && optional:
-			continue
 		default:
-			return nil, under("typed_per_filter_config", refuseFilter(name, kind, config))
+			err = refuseFilter(name, kind, config)
+		}
+		if err != nil {
+			return overrides{}, under("typed_per_filter_config", err)
 		}
 	}
-	return fault, nil
+	var err error
+	out.access, err = access.access()
+	return out, under("typed_per_filter_config", err)
+}
+
+// unwrapOverride returns what is in a FilterConfig, if config is one.
+func unwrapOverride(name string, config *anypb.Any) (inner *anypb.Any, optional bool, err error) {
+	wrapper := new(routev3.FilterConfig)
+	if !config.MessageIs(wrapper) {
+		return config, false, nil
+	}
+	if err := unmarshal(config.GetValue(), wrapper); err != nil {
+		return nil, false, bad("", "%q: %v", name, err)
+	}
+	if wrapper.GetDisabled() {
+		return nil, false, bad("", "%q: disabled is not supported; an empty HTTPFault injects nothing", name)
+	}
+	return wrapper.GetConfig(), wrapper.GetIsOptional(), nil
+}
+
+// decodeFaultOverride is decodeOverrides for places that have no access rules.
+func decodeFaultOverride(configs map[string]*anypb.Any) (*Fault, error) {
+	out, err := decodeOverrides(configs, false)
+	return out.fault, err
 }

@@ -8,8 +8,9 @@ import (
 
 const managerType = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
 
-// DecodeListener decodes and validates the bytes of a Listener message of a
-// client: one with an api_listener (gRFC A27). The error is a *[DecodeError].
+// DecodeListener decodes and validates the bytes of a Listener message: of a
+// client, which has an api_listener (gRFC A27), or of a server, which has an
+// address (gRFC A36). The error is a *[DecodeError].
 func DecodeListener(value []byte) (*Listener, error) {
 	var m listenerv3.Listener
 	if err := unmarshal(value, &m); err != nil {
@@ -22,6 +23,8 @@ func DecodeListener(value []byte) (*Listener, error) {
 	return l, nil
 }
 
+const notAClient = "is of a server; a client's listener has an api_listener only"
+
 func decodeListener(m *listenerv3.Listener) (*Listener, error) {
 	if m.GetName() == "" {
 		return nil, bad("name", "is empty")
@@ -29,8 +32,18 @@ func decodeListener(m *listenerv3.Listener) (*Listener, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
-	if m.GetApiListener() == nil {
+	if isServer(m) {
+		return decodeServer(m)
+	}
+	switch {
+	case m.GetApiListener() == nil:
 		return nil, bad("api_listener", "is missing")
+	case m.GetAddress() != nil:
+		return nil, bad("address", notAClient)
+	case len(m.GetFilterChains()) > 0:
+		return nil, bad("filter_chains", notAClient)
+	case m.GetDefaultFilterChain() != nil:
+		return nil, bad("default_filter_chain", notAClient)
 	}
 	if err := known(m.GetApiListener()); err != nil {
 		return nil, under("api_listener", err)
@@ -50,10 +63,36 @@ func decodeListener(m *listenerv3.Listener) (*Listener, error) {
 	return l, nil
 }
 
+// manage reads the manager of a client's listener.
 func (l *Listener) manage(m *hcmv3.HttpConnectionManager) error {
 	if err := known(m); err != nil {
 		return err // also what A41 forbids: xff_num_trusted_hops, original_ip_detection_extensions
 	}
+	if err := l.route(m); err != nil {
+		return err
+	}
+	options := m.GetCommonHttpProtocolOptions()
+	if err := known(options); err != nil {
+		return under("common_http_protocol_options", err)
+	}
+	var err error
+	if l.MaxStreamDuration, err = duration(options.GetMaxStreamDuration()); err != nil {
+		return under("common_http_protocol_options.max_stream_duration", err)
+	}
+	list, err := filterList(m.GetHttpFilters())
+	if err != nil {
+		return err
+	}
+	for _, f := range list {
+		if err := l.filter(f); err != nil {
+			return at("http_filters", f.index, err)
+		}
+	}
+	return nil
+}
+
+// route reads where the routes are.
+func (l *Listener) route(m *hcmv3.HttpConnectionManager) error {
 	switch {
 	case m.GetRds() != nil:
 		if err := known(m.GetRds()); err != nil {
@@ -74,61 +113,22 @@ func (l *Listener) manage(m *hcmv3.HttpConnectionManager) error {
 	default:
 		return bad("", "has no routes: set rds or route_config")
 	}
-
-	options := m.GetCommonHttpProtocolOptions()
-	if err := known(options); err != nil {
-		return under("common_http_protocol_options", err)
-	}
-	var err error
-	if l.MaxStreamDuration, err = duration(options.GetMaxStreamDuration()); err != nil {
-		return under("common_http_protocol_options.max_stream_duration", err)
-	}
-	return l.filter(m.GetHttpFilters())
+	return nil
 }
 
-// filter reads the HTTP filters. The router ends their chain (gRFC A39);
-// optional ones that are unknown are as good as absent.
-func (l *Listener) filter(filters []*hcmv3.HttpFilter) error {
-	names := make(map[string]bool, len(filters))
-	routed := false
-	for i, f := range filters {
-		name, config := f.GetName(), f.GetTypedConfig()
-		if name == "" {
-			return at("http_filters", i, bad("name", "is empty"))
+// filter reads one filter of a client's.
+func (l *Listener) filter(f httpFilter) error {
+	switch f.kind {
+	case filterRouter:
+		return under("typed_config", unmarshal(f.config.GetValue(), new(routerv3.Router)))
+	case filterFault:
+		fault, err := decodeNamedFault(f.name, f.config)
+		if err != nil {
+			return under("typed_config", err)
 		}
-		if names[name] {
-			return at("http_filters", i, bad("name", "%q is taken by another filter", name))
-		}
-		names[name] = true
-
-		kind := kindOf(config)
-		if kind == filterUnknown && f.GetIsOptional() {
-			continue
-		}
-		if routed {
-			return at("http_filters", i, bad("", "%q stands behind the router, which must be the last", name))
-		}
-		if f.GetDisabled() {
-			return at("http_filters", i, bad("disabled", "is not supported; leave the filter out"))
-		}
-		switch kind {
-		case filterRouter:
-			routed = true
-			if err := unmarshal(config.GetValue(), new(routerv3.Router)); err != nil {
-				return at("http_filters", i, under("typed_config", err))
-			}
-		case filterFault:
-			fault, err := decodeNamedFault(name, config)
-			if err != nil {
-				return at("http_filters", i, under("typed_config", err))
-			}
-			l.Fault, l.FaultFilter = fault, true
-		default:
-			return at("http_filters", i, refuseFilter(name, kind, config))
-		}
+		l.Fault, l.FaultFilter = fault, true
+		return nil
+	default:
+		return refuseFilter(f.name, f.kind, f.config)
 	}
-	if !routed {
-		return bad("http_filters", "has no router at its end")
-	}
-	return nil
 }

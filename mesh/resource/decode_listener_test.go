@@ -148,9 +148,12 @@ func TestListenersAreRefused(t *testing.T) {
 			"Listener: name: is empty",
 		},
 		{
-			"of a server",
-			func(*testing.T) *listenerv3.Listener {
-				return &listenerv3.Listener{Name: "voting", Address: tcp("::", 80)}
+			"of a client and a server",
+			func(t *testing.T) *listenerv3.Listener {
+				t.Helper()
+				m := clientListener(t, "voting", &hcmv3.HttpConnectionManager{RouteSpecifier: byRDS("voting")})
+				m.Address = tcp("::", 80)
+				return m
 			},
 			`Listener "voting": address: is of a server`,
 		},
@@ -229,7 +232,7 @@ func TestListenersAreRefused(t *testing.T) {
 		{"with a filter without a name", filters(filter("", packed(t, &routerv3.Router{}))), "http_filters[0].name: is empty"},
 		{"with an unknown filter", filters(filter("x", packed(t, wrapperspb.Bool(true)))), `no filter of type "type.googleapis.com/google.protobuf.BoolValue" is known`},
 		{"with a filter without a configuration", filters(&hcmv3.HttpFilter{Name: "x"}), `no filter of type "" is known`},
-		{"with access rules, which are a server's", filters(filter("x", packed(t, &rbacv3.RBAC{}))), "access is decided by servers"},
+		{"with access rules, which are a server's", filters(filter("x", packed(t, &rbacv3.RBAC{}))), "access is decided by a server's listener"},
 		{
 			"with a disabled fault filter",
 			filters(&hcmv3.HttpFilter{Name: resource.FaultFilter, Disabled: true, ConfigType: filter("", packed(t, &faultv3.HTTPFault{})).GetConfigType()}),

@@ -40,6 +40,22 @@ func decodeMatch(m *routev3.RouteMatch) (*matcher, error) {
 	return out, nil
 }
 
+// byPath refuses what a route with access rules may not match by. Its calls are
+// decided by method; what else a caller says picks no other rules.
+func (m *matcher) byPath() error {
+	switch {
+	case len(m.headers) > 0:
+		return bad("headers", "pick no access rules; conditions on headers stand in the rules")
+	case m.sampled:
+		return bad("runtime_fraction", "picks no access rules")
+	case m.path.kind == pathRegex:
+		return bad("safe_regex", "picks no access rules; set prefix or path")
+	case m.path.fold:
+		return bad("case_sensitive", "must not be false: methods that differ in case are others")
+	}
+	return nil
+}
+
 func (p *pathMatcher) decode(m *routev3.RouteMatch) error {
 	switch spec := m.GetPathSpecifier().(type) {
 	case *routev3.RouteMatch_Prefix:

@@ -98,7 +98,7 @@ func (d *routeDecoder) virtualHost(m *routev3.VirtualHost) (*VirtualHost, error)
 		}
 	}
 	var err error
-	vh.Fault, err = decodeOverrides(m.GetTypedPerFilterConfig())
+	vh.Fault, err = decodeFaultOverride(m.GetTypedPerFilterConfig())
 	return vh, err
 }
 
@@ -126,6 +126,7 @@ func (d *routeDecoder) route(i int, m *routev3.Route) (*Route, error) {
 			return nil, nil
 		}
 	case *routev3.Route_NonForwardingAction:
+		r.inbound = true
 		r.Unsupported = "its action is non_forwarding_action, which is a server's"
 	case *routev3.Route_Redirect:
 		r.Unsupported = "its action is redirect, which gRPC has not"
@@ -137,8 +138,17 @@ func (d *routeDecoder) route(i int, m *routev3.Route) (*Route, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
-	r.Fault, err = decodeOverrides(m.GetTypedPerFilterConfig())
-	return r, err
+	changed, err := decodeOverrides(m.GetTypedPerFilterConfig(), r.inbound)
+	if err != nil {
+		return nil, err
+	}
+	r.Fault, r.Access = changed.fault, changed.access
+	if r.Access != nil {
+		if err := r.match.byPath(); err != nil {
+			return nil, under("match", err)
+		}
+	}
+	return r, nil
 }
 
 // action reads where a route sends its calls. It reports false where the route
@@ -193,7 +203,7 @@ func (r *Route) split(m *routev3.WeightedCluster) error {
 		if c.GetName() == "" {
 			return at("clusters", i, bad("name", "is empty"))
 		}
-		fault, err := decodeOverrides(c.GetTypedPerFilterConfig())
+		fault, err := decodeFaultOverride(c.GetTypedPerFilterConfig())
 		if err != nil {
 			return at("clusters", i, err)
 		}

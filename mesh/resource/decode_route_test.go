@@ -339,7 +339,7 @@ func TestRouteConfigurationsAreRefused(t *testing.T) {
 			at + `typed_per_filter_config: "chaos": the fault filter must be named`,
 		},
 		{"with a router overridden", routes(overriding("r", packed(t, &routerv3.Router{}))), at + `typed_per_filter_config: "r": the router cannot be overridden`},
-		{"with access rules", routes(overriding("a", packed(t, &rbacv3.RBACPerRoute{}))), at + `typed_per_filter_config: "a": access is decided by servers`},
+		{"with access rules", routes(overriding("a", packed(t, &rbacv3.RBACPerRoute{}))), at + `typed_per_filter_config: "a": access is decided by a server's listener`},
 		{
 			"with a configuration of an unknown filter",
 			routes(overriding("x", packed(t, wrapperspb.Bool(true)))),

@@ -15,8 +15,14 @@ import (
 // one that asks its own decoder first, and an operator who believes what was
 // applied.
 var fields = map[protoreflect.FullName][]protoreflect.Name{
-	"envoy.config.listener.v3.Listener":    {"name", "api_listener", "metadata", "stat_prefix"},
-	"envoy.config.listener.v3.ApiListener": {"api_listener"},
+	"envoy.config.listener.v3.Listener": {
+		"name", "api_listener", "metadata", "stat_prefix",
+		"address", "filter_chains", "default_filter_chain", // of a server's
+	},
+	"envoy.config.listener.v3.ApiListener":      {"api_listener"},
+	"envoy.config.listener.v3.FilterChain":      {"name", "filter_chain_match", "filters", "transport_socket"},
+	"envoy.config.listener.v3.FilterChainMatch": {},
+	"envoy.config.listener.v3.Filter":           {"name", "typed_config"},
 	"envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager": {
 		"stat_prefix", "codec_type", "rds", "route_config", "http_filters", "common_http_protocol_options",
 	},
@@ -62,6 +68,7 @@ var fields = map[protoreflect.FullName][]protoreflect.Name{
 		"name", "alt_stat_name", "type", "eds_cluster_config", "lb_policy", "circuit_breakers", "metadata",
 		"connect_timeout",                           // gRPC has its own, of 20 s
 		"lrs_server", "lrs_report_endpoint_metrics", // an offer to take load reports
+		"transport_socket",
 	},
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":   {"eds_config", "service_name"},
 	"envoy.config.cluster.v3.CircuitBreakers":            {"thresholds"},
@@ -81,6 +88,26 @@ var fields = map[protoreflect.FullName][]protoreflect.Name{
 	"envoy.config.endpoint.v3.Endpoint.AdditionalAddress": {"address"},
 	"envoy.config.core.v3.Address":                        {"socket_address"},
 	"envoy.config.core.v3.SocketAddress":                  {"protocol", "address", "port_value"},
+
+	"envoy.config.core.v3.TransportSocket":                                        {"name", "typed_config"},
+	"envoy.extensions.transport_sockets.tls.v3.UpstreamTlsContext":                {"common_tls_context"},
+	"envoy.extensions.transport_sockets.tls.v3.DownstreamTlsContext":              {"common_tls_context", "require_client_certificate"},
+	"envoy.extensions.transport_sockets.tls.v3.CommonTlsContext":                  {"tls_certificate_provider_instance", "validation_context"},
+	"envoy.extensions.transport_sockets.tls.v3.CertificateProviderPluginInstance": {"instance_name"},
+	"envoy.extensions.transport_sockets.tls.v3.CertificateValidationContext":      {"ca_certificate_provider_instance", "match_subject_alt_names"},
+	"envoy.type.matcher.v3.StringMatcher":                                         {"exact", "prefix"}, // of identities and access rules
+	"envoy.type.matcher.v3.PathMatcher":                                           {"path"},
+	"envoy.extensions.filters.http.rbac.v3.RBACPerRoute":                          {"rbac"},
+	"envoy.extensions.filters.http.rbac.v3.RBAC": {
+		"rules", "shadow_rules", "rules_stat_prefix", "shadow_rules_stat_prefix", "track_per_rule_stats",
+	},
+	"envoy.config.rbac.v3.RBAC":                    {"action", "policies"},
+	"envoy.config.rbac.v3.Policy":                  {"permissions", "principals"},
+	"envoy.config.rbac.v3.Permission":              {"any", "and_rules", "or_rules", "url_path", "header"},
+	"envoy.config.rbac.v3.Permission.Set":          {"rules"},
+	"envoy.config.rbac.v3.Principal":               {"any", "or_ids", "authenticated"},
+	"envoy.config.rbac.v3.Principal.Set":           {"ids"},
+	"envoy.config.rbac.v3.Principal.Authenticated": {"principal_name"},
 }
 
 // reasons are better words for fields that people are likely to set.
@@ -92,26 +119,61 @@ var reasons = map[protoreflect.FullName]string{
 	"envoy.config.route.v3.HeaderMatcher.treat_missing_header_as_empty":    "is honoured by no gRPC client; match on present_match instead",
 	"envoy.config.cluster.v3.Cluster.load_balancing_policy":                "is not supported yet; set lb_policy to ROUND_ROBIN",
 	"envoy.config.cluster.v3.Cluster.outlier_detection":                    "is not supported yet: no endpoint would be ejected",
-	"envoy.config.cluster.v3.Cluster.transport_socket":                     "is not supported yet: the connection would be made without it",
 	"envoy.config.cluster.v3.Cluster.transport_socket_matches":             "is not supported: the connection would be made without it",
 	"envoy.config.core.v3.SocketAddress.named_port":                        "is not supported; set port_value",
 	"envoy.config.endpoint.v3.LbEndpoint.endpoint_name":                    "is not supported; set endpoint",
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.named_endpoints":       "is not supported; set endpoints",
-	"envoy.config.listener.v3.Listener.filter_chains":                      notAServer,
-	"envoy.config.listener.v3.Listener.default_filter_chain":               notAServer,
-	"envoy.config.listener.v3.Listener.address":                            notAServer,
 	"envoy.extensions.filters.http.fault.v3.HTTPFault.response_rate_limit": "is not supported: gRPC limits no rate of responses (gRFC A33)",
+
+	"envoy.config.rbac.v3.Permission.not_rule":                  negates,
+	"envoy.config.rbac.v3.Principal.not_id":                     negates,
+	"envoy.config.rbac.v3.Permission.metadata":                  unmatched,
+	"envoy.config.rbac.v3.Permission.sourced_metadata":          unmatched,
+	"envoy.config.rbac.v3.Permission.requested_server_name":     unmatched,
+	"envoy.config.rbac.v3.Permission.destination_ip":            unmatched,
+	"envoy.config.rbac.v3.Permission.destination_port":          unmatched,
+	"envoy.config.rbac.v3.Permission.destination_port_range":    unmatched,
+	"envoy.config.rbac.v3.Permission.matcher":                   unmatched,
+	"envoy.config.rbac.v3.Permission.uri_template":              unmatched,
+	"envoy.config.rbac.v3.Principal.and_ids":                    unmatched,
+	"envoy.config.rbac.v3.Principal.source_ip":                  unmatched,
+	"envoy.config.rbac.v3.Principal.direct_remote_ip":           unmatched,
+	"envoy.config.rbac.v3.Principal.remote_ip":                  unmatched,
+	"envoy.config.rbac.v3.Principal.header":                     unmatched,
+	"envoy.config.rbac.v3.Principal.url_path":                   unmatched,
+	"envoy.config.rbac.v3.Principal.metadata":                   unmatched,
+	"envoy.config.rbac.v3.Principal.filter_state":               unmatched,
+	"envoy.config.rbac.v3.Principal.sourced_metadata":           unmatched,
+	"envoy.config.rbac.v3.Principal.custom":                     unmatched,
+	"envoy.config.rbac.v3.Policy.condition":                     unmatched,
+	"envoy.config.rbac.v3.Policy.cel_config":                    unmatched,
+	"envoy.config.rbac.v3.Policy.checked_condition":             unmatched,
+	"envoy.config.rbac.v3.RBAC.audit_logging_options":           "are not done here; the mesh counts decisions by itself",
+	"envoy.extensions.filters.http.rbac.v3.RBAC.matcher":        unmatched,
+	"envoy.extensions.filters.http.rbac.v3.RBAC.shadow_matcher": unmatched,
+	"envoy.type.matcher.v3.StringMatcher.suffix":                notExact,
+	"envoy.type.matcher.v3.StringMatcher.contains":              notExact,
+	"envoy.type.matcher.v3.StringMatcher.safe_regex":            notExact,
+	"envoy.type.matcher.v3.StringMatcher.custom":                notExact,
+	"envoy.type.matcher.v3.StringMatcher.ignore_case":           "is not evaluated here: names that differ in case are others",
 }
 
 const (
 	notRetried = "is not supported yet: the call would not be retried"
-	notAServer = "is of a server; a client's listener has an api_listener only"
+	negates    = "is a NOT, which is not evaluated here; say who may call what"
+	notExact   = "is not evaluated here; say it by exact or prefix"
+	unmatched  = "is not evaluated here: the rule would not be the one that was written"
 )
 
 // known returns an error for the first field of m, in the message's order, that
-// is set and not accepted. m is a message in fields.
+// is set and not accepted. m is a message in fields. It also refuses a field that
+// the definition here does not know, which unmarshal drops and unmarshalStrict
+// keeps.
 func known(m proto.Message) error {
 	r := m.ProtoReflect()
+	if len(r.GetUnknown()) > 0 {
+		return bad("", "has a field that is not known to this version, and is nothing to pass over")
+	}
 	accepted := fields[r.Descriptor().FullName()]
 	var worst protoreflect.FieldDescriptor
 	r.Range(func(fd protoreflect.FieldDescriptor, _ protoreflect.Value) bool {

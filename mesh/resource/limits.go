@@ -38,4 +38,21 @@ const (
 	// Method names come from the application, which may make them up.
 	maxMethods      = 512
 	maxMethodLength = 512
+
+	// maxPolicies is per RBAC message. maxPostings is of the methods and callers
+	// that its policies name, each as often as it must be listed, and bounds the
+	// memory of an Access: 4 bytes each, beside the names. maxTerms is of the
+	// different conditions that one policy's permissions come to when they are
+	// multiplied out, maxRuleDepth of how deep they are nested.
+	maxPolicies  = 20_000
+	maxPostings  = 1_000_000
+	maxTerms     = 1_000
+	maxRuleDepth = 16
+
+	// maxPeerIDs is per Cluster.
+	maxPeerIDs = 100
+
+	// maxAuthorities is per TrustBundle, maxCertificate in bytes.
+	maxAuthorities = 16
+	maxCertificate = 8 << 10
 )

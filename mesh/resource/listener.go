@@ -2,7 +2,7 @@ package resource
 
 import "time"
 
-// A Listener is what a client of one service starts from.
+// A Listener is what a client of one service starts from, or a server of one.
 type Listener struct {
 	Name string
 	// RouteName is the RouteConfiguration to subscribe to; empty when Routes is set.
@@ -18,6 +18,9 @@ type Listener struct {
 	// FaultFilter is true where the listener lists the fault filter: without
 	// it, faults of routes are not applied.
 	FaultFilter bool
+	// Server is what is said to a server; nil for a client's Listener. A server's
+	// has neither a MaxStreamDuration nor a fault.
+	Server *Server
 }
 
 // ResourceName implements [Resource].

@@ -1,9 +1,11 @@
 // Package resource is the mesh's configuration as validated immutable values.
 //
 // The xDS messages Listener, RouteConfiguration, Cluster and
-// ClusterLoadAssignment are decoded here, once, into plain Go values that the
-// data plane reads without locks: resolvers assemble them into a [Config],
-// interceptors match routes in it, balancers group endpoints by it.
+// ClusterLoadAssignment, and the mesh's own TrustBundle, are decoded here, once,
+// into plain Go values that the data plane reads without locks: resolvers assemble
+// them into a [Config], interceptors match routes in it, balancers group endpoints
+// by it. What servers are told becomes an [Inbound], with access rules compiled
+// into an [Access].
 //
 //	routes, err := resource.DecodeRouteConfiguration(value)
 //	if err != nil {
@@ -18,14 +20,22 @@
 // fields.go are accepted; fields that the message's definition here does not
 // know are those of a newer control plane and are passed over, as protobuf asks.
 //
-// The rules are those of grpc-go's xDS client (gRFCs A27, A28, A30, A31, A32,
-// A33, A61), held against it by two differential tests: calls take the same
-// route, and what grpc-go refuses is refused here, save what stands in optional
-// extensions, which are passed over unread. Refused although grpc-go accepts or
+// The rules are those of grpc-go's xDS client and server (gRFCs A27, A28, A29, A30,
+// A31, A32, A33, A36, A41, A61), held against it by differential tests: calls take
+// the same route, the same calls are allowed, and what grpc-go refuses is refused
+// here, save what stands in optional extensions, which are passed over unread. Refused although grpc-go accepts or
 // overlooks it:
 //
 //   - aggregate and LOGICAL_DNS clusters, load balancing policies other than
-//     round robin, outlier detection, transport sockets;
+//     round robin, outlier detection;
+//   - clusters with a transport socket that accepts more than named SPIFFE ids;
+//   - listeners of servers without client certificates, without the two access
+//     filters, or with more than one chain of filters;
+//   - access rules that are not set, and all forms of them but those that are
+//     evaluated: any method, exact ones and whole services; any caller, exact
+//     ids and what is below one; headers that are equal or present. NOT, regular
+//     expressions, addresses and conditions are refused with the field's path, and
+//     so is a field of them that this package's definitions do not know;
 //   - retry policies of routes and virtual hosts: grpc-go retries, this client
 //     does not yet, and a call that is not retried is not what was asked for;
 //   - header matchers with treat_missing_header_as_empty, which grpc-go does
@@ -46,9 +56,12 @@ const (
 	RouteType     = "type.googleapis.com/envoy.config.route.v3.RouteConfiguration"
 	ClusterType   = "type.googleapis.com/envoy.config.cluster.v3.Cluster"
 	EndpointsType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
+	// TrustBundleType is the mesh's own; a TrustBundle is named by its trust domain.
+	TrustBundleType = "type.googleapis.com/tulle.identity.v1.TrustBundle"
 )
 
-// A Resource is a *Listener, *RouteConfiguration, *Cluster or *Endpoints.
+// A Resource is a *Listener, *RouteConfiguration, *Cluster, *Endpoints or
+// *TrustBundle.
 type Resource interface {
 	// ResourceName is the name the resource is subscribed by.
 	ResourceName() string
@@ -59,4 +72,5 @@ var (
 	_ Resource = (*RouteConfiguration)(nil)
 	_ Resource = (*Cluster)(nil)
 	_ Resource = (*Endpoints)(nil)
+	_ Resource = (*TrustBundle)(nil)
 )

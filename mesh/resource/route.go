@@ -49,6 +49,12 @@ type Route struct {
 	// Unsupported is why calls that match fail: the route's action is none that
 	// a gRPC client can carry out (gRFC A28). Empty means they are sent.
 	Unsupported string
+	// Access is of a server's route, one of non_forwarding_action; nil leaves it
+	// to the listener's. See [Inbound.Access].
+	Access *Access
+
+	// inbound is whether it is a server's.
+	inbound bool
 
 	match matcher // the zero matcher holds for every call
 }
