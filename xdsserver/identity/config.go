@@ -1,9 +1,17 @@
 package identity
 
 import (
+	"cmp"
 	"context"
+	"crypto/elliptic"
+	"fmt"
 	"log/slog"
+	"net"
+	"regexp"
+	"slices"
 	"time"
+
+	"github.com/tulle-mesh/tulle/mesh/spiffe"
 )
 
 // Config configures a CA.
@@ -37,4 +45,65 @@ type Config struct {
 	Acknowledged func(ctx context.Context, generation uint64) error
 	// Logger is told of rotations; nil means slog.Default().
 	Logger *slog.Logger
+}
+
+// check fills in the defaults, and says which field is wrong.
+func (c *Config) check() (pace, error) {
+	p := pace{
+		leaf:         cmp.Or(c.LeafTTL, 24*time.Hour),
+		intermediate: cmp.Or(c.IntermediateTTL, 30*24*time.Hour),
+		root:         cmp.Or(c.RootTTL, 3652*24*time.Hour),
+	}
+	if err := spiffe.CheckTrustDomain(c.TrustDomain); err != nil {
+		return p, fmt.Errorf("identity: Config.TrustDomain: %w", err)
+	}
+	switch {
+	case p.leaf < time.Second:
+		return p, fmt.Errorf("identity: Config.LeafTTL is %v, want a second at least", p.leaf)
+	case p.leaf > p.intermediate/2:
+		return p, fmt.Errorf("identity: Config.LeafTTL is %v, want half of IntermediateTTL at most: %v", p.leaf, p.intermediate/2)
+	case p.intermediate > p.root/2:
+		return p, fmt.Errorf("identity: Config.IntermediateTTL is %v, want half of RootTTL at most: %v", p.intermediate, p.root/2)
+	}
+	return p, checkHosts(c.Hosts)
+}
+
+// checkHosts refuses what cannot stand in a certificate.
+func checkHosts(hosts []string) error {
+	for _, h := range hosts {
+		if net.ParseIP(h) == nil && !hostName.MatchString(h) {
+			return fmt.Errorf("identity: host %.80q is neither an address nor a name: write it without scheme and port", h)
+		}
+	}
+	return nil
+}
+
+// hostName is RFC 1123 section 2.1, lower case, and what a wildcard certificate has
+// before it.
+var hostName = regexp.MustCompile(`^(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+
+// allHosts are the hosts of xdsserver's own certificate, each once.
+func allHosts(hosts []string) []string {
+	all := append([]string{"localhost", "127.0.0.1", "::1"}, hosts...)
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// check refuses an order that no attestation can have made.
+func (o Order) check(domain string) error {
+	id, err := spiffe.ParseID(o.ID)
+	switch {
+	case err != nil:
+		return fmt.Errorf("identity: order: %w", err)
+	case id.TrustDomain != domain:
+		return fmt.Errorf("identity: order: %s is of trust domain %s, want %s", o.ID, id.TrustDomain, domain)
+	case id.Service == "":
+		return fmt.Errorf("identity: order: %s is the identity of no service", o.ID)
+	case o.Key == nil || o.Key.Curve != elliptic.P256():
+		return fmt.Errorf("identity: order: %s: the key is no ECDSA P-256", o.ID)
+	}
+	if _, err := o.Key.ECDH(); err != nil {
+		return fmt.Errorf("identity: order: %s: the key is no point of its curve", o.ID)
+	}
+	return nil
 }

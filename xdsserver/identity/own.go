@@ -1,0 +1,61 @@
+package identity
+
+import (
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"time"
+
+	"github.com/tulle-mesh/tulle/mesh/spiffe"
+)
+
+// ownCertificate makes a key and signs xdsserver's certificate with it. The chain
+// is that of the issuer, the root at its end.
+func ownCertificate(domain string, hosts []string, ttl time.Duration, is *issuer, chain ...*x509.Certificate) (*tls.Certificate, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("identity: own key: %w", err)
+	}
+	leaf, err := newLeaf(spiffe.ServerID(domain), allHosts(hosts), time.Now(), ttl, key.Public(), is.cert, is.signer)
+	if err != nil {
+		return nil, err
+	}
+	own := &tls.Certificate{Certificate: [][]byte{leaf.Raw}, PrivateKey: key, Leaf: leaf}
+	for _, c := range chain {
+		own.Certificate = append(own.Certificate, c.Raw)
+	}
+	return own, nil
+}
+
+// halfLife is when a certificate that was back-dated is to be renewed.
+func halfLife(cert *x509.Certificate) time.Time {
+	made := cert.NotBefore.Add(backDate)
+	return made.Add(cert.NotAfter.Sub(made) / 2)
+}
+
+// signOwn replaces xdsserver's own certificate with one of a view's.
+func (c *CA) signOwn(v *view) error {
+	own, err := ownCertificate(v.state.TrustDomain, c.config.Hosts, c.pace.leaf, v.own, v.own.cert, v.own.root)
+	if err != nil && v.own != v.active {
+		// The old root's last intermediate has expired before its last leaf.
+		own, err = ownCertificate(v.state.TrustDomain, c.config.Hosts, c.pace.leaf, v.active, v.active.cert, v.active.root)
+	}
+	if err != nil {
+		return err
+	}
+	c.own.Store(own)
+	return nil
+}
+
+// renewOwn does so at half of its life, or when there is none yet.
+func (c *CA) renewOwn() error {
+	c.turn.Lock() // so that show does not sign another at the same time
+	defer c.turn.Unlock()
+	if own := c.own.Load(); own != nil && time.Now().Before(halfLife(own.Leaf)) {
+		return nil
+	}
+	return c.signOwn(c.view.Load())
+}

@@ -1,0 +1,194 @@
+package identity
+
+import (
+	"encoding/json"
+	"fmt"
+	"slices"
+	"strconv"
+	"time"
+)
+
+const (
+	stateFile = "state.json"
+	// stateVersion is that of the file's form.
+	stateVersion = 1
+)
+
+// state is what a CA knows beside its keys and certificates, and the one file
+// whose replacement makes a change happen: others are written before, under names
+// it does not hold yet, and removed after.
+type state struct {
+	Version     int    `json:"version"`
+	TrustDomain string `json:"trustDomain"`
+	// Creating says that the first root is being made: nothing was issued yet, so
+	// that what is there may be made again.
+	Creating bool `json:"creating,omitempty"`
+	// Generation and RenewBefore are those of Trust.
+	Generation  uint64    `json:"generation"`
+	RenewBefore time.Time `json:"renewBefore,omitzero"`
+	// MadeRoots and MadeIntermediates count; names come from them.
+	MadeRoots         int      `json:"madeRoots"`
+	MadeIntermediates int      `json:"madeIntermediates"`
+	Roots             []record `json:"roots"`
+	Intermediates     []record `json:"intermediates"`
+}
+
+// record is one CA certificate.
+type record struct {
+	// Name is that of its files, without their endings.
+	Name string `json:"name"`
+	// Root is the name of the root that signed an intermediate.
+	Root  string `json:"root,omitempty"`
+	Phase Phase  `json:"phase"`
+	// Since is when it entered its phase.
+	Since time.Time `json:"since"`
+	// Until is when the last leaf of a retiring intermediate has expired.
+	Until time.Time `json:"until,omitzero"`
+	// Made and NotAfter bound its life; the certificate says the same.
+	Made     time.Time `json:"made"`
+	NotAfter time.Time `json:"notAfter"`
+	// Generation is that of the first Trust which holds a root.
+	Generation uint64 `json:"generation,omitempty"`
+	// LongestLeaf is the longest life of a leaf that an intermediate may have issued.
+	LongestLeaf duration `json:"longestLeaf,omitempty"`
+}
+
+// duration is written as people write one.
+type duration time.Duration
+
+// MarshalText writes "24h0m0s".
+func (d duration) MarshalText() ([]byte, error) { return []byte(time.Duration(d).String()), nil }
+
+// UnmarshalText reads what time.ParseDuration does.
+func (d *duration) UnmarshalText(text []byte) error {
+	v, err := time.ParseDuration(string(text))
+	*d = duration(v)
+	return err
+}
+
+func (s *state) encode() []byte {
+	data, _ := json.MarshalIndent(s, "", "  ") // of strings, numbers and times in range
+	return append(data, '\n')
+}
+
+// decodeState reads a state. Its error continues a sentence that begins with the
+// file's name.
+func decodeState(data []byte) (*state, error) {
+	var s state
+	if err := json.Unmarshal(data, &s); err != nil {
+		return nil, fmt.Errorf("cannot be read, it may be truncated: put it back from a backup: %w", err)
+	}
+	if s.Version != stateVersion {
+		return nil, fmt.Errorf("is of version %d, this xdsserver knows %d: run the one that wrote it", s.Version, stateVersion)
+	}
+	if !s.Creating {
+		if err := s.check(); err != nil {
+			return nil, fmt.Errorf("contradicts itself: %w: put it back from a backup", err)
+		}
+	}
+	return &s, nil
+}
+
+func (s *state) check() error {
+	if n := len(s.inPhase(s.Roots, Active)); n != 1 {
+		return fmt.Errorf("%d roots are active, want 1", n)
+	}
+	names := map[string]bool{}
+	for _, r := range slices.Concat(s.Roots, s.Intermediates) {
+		switch {
+		case !validName(r.Name):
+			return fmt.Errorf("%q is no name of a certificate", r.Name)
+		case names[r.Name]:
+			return fmt.Errorf("%s is there twice", r.Name)
+		case r.Phase != Prepared && r.Phase != Active && r.Phase != Retiring:
+			return fmt.Errorf("%s has the phase %q, which there is not", r.Name, r.Phase)
+		}
+		names[r.Name] = true
+	}
+	for _, r := range s.Intermediates {
+		if s.root(r.Root) == nil {
+			return fmt.Errorf("%s is of a root %q, which there is not", r.Name, r.Root)
+		}
+	}
+	if n := len(s.inPhase(s.Intermediates, Active)); n != 1 {
+		return fmt.Errorf("%d intermediates are active, want 1", n)
+	}
+	return nil
+}
+
+// validName keeps a state from naming files elsewhere.
+func validName(name string) bool {
+	for _, c := range name {
+		if (c < 'a' || c > 'z') && (c < '0' || c > '9') && c != '-' {
+			return false
+		}
+	}
+	return name != ""
+}
+
+func (s *state) clone() *state {
+	c := *s
+	c.Roots, c.Intermediates = slices.Clone(s.Roots), slices.Clone(s.Intermediates)
+	return &c
+}
+
+func (*state) inPhase(of []record, p Phase) []*record {
+	var in []*record
+	for i := range of {
+		if of[i].Phase == p {
+			in = append(in, &of[i])
+		}
+	}
+	return in
+}
+
+// rootIn returns the root in a phase, nil when there is none; each phase has one
+// at most.
+func (s *state) rootIn(p Phase) *record {
+	if in := s.inPhase(s.Roots, p); len(in) > 0 {
+		return in[0]
+	}
+	return nil
+}
+
+func (s *state) root(name string) *record {
+	for i := range s.Roots {
+		if s.Roots[i].Name == name {
+			return &s.Roots[i]
+		}
+	}
+	return nil
+}
+
+// of returns the intermediate of a root in a phase that was made last; nil when
+// there is none.
+func (s *state) of(root string, p Phase) *record {
+	in := s.inPhase(s.Intermediates, p)
+	for i := len(in) - 1; i >= 0; i-- {
+		if in[i].Root == root {
+			return in[i]
+		}
+	}
+	return nil
+}
+
+// active returns the intermediate that leaves are issued from. It may have expired
+// while the root's key was away.
+func (s *state) active() *record { return s.inPhase(s.Intermediates, Active)[0] }
+
+// newName names a certificate after its level: "root", then "root-2".
+func (s *state) newName(l Level) string {
+	made := &s.MadeRoots
+	if l == Intermediate {
+		made = &s.MadeIntermediates
+	}
+	*made++
+	return nameOf(l, *made)
+}
+
+func nameOf(l Level, n int) string {
+	if n == 1 {
+		return l.String()
+	}
+	return l.String() + "-" + strconv.Itoa(n)
+}
