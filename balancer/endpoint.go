@@ -8,6 +8,8 @@ import (
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
+
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 // An endpoint is one instance with one connection, however many clusters it is in.
@@ -51,6 +53,18 @@ func (e *endpoint) resolve(given resolver.Endpoint) {
 	}
 	e.resolved, e.given = given, given.Attributes
 	e.resolved.Attributes = given.Attributes.WithValue(endpointKey{}, e)
+}
+
+// expects is whether the handshake lets exactly these identities stand at the
+// endpoint's addresses. A cluster that has others has the endpoint in its list
+// and not in use: the connection is made for one set of identities.
+func (e *endpoint) expects(ids []string) bool {
+	for i := range e.resolved.Addresses {
+		if !slices.Equal(resource.PeerIDsFrom(e.resolved.Addresses[i].Attributes), ids) {
+			return false
+		}
+	}
+	return true
 }
 
 // observe takes a state and reports whether it differs from the last.

@@ -108,6 +108,11 @@ func notReady(g *group) *outage {
 				picker:  e.picker,
 			})
 		}
+		for _, l := range p.localities {
+			for _, address := range l.others {
+				known = append(known, sighting{address: address, taken: true})
+			}
+		}
 	}
 	service, name := g.service, g.name
 	return newOutage(g.current != nil && g.current.queues(), func() *call.Error {
@@ -130,14 +135,21 @@ func serviceOf(cluster string) string {
 // A sighting is an endpoint as it was when a picker was made.
 type sighting struct {
 	address string
-	handed  bool
-	state   connectivity.State
-	picker  balancer.Picker
+	// taken is whether another cluster of the service expects somebody else there.
+	taken  bool
+	handed bool
+	state  connectivity.State
+	picker balancer.Picker
 }
+
+// errTaken is why an endpoint is left out; see endpoint.expects.
+var errTaken = errors.New("two clusters that calls are routed to expect different identities there")
 
 // word says in one word what the endpoint is doing, and why if it failed.
 func (s sighting) word() (string, error) {
 	switch {
+	case s.taken:
+		return "expected to be another service's", errTaken
 	case !s.handed:
 		return "not tried", nil // of a priority that was not needed yet
 	case s.state == connectivity.Ready:

@@ -48,7 +48,7 @@ func (g *group) configure(config *resource.ClusterConfig, shared *Shared, all *e
 		for int(given.Priority) >= len(next) {
 			next = append(next, &priority{})
 		}
-		l := newLocality(given, all)
+		l := newLocality(given, config.Cluster.PeerIDs, all)
 		next[given.Priority].localities = append(next[given.Priority].localities, l)
 		for _, m := range l.members {
 			m.users = append(m.users, g)

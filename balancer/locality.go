@@ -18,6 +18,8 @@ type locality struct {
 	id      localityID
 	weight  uint32
 	members []member
+	// others are addresses where another cluster expects other identities.
+	others []string
 
 	state connectivity.State // the best of the members'
 }
@@ -29,7 +31,7 @@ type member struct {
 	resource *resource.Endpoint
 }
 
-func newLocality(given *resource.Locality, all *endpoints) *locality {
+func newLocality(given *resource.Locality, peerIDs []string, all *endpoints) *locality {
 	l := &locality{
 		id:      localityID{region: given.Region, zone: given.Zone, subZone: given.SubZone},
 		weight:  given.Weight,
@@ -39,7 +41,11 @@ func newLocality(given *resource.Locality, all *endpoints) *locality {
 		r := &given.Endpoints[i]
 		// One that the resolver did not give has none of the attributes its
 		// handshake checks: it is left out rather than trusted.
-		if e := all.byKey[addressKey(r.Addresses)]; e != nil {
+		switch e := all.byKey[addressKey(r.Addresses)]; {
+		case e == nil:
+		case !e.expects(peerIDs):
+			l.others = append(l.others, r.Addresses[0])
+		default:
 			l.members = append(l.members, member{endpoint: e, resource: r})
 		}
 	}

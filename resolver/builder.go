@@ -48,6 +48,9 @@ type Builder struct {
 	logger  *slog.Logger
 	wake    chan struct{} // cap 1: some target is dirty
 
+	// generation counts the calls of Reconnect.
+	generation atomic.Uint64
+
 	// byDial is a target per dial target ever asked for, as the application wrote
 	// it. It is replaced, never changed, so that calls read it without a lock.
 	byDial atomic.Pointer[map[string]*target]
@@ -134,6 +137,19 @@ func (b *Builder) Run(ctx context.Context) error {
 			}
 			b.refresh(t)
 		}
+	}
+}
+
+// Reconnect replaces the connections to all endpoints, with a handshake each:
+// what was shown and checked in the last one is out of date. Calls in progress
+// end where they are; those that come while no endpoint is connected wait. It
+// returns at once.
+func (b *Builder) Reconnect() {
+	b.generation.Add(1)
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, t := range b.targets {
+		b.dirtyLocked(t)
 	}
 }
 

@@ -18,7 +18,11 @@
 // A connection is given its endpoints, the Config in the attributes, and a
 // service config that names the mesh's balancer; then interceptors see the same
 // Config through [Builder.Config]. In that order: a call is never routed by a
-// configuration that the picker does not know yet.
+// configuration that the picker does not know yet. Each address says in its
+// attributes which identities its cluster expects there (resource.PeerIDsFrom),
+// so that the handshake knows whom to let in.
+//
+// The other direction is an [Inbound]: what the servers of one service enforce.
 //
 // The package does not speak xDS (mesh/xdsclient), decode or match
 // (mesh/resource), nor choose endpoints (balancer). Targets are host names of

@@ -5,10 +5,12 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/xdsclient"
 )
 
-// Types are the kinds of resources a [Builder] subscribes to, for the Config of
-// its *xdsclient.Client, in the order that makes before it breaks: what routes
-// lead to comes before the routes.
+// Types are the kinds of resources that a process subscribes to, for the Config
+// of its *xdsclient.Client, in the order that makes before it breaks: what peers
+// are verified against comes before them, and what routes lead to before the
+// routes.
 var Types = []xdsclient.Type{
+	{URL: resource.TrustBundleType, Decode: decoder(resource.DecodeTrustBundle)},
 	{URL: resource.ClusterType, Decode: decoder(resource.DecodeCluster)},
 	{URL: resource.EndpointsType, Decode: decoder(resource.DecodeEndpoints)},
 	{URL: resource.ListenerType, Decode: decoder(resource.DecodeListener)},

@@ -60,6 +60,7 @@ type conn struct {
 	// Owned by Run: what the connection was last given. serviceConfig is that
 	// for timeout.
 	given         *resource.Config
+	generation    uint64
 	timeout       time.Duration
 	serviceConfig *serviceconfig.ParseResult
 	reported      error

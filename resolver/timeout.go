@@ -37,11 +37,12 @@ func commonTimeout(c *resource.Config) time.Duration {
 // are routed by it, and bounded by the interceptor where their timeouts differ,
 // grpc goes on bounding those that are routed by the one before.
 func (b *Builder) give(t *target, config *resource.Config, conns []*conn) {
+	generation := b.generation.Load()
 	for _, c := range conns {
-		if c.given == config {
+		if c.given == config && c.generation == generation {
 			continue
 		}
-		c.given = config
+		c.given, c.generation = config, generation
 		timeout := config.CommonTimeout
 		if timeout == 0 {
 			timeout = c.timeout
@@ -65,7 +66,7 @@ func (b *Builder) update(t *target, c *conn, timeout time.Duration) {
 		c.timeout = timeout
 		c.serviceConfig = c.cc.ParseServiceConfig(serviceConfigOf(timeout))
 	}
-	state := stateOf(c.given, b.attrs)
+	state := stateOf(c.given, b.attrs, c.generation)
 	state.ServiceConfig = c.serviceConfig
 	if err := c.cc.UpdateState(state); err != nil {
 		// The balancer says the same to each call that it cannot place.
