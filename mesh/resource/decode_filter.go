@@ -139,7 +139,7 @@ func unwrapOverride(name string, config *anypb.Any) (inner *anypb.Any, optional 
 		return nil, false, bad("", "%q: %v", name, err)
 	}
 	if wrapper.GetDisabled() {
-		return nil, false, bad("", "%q: disabled is not supported; an empty HTTPFault injects nothing", name)
+		return nil, false, bad("", "%q: disabled is not supported; an empty HTTPFault injects nothing, DENY of no policies denies nothing", name)
 	}
 	return wrapper.GetConfig(), wrapper.GetIsOptional(), nil
 }

@@ -25,7 +25,7 @@ import (
 )
 
 // plain compares what a resource says, not what it matches by.
-var plain = cmpopts.IgnoreUnexported(resource.VirtualHost{}, resource.Route{})
+var plain = cmpopts.IgnoreUnexported(resource.VirtualHost{}, resource.Route{}, resource.Access{})
 
 // wantRefused decodes m and wants it refused for a reason that contains want.
 func wantRefused(t *testing.T, typeURL string, m proto.Message, want string) {

@@ -64,7 +64,7 @@ func unwrapTLS(m *corev3.TransportSocket, tls proto.Message) error {
 	}
 	want := tls.ProtoReflect().Descriptor().FullName()
 	if config := m.GetTypedConfig(); config.GetTypeUrl() != "type.googleapis.com/"+string(want) {
-		return bad("typed_config", "has the type %q, it must be an %s", config.GetTypeUrl(), want.Name())
+		return bad("typed_config", "has the type %q, it must be the message %s", config.GetTypeUrl(), want.Name())
 	}
 	return under("typed_config", unmarshalStrict(m.GetTypedConfig().GetValue(), tls))
 }

@@ -236,7 +236,8 @@ func TestRoutesAsGRPCDoes(t *testing.T) {
 	}
 	behind := newBackends(t, clusters)
 	server, builder := newADS(t, func(a answer) {
-		if a.err != "" {
+		// A client that is closed refuses what it was about to read.
+		if a.err != "" && !strings.Contains(a.err, "xdsChannel is closed") {
 			t.Errorf("grpc-go refuses a %s: %s", a.typeURL, a.err)
 		}
 	})
