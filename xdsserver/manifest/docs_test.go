@@ -140,7 +140,7 @@ func collect(prefix string, s shape, served map[string]bool, refused map[string]
 }
 
 var (
-	heading = regexp.MustCompile("^#+ (?:(Service|GRPCRoute): `(.+)`|(.*))$")
+	heading = regexp.MustCompile("^#+ (?:(Service|GRPCRoute|AccessPolicy|Mesh): (`.+`)|(.*))$")
 	quoted  = regexp.MustCompile("`([^`]+)`")
 )
 
@@ -156,9 +156,13 @@ func tables(t *testing.T) (fields map[string]bool, refused, kindsSaid map[string
 			prefixes, yet = nil, m[3] == "What is not served yet"
 			switch {
 			case m[1] != "":
-				prefixes = []string{m[1] + " " + m[2] + "."}
+				for _, path := range quoted.FindAllStringSubmatch(m[2], -1) {
+					prefixes = append(prefixes, m[1]+" "+path[1]+".")
+				}
 			case m[3] == "Every document":
-				prefixes = []string{"Service ", "GRPCRoute "}
+				for kind := range kinds {
+					prefixes = append(prefixes, kind+" ")
+				}
 			}
 		}
 		cells := strings.Split(line, "|")

@@ -19,7 +19,7 @@ func (r *reader) document(n ast.Node) model.Object {
 		r.errorf("", position(n), "is no mapping: write apiVersion, kind, metadata and spec")
 		return nil
 	}
-	r.ref = refOf(m)
+	r.ref, r.raw = refOf(m), m
 	kind := entry(m, "kind")
 	if kind == nil {
 		r.errorf("kind", position(m), "is missing: write kind: %s", strings.Join(known(), " or kind: "))
@@ -41,6 +41,10 @@ func (r *reader) document(n ast.Node) model.Object {
 	switch name {
 	case "Service":
 		return r.service(v)
+	case "AccessPolicy":
+		return r.policy(v)
+	case "Mesh":
+		return r.mesh(v)
 	default:
 		return r.route(v)
 	}

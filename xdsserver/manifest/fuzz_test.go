@@ -32,6 +32,9 @@ func FuzzParse(f *testing.F) {
 	for _, tt := range refused {
 		f.Add([]byte(tt.yaml))
 	}
+	for _, tt := range refusedAccess {
+		f.Add([]byte(tt.yaml))
+	}
 	f.Fuzz(func(t *testing.T, in []byte) {
 		before := string(in)
 		objects, problems := Parse("f", in)
@@ -39,6 +42,9 @@ func FuzzParse(f *testing.F) {
 			t.Fatal("the input was changed")
 		}
 		for _, p := range problems {
+			if p.Instead != nil && p.Warning {
+				t.Errorf("a warning stands for an object: %+v", p)
+			}
 			if p.Message == "" || !strings.HasPrefix(p.From, "f") {
 				t.Errorf("a problem does not say where or what: %+v", p)
 			}

@@ -1,5 +1,5 @@
 // Package manifest reads and writes the mesh's configuration as people write it:
-// YAML documents of kind Service and GRPCRoute.
+// YAML documents of kind Service, GRPCRoute, AccessPolicy and Mesh.
 //
 // GRPCRoute has the shape of the Kubernetes Gateway API, so that its YAML loads
 // unchanged, with three extensions: version in backendRefs, and timeouts and fault
@@ -9,8 +9,8 @@
 // Everything else is strict. A field nobody knows, a value of the wrong type, a
 // key or document that is there twice: each is a [model.Problem] with file, line
 // and column and with what to do. What the mesh will do one day and does not do
-// yet (retries, breakers, access policies, header filters) is refused by name,
-// so that nobody believes it is at work.
+// yet (retries, breakers, header filters) is refused by name, so that nobody
+// believes it is at work.
 //
 //	objects, problems := manifest.Parse("mesh.yaml", yaml)
 //	for _, p := range problems {
@@ -54,7 +54,9 @@ const (
 
 // Parse reads the documents in yaml. It returns the objects that are good, in
 // order, and what is wrong with the others; warnings are about objects that are
-// among the good ones. Of two documents for one object the first is kept.
+// among the good ones. Of two documents for one object the first is kept. A
+// problem of an AccessPolicy or a Mesh that cannot be read holds in Instead what
+// stands for it, so that a slip does not leave open what was to be closed.
 //
 // origin names the input in problems ("origin:line:column") and in the objects'
 // From ("origin:line").

@@ -18,6 +18,10 @@ func Marshal(o model.Object) ([]byte, error) {
 		spec = serviceNode(o)
 	case *model.Route:
 		spec = routeNode(o)
+	case *model.AccessPolicy:
+		spec = policyNode(o)
+	case *model.Mesh:
+		spec = meshNode(o)
 	default:
 		return nil, fmt.Errorf("manifest: kind %s cannot be written", o.Ref().Kind)
 	}
@@ -46,6 +50,9 @@ func serviceNode(s *model.Service) node {
 		spec.raw("timeout", formatDuration(s.Timeout))
 	}
 	spec.number("maxRequests", s.MaxRequests)
+	if mtls := mtlsNode(s.Strict, s.PermissiveUntil); mtls != nil {
+		spec.put("mtls", mtls)
+	}
 	endpoints := make(sequence, 0, len(s.Endpoints))
 	for _, e := range s.Endpoints {
 		var m mapping

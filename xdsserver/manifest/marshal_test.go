@@ -79,7 +79,7 @@ func TestMarshalSaysWhatItCannotWrite(t *testing.T) {
 		"manifest: Service voting: holds text that is not UTF-8": &model.Service{
 			Name: service, Endpoints: []model.Endpoint{{Addresses: []string{"10.0.0.1:80"}, Zone: "\xff"}},
 		},
-		"manifest: kind Mesh cannot be written": stranger{},
+		"manifest: kind Banana cannot be written": stranger{},
 	} {
 		if _, err := Marshal(o); err == nil || err.Error() != want {
 			t.Errorf("got %v, want %s", err, want)
@@ -89,7 +89,7 @@ func TestMarshalSaysWhatItCannotWrite(t *testing.T) {
 
 type stranger struct{}
 
-func (stranger) Ref() model.Ref { return model.Ref{Kind: "Mesh", Namespace: "default", Name: "m"} }
+func (stranger) Ref() model.Ref { return model.Ref{Kind: "Banana", Namespace: "default", Name: "m"} }
 func (stranger) Origin() string { return "f:1" }
 
 func TestDurationsAreWrittenAsTheGatewayAPIHasThem(t *testing.T) {
@@ -118,7 +118,7 @@ func TestSchemaHoldsEveryFieldThatIsServed(t *testing.T) {
 		t.Fatal("no JSON")
 	}
 	golden(t, "../../docs/schema.json", schema)
-	for _, word := range []string{"maxRequests", "endpoints", "parentRefs", "backendRefs", "percent", "RegularExpression"} {
+	for _, word := range []string{"maxRequests", "endpoints", "parentRefs", "backendRefs", "percent", "RegularExpression", "shadow", "until"} {
 		if !strings.Contains(string(schema), `"`+word+`"`) {
 			t.Errorf("no %s", word)
 		}

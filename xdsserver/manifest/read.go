@@ -22,6 +22,7 @@ type reader struct {
 	// above is how many lines of the input come before the document.
 	above int
 	ref   model.Ref
+	raw   *ast.MappingNode // the document; nil when it is none
 	// faults are bounded, and errors and warnings count them all.
 	faults           []fault
 	errors, warnings int
@@ -53,9 +54,9 @@ func parse(origin string, d document) (obj model.Object, problems []model.Proble
 			Object: r.ref, From: fmt.Sprintf("%s:%d:%d", origin, r.above+f.line, f.column),
 			Field: f.field, Message: f.message, Warning: f.warning,
 		})
-		if !f.warning {
-			obj = nil
-		}
+	}
+	if bad := slices.IndexFunc(problems, func(p model.Problem) bool { return !p.Warning }); bad >= 0 {
+		obj, problems[bad].Instead = nil, r.instead()
 	}
 	return obj, problems
 }

@@ -62,11 +62,13 @@ var refused = []struct {
 	{"a list instead of a mapping", "- a\n", []string{"f:1:1 : is no mapping"}},
 
 	// The head.
-	{"no kind", "apiVersion: tulle/v1\n", []string{"f:1:1 kind: is missing: write kind: GRPCRoute or kind: Service"}},
+	{"no kind", "apiVersion: tulle/v1\n", []string{"f:1:1 kind: is missing: write kind: AccessPolicy or kind: GRPCRoute"}},
 	{"a kind with a slip", "kind: GRPCRout\n", []string{`f:1:7 kind: unknown kind "GRPCRout": did you mean GRPCRoute?`}},
-	{"a kind nobody knows", "kind: Banana\n", []string{`f:1:7 kind: unknown kind "Banana": the kinds are GRPCRoute, Service`}},
-	{"a Mesh", "kind: Mesh\n", []string{"f:1:7 kind: kind Mesh is not served by this version: write what it says"}},
-	{"an AccessPolicy", "kind: AccessPolicy\n", []string{"kind AccessPolicy is not served by this version: calls are not checked"}},
+	{"a kind nobody knows", "kind: Banana\n", []string{`f:1:7 kind: unknown kind "Banana": the kinds are AccessPolicy, GRPCRoute, Mesh, Service`}},
+	{
+		"Istio's policy", "kind: AuthorizationPolicy\n",
+		[]string{"f:1:7 kind: kind AuthorizationPolicy is not served by this version: write it as an AccessPolicy"},
+	},
 	{"an HTTPRoute", "kind: HTTPRoute\n", []string{"kind HTTPRoute is not served by this version: the mesh carries gRPC only"}},
 	{
 		"Kubernetes' Service",

@@ -11,6 +11,7 @@ func (r *reader) service(v *value) *model.Service {
 	s := &model.Service{Name: r.name(v), From: r.from(v)}
 	s.Timeout, _ = r.duration(spec, "timeout")
 	s.MaxRequests = r.number(spec, "maxRequests", 0, 1, math.MaxUint32)
+	s.Strict, s.PermissiveUntil = r.mtls(spec.get("mtls"))
 	for _, e := range spec.listOf("endpoints") {
 		s.Endpoints = append(s.Endpoints, r.endpoint(s.Name, e))
 	}

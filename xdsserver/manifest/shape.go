@@ -107,12 +107,17 @@ var kinds = map[string]shape{
 		name: "spec", form: object, of: routeSpec, required: "spec: {parentRefs: [...], rules: [...]}",
 		doc: "Which calls go where.",
 	}),
+	"AccessPolicy": root("AccessPolicy", []string{APIVersion}, field{
+		name: "spec", form: object, of: policySpec, required: "spec: {allow: [{from: [NAME]}]}",
+		doc: "Who may call.",
+	}),
+	"Mesh": root("Mesh", []string{APIVersion}, field{
+		name: "spec", form: object, of: meshSpec, doc: "What holds for all services.",
+	}),
 }
 
 // kindsRefused says of kinds that are known what to do about them.
 var kindsRefused = map[string]string{
-	"Mesh":            "write what it says into each Service, as far as this version serves it",
-	"AccessPolicy":    "calls are not checked against policies yet; remove it, or keep it in a file that this version does not read",
 	"HTTPRoute":       "the mesh carries gRPC only; write a GRPCRoute",
 	"TCPRoute":        "the mesh carries gRPC only; remove it",
 	"TLSRoute":        "the mesh carries gRPC only; remove it",
@@ -124,6 +129,13 @@ var kindsRefused = map[string]string{
 	"ServiceProfile":  "write its routes as a GRPCRoute",
 	"DestinationRule": "write its versions as backendRefs of a GRPCRoute",
 	"VirtualService":  "write its routes as a GRPCRoute",
+
+	"AuthorizationPolicy":   "write it as an AccessPolicy",
+	"ServerAuthorization":   "write it as an AccessPolicy",
+	"MeshTLSAuthentication": "write whom it names into from of an AccessPolicy",
+	"NetworkAuthentication": "callers are told by identity, not by address; write an AccessPolicy",
+	"PeerAuthentication":    "write spec.mtls of the Mesh or of a Service",
+	"RequestAuthentication": "callers are told by their certificates; check tokens in the application",
 }
 
 var serviceSpec = shape{
@@ -134,6 +146,7 @@ var serviceSpec = shape{
 		name: "endpoints", form: list, of: endpointShape,
 		doc: "Instances that do not register themselves; those that do need no entry.",
 	},
+	{name: "mtls", form: object, of: mtlsShape, doc: "Whether connections need TLS, where it differs from what the Mesh says."},
 	{name: "retry", form: anything, refused: "calls are not retried; remove it"},
 	{name: "hedge", form: anything, refused: "calls are not hedged; remove it"},
 	{name: "breaker", form: anything, refused: "failing endpoints are not ejected; remove it"},

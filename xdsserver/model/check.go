@@ -27,6 +27,11 @@ const (
 	// far below what overflows a timer.
 	maxDuration = 100_000 * time.Hour
 
+	maxAccessRules = 256  // of one list
+	maxPrincipals  = 1000 // of one rule
+	maxMethods     = 1000 // of one rule
+	maxProtected   = 1000 // services of one policy
+
 	maxText = 253 // of names that are free text: rules, zones, instances
 )
 

@@ -9,6 +9,10 @@ import (
 func (c *checker) service(s *Service) {
 	c.name("metadata", s.Name)
 	c.duration("spec.timeout", s.Timeout)
+	c.until(s.PermissiveUntil)
+	if s.Strict && !s.PermissiveUntil.IsZero() {
+		c.errorf("spec.mtls", "is strict and permissive at once: write one of them")
+	}
 	addresses, instances := make(map[string]int, len(s.Endpoints)), make(map[string]int, len(s.Endpoints))
 	for i, e := range s.Endpoints {
 		n := len(c.problems)

@@ -1,5 +1,5 @@
 // Package model is what the mesh is told to be, as plain values: services,
-// routes between them, and the endpoints that are alive.
+// routes between them, who may call whom, and the endpoints that are alive.
 //
 // Sources make these values, translate turns them into xDS resources; this
 // package knows neither YAML nor xDS and imports nothing but the standard
@@ -13,8 +13,10 @@ type Kind string
 
 // The kinds.
 const (
-	KindService   Kind = "Service"
-	KindGRPCRoute Kind = "GRPCRoute"
+	KindService      Kind = "Service"
+	KindGRPCRoute    Kind = "GRPCRoute"
+	KindAccessPolicy Kind = "AccessPolicy"
+	KindMesh         Kind = "Mesh"
 )
 
 // Ref names one configuration object.
@@ -24,7 +26,7 @@ type Ref struct {
 	Namespace, Name string
 }
 
-// An Object is a *Service or a *Route.
+// An Object is a *Service, a *Route, an *AccessPolicy or a *Mesh.
 type Object interface {
 	Ref() Ref
 	// Origin is where the object was written: "mesh.yaml:12", or "applied".
@@ -40,6 +42,11 @@ type Service struct {
 	// MaxRequests is how many calls one client process may have open to the
 	// service; zero means 1024 (gRFC A32).
 	MaxRequests uint32
+	// PermissiveUntil is until when servers of ours take connections without TLS;
+	// zero means as the Mesh says. Static endpoints never do.
+	PermissiveUntil time.Time
+	// Strict takes none, whatever the Mesh says. It excludes PermissiveUntil.
+	Strict bool
 	// Endpoints are static endpoints, beside those that register themselves.
 	Endpoints []Endpoint
 }
@@ -146,6 +153,10 @@ type Problem struct {
 	Message string
 	// Warning problems do not set the object aside.
 	Warning bool
+	// Instead stands for an *AccessPolicy or *Mesh that could not be read: it is
+	// Closed. It is handed to [Validate] among the objects when there is no other of
+	// its Ref. It is nil in other problems.
+	Instead Object
 }
 
 // A Set is the whole configuration at one moment: accepted objects only.
@@ -154,6 +165,12 @@ type Set struct {
 	Services map[ServiceName]*Service
 	// Routes in order of namespace and name.
 	Routes []*Route
+	// Policies in order of namespace and name.
+	Policies []*AccessPolicy
+	// Mesh is nil where nothing is said of the mesh as a whole, for the defaults.
+	Mesh *Mesh
+	// Trust is nil where there are no identities: connections are refused then.
+	Trust *Trust
 	// Endpoints by service, in order of instance.
 	Endpoints map[ServiceName][]Endpoint
 	// Problems of objects that are set aside, or warned of.

@@ -20,6 +20,10 @@ const Registered = "registered"
 // its place: a bad object never replaces a good one. Of objects with the same Ref
 // the first stays, so objects come in order of precedence.
 //
+// An AccessPolicy that is bad, would be enforced and has no such form is not left
+// out: it is served as one that denies every call to what it names, since it was
+// written to close something. A bad Mesh is served without what is permissive in it.
+//
 // Static endpoints of services are folded into Set.Endpoints beside the given
 // ones. Of endpoints that share an address one is kept, since clients refuse
 // both: the one that registered last, and a registered one before a static one.
@@ -45,20 +49,28 @@ func Validate(objects []Object, endpoints []Endpoint, previous *Set) *Set {
 	for _, r := range previous.Routes {
 		v.before[r.Ref()] = r
 	}
-	services, routes := v.sort(objects)
-	for _, s := range services {
+	sorted := v.sort(objects)
+	for _, s := range sorted.services {
 		v.service(s)
 	}
 	v.endpoints(endpoints)
 	for _, n := range sortedNames(v.set.Services) {
 		v.known = append(v.known, n.String())
 	}
-	for _, r := range routes {
+	for _, r := range sorted.routes {
 		v.route(r)
 	}
 	slices.SortFunc(v.set.Routes, compareRoutes)
 	v.hidden()
 	v.versions()
+	for _, m := range sorted.meshes {
+		v.mesh(m)
+	}
+	v.permissive()
+	for _, p := range sorted.policies {
+		v.policy(p)
+	}
+	slices.SortFunc(v.set.Policies, comparePolicies)
 	return v.set
 }
 
@@ -68,6 +80,10 @@ type validation struct {
 	previous *Set
 	// before are the routes of previous.
 	before map[Ref]*Route
+	// policiesBefore are the policies of previous, once one of them is asked for.
+	policiesBefore map[Ref]*AccessPolicy
+	// sorted are all services, once a policy asks for them.
+	sorted []ServiceName
 	// known are the names of all services as people write them, sorted, once
 	// endpoints are folded in.
 	known []string
@@ -83,8 +99,16 @@ type validation struct {
 // maxGuesses bounds the searches for a similar name in one Validate.
 const maxGuesses = 50
 
+// byKind are objects by kind.
+type byKind struct {
+	services []*Service
+	routes   []*Route
+	meshes   []*Mesh
+	policies []*AccessPolicy
+}
+
 // sort splits objects by kind and drops those whose Ref is taken already.
-func (v *validation) sort(objects []Object) (services []*Service, routes []*Route) {
+func (v *validation) sort(objects []Object) (sorted byKind) {
 	first := make(map[Ref]Object, len(objects))
 	for _, o := range objects {
 		ref := o.Ref()
@@ -99,9 +123,13 @@ func (v *validation) sort(objects []Object) (services []*Service, routes []*Rout
 		first[ref] = o
 		switch o := o.(type) {
 		case *Service:
-			services = append(services, o)
+			sorted.services = append(sorted.services, o)
 		case *Route:
-			routes = append(routes, o)
+			sorted.routes = append(sorted.routes, o)
+		case *Mesh:
+			sorted.meshes = append(sorted.meshes, o)
+		case *AccessPolicy:
+			sorted.policies = append(sorted.policies, o)
 		default:
 			v.report(Problem{
 				Object: ref, From: o.Origin(), Field: "kind",
@@ -109,7 +137,7 @@ func (v *validation) sort(objects []Object) (services []*Service, routes []*Rout
 			})
 		}
 	}
-	return services, routes
+	return sorted
 }
 
 func (v *validation) report(p Problem) { v.set.Problems = append(v.set.Problems, p) }
@@ -171,15 +199,20 @@ func (v *validation) reference(c *checker, field string, name ServiceName) {
 		c.errorf(field, "service %s is set aside for what is wrong with it at %s: correct that first", name, from)
 		return
 	}
-	hint := ""
-	if v.guesses < maxGuesses {
-		v.guesses++
-		if near := Nearest(name.String(), v.known); near != "" {
-			hint = fmt.Sprintf("did you mean %s? If not, ", near)
-		}
-	}
 	c.errorf(field, "no service %s is known: %sstart an instance of it, or write a document of kind Service for it (namespace %s) first",
-		name, hint, name.Namespace)
+		name, v.guess(name), name.Namespace)
+}
+
+// guess asks whether a known name was meant by one that is not.
+func (v *validation) guess(name ServiceName) string {
+	if v.guesses >= maxGuesses {
+		return ""
+	}
+	v.guesses++
+	if near := Nearest(name.String(), v.known); near != "" {
+		return fmt.Sprintf("did you mean %s? If not, ", near)
+	}
+	return ""
 }
 
 func compareRoutes(a, b *Route) int {

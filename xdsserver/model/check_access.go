@@ -1,0 +1,179 @@
+package model
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+)
+
+func (c *checker) mesh(m *Mesh) {
+	if m.Name != DefaultMesh {
+		c.errorf("metadata.name", "%q is not %s: there is one Mesh, and that is its name", m.Name, DefaultMesh)
+	}
+	if m.AccessDefault > AccessDeny {
+		c.errorf("spec.access.default", "is neither authenticated nor deny")
+	}
+	c.until(m.PermissiveUntil)
+}
+
+// until checks when permissive connections end; zero is never.
+func (c *checker) until(t time.Time) {
+	if t.IsZero() {
+		return
+	}
+	if year := t.UTC().Year(); year < 2000 || year > 9999 {
+		c.errorf("spec.mtls.until", "%v is out of range: write a day that comes", t)
+	}
+}
+
+func (c *checker) policy(p *AccessPolicy) {
+	c.label("metadata.namespace", p.Namespace)
+	if err := checkSubdomain(p.Name); err != nil {
+		c.errorf("metadata.name", "is no DNS name: %v", err)
+	}
+	if p.Namespace == "mesh" && p.Name == DefaultMesh {
+		// Decisions name what made them, and this is what the Mesh is called there.
+		c.errorf("metadata.name", "mesh/default is what the default of the Mesh is called: give the policy another name")
+	}
+	c.protected(p)
+	if !p.Rules.Lists() && len(p.Rules.Deny) == 0 && p.Shadow == nil {
+		c.errorf("spec", "says neither allow nor deny: write allow: [] to let nobody call, or remove the policy")
+	}
+	c.rules("spec", p.Rules)
+	if p.Shadow == nil {
+		return
+	}
+	if p.Audit {
+		c.errorf("spec.shadow", "is on trial in place of allow and deny, which mode: audit has on trial already: remove one of the two")
+	}
+	if !p.Shadow.Lists() && len(p.Shadow.Deny) == 0 {
+		c.errorf("spec.shadow", "says neither allow nor deny: write one of them, or remove it")
+	}
+	c.rules("spec.shadow", *p.Shadow)
+}
+
+// protected checks whom the policy protects.
+func (c *checker) protected(p *AccessPolicy) {
+	const field = "spec.services"
+	n := len(p.Services) + len(p.Namespaces)
+	if n == 0 && !p.AllServices {
+		c.errorf(field, "names no service: write the services that the policy protects, or \"*\" for all")
+	}
+	if n > 0 && p.AllServices {
+		c.warnf(field, "holds \"*\", which is every service: the others say nothing more")
+	}
+	c.count(field, n, maxProtected)
+	for i, s := range p.Services {
+		if !c.name(field, s) {
+			continue
+		}
+		if slices.Contains(p.Services[:i], s) {
+			c.errorf(field, "names %s twice: remove one of them", s)
+		}
+	}
+	for i, namespace := range p.Namespaces {
+		c.label(field, namespace)
+		if slices.Contains(p.Namespaces[:i], namespace) {
+			c.errorf(field, "names *.%s twice: remove one of them", namespace)
+		}
+	}
+}
+
+func (c *checker) rules(field string, r AccessRules) {
+	for _, list := range []struct {
+		field string
+		rules []AccessRule
+	}{{field + ".allow", r.Allow}, {field + ".deny", r.Deny}} {
+		c.count(list.field, len(list.rules), maxAccessRules)
+		for i, rule := range list.rules {
+			n := len(c.problems)
+			c.accessRule(rule)
+			if len(c.problems) > n {
+				c.under(n, fmt.Sprintf("%s[%d]", list.field, i))
+			}
+		}
+	}
+}
+
+// accessRule checks one rule; fields begin with a dot.
+func (c *checker) accessRule(r AccessRule) {
+	c.count(".from", len(r.From), maxPrincipals)
+	from := make(map[Principal]int, len(r.From))
+	for i, p := range r.From {
+		if err := CheckPrincipal(p); err != nil {
+			c.errorf(fmt.Sprintf(".from[%d]", i), "%v", err)
+		}
+		if j, ok := from[p]; ok {
+			c.errorf(fmt.Sprintf(".from[%d]", i), "is the same as from[%d]: remove one of them", j)
+		}
+		from[p] = i
+	}
+	c.count(".methods", len(r.Methods), maxMethods)
+	methods := make(map[string]int, len(r.Methods))
+	for i, m := range r.Methods {
+		if err := CheckMethod(m); err != nil {
+			c.errorf(fmt.Sprintf(".methods[%d]", i), "%v", err)
+		}
+		if j, ok := methods[m]; ok {
+			c.errorf(fmt.Sprintf(".methods[%d]", i), "is the same as methods[%d]: remove one of them", j)
+		}
+		methods[m] = i
+	}
+	c.count(".metadata", len(r.Metadata), maxHeaders)
+	names := make(map[string]int, len(r.Metadata))
+	for i, m := range r.Metadata {
+		if err := CheckMetadata(m); err != nil {
+			c.errorf(fmt.Sprintf(".metadata[%d]", i), "%v", err)
+		}
+		if j, ok := names[m.Name]; ok {
+			c.errorf(fmt.Sprintf(".metadata[%d].name", i), "%s is matched by metadata[%d] too: all would have to hold, write one of them", m.Name, j)
+		}
+		names[m.Name] = i
+	}
+}
+
+// CheckMethod reports why s is no method of a rule: "/package.Service/Method", or
+// "/package.Service/*" for all of a service.
+func CheckMethod(s string) error {
+	switch {
+	case len(s) > maxMethod:
+		return fmt.Errorf("method %.80q... is longer than %d characters", s, maxMethod)
+	case s == "*" || s == "/*" || s == "/*/*" || s == "/":
+		return fmt.Errorf("method %q is any: leave methods out, and the rule holds for every method", s)
+	}
+	rest, slash := strings.CutPrefix(s, "/")
+	service, method, both := strings.Cut(rest, "/")
+	if !slash || !both || !serviceForm.MatchString(service) || method != "*" && !methodForm.MatchString(method) {
+		return fmt.Errorf("method %.80q is none that a server can decide by: write /package.Service/Method, or /package.Service/* "+
+			"for every method of the service; other wildcards and expressions are not matched", s)
+	}
+	return nil
+}
+
+// decidedElsewhere are headers that servers do not see as they were sent, or that
+// every call has.
+var decidedElsewhere = []string{
+	"host", "connection", "content-type", "keep-alive", "proxy-authenticate", "proxy-authorization", "trailer",
+	"transfer-encoding", "upgrade",
+}
+
+// CheckMetadata reports why no server can decide by m.
+func CheckMetadata(m MetadataMatch) error {
+	if lower := strings.ToLower(m.Name); lower != m.Name {
+		return fmt.Errorf("name %.80q is not in lower case, as all metadata is: write %.80q", m.Name, lower)
+	}
+	if why := badHeader(m.Name); why != "" {
+		return fmt.Errorf("name %s", why)
+	}
+	if slices.Contains(decidedElsewhere, m.Name) {
+		return fmt.Errorf("name %s is the protocol's own: match metadata of the application", m.Name)
+	}
+	switch {
+	case len(m.Value) > maxHeaderValue:
+		return fmt.Errorf("value is %d bytes long, %d is the most", len(m.Value), maxHeaderValue)
+	case strings.ContainsFunc(m.Value, func(r rune) bool { return r < ' ' || r > '~' }):
+		return fmt.Errorf("value %.80q can never be sent: metadata is printable ASCII", m.Value)
+	}
+	return nil
+}
