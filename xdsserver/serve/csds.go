@@ -48,16 +48,27 @@ func (c csdsService) StreamClientStatus(g statusv3.ClientStatusDiscoveryService_
 	}
 }
 
-// FetchClientStatus says what each stream was sent, has accepted and refused.
-func (c csdsService) FetchClientStatus(_ context.Context, req *statusv3.ClientStatusRequest) (*statusv3.ClientStatusResponse, error) {
+// FetchClientStatus says what each stream was sent, has accepted and refused: each
+// of the caller's own identity, where there are identities.
+func (c csdsService) FetchClientStatus(ctx context.Context, req *statusv3.ClientStatusRequest) (*statusv3.ClientStatusResponse, error) {
 	for _, m := range req.GetNodeMatchers() {
 		if err := checkMatcher(m); err != nil {
+			return nil, err
+		}
+	}
+	var caller Client
+	if identify := c.s.config.Identify; identify != nil {
+		var err error
+		if caller, err = identify(ctx); err != nil {
 			return nil, err
 		}
 	}
 	resp := new(statusv3.ClientStatusResponse)
 	size := 0
 	for _, st := range c.s.opened() {
+		if st.client.ID != caller.ID {
+			continue
+		}
 		config := st.dump(func(id string) bool { return matchesAny(req.GetNodeMatchers(), id) },
 			!req.GetExcludeResourceContents(), maxDump-size)
 		if config == nil {

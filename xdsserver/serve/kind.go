@@ -11,7 +11,8 @@ import (
 type kind uint8
 
 const (
-	clusters kind = iota
+	bundles kind = iota // what peers are verified against, before what leads to them
+	clusters
 	endpoints
 	listeners
 	routes
@@ -19,6 +20,7 @@ const (
 )
 
 var kindURLs = [kinds]string{
+	bundles:   resource.TrustBundleType,
 	clusters:  resource.ClusterType,
 	endpoints: resource.EndpointsType,
 	listeners: resource.ListenerType,

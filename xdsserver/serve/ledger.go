@@ -20,6 +20,9 @@ type Ledger struct {
 // open one for each target.
 type Stream struct {
 	Node, Cluster string
+	// Client is who its certificate says it is; empty where nobody is asked to
+	// identify himself. Cluster is then its service, whatever the node says.
+	Client Client
 	// UserAgent is name and version: "gRPC Go 1.85.0", "tulle 0.1.0".
 	UserAgent string
 	// Peer is the address the stream comes from.
@@ -82,7 +85,7 @@ func (st *stream) info() (Stream, bool) {
 	defer st.mu.Unlock()
 	info := Stream{
 		Node: st.node.id, Cluster: st.node.cluster, UserAgent: st.node.agent, Peer: st.peer,
-		Delta: st.delta, Connected: st.connected,
+		Client: st.client, Delta: st.delta, Connected: st.connected,
 	}
 	busy := st.since.Load() != 0
 	for k := range st.subs {

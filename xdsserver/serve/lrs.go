@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"errors"
 	"io"
 	"maps"
@@ -33,7 +34,10 @@ const (
 // A Load is the last load report of a node.
 type Load struct {
 	Node string
-	At   time.Time
+	// ID is the reporter's SPIFFE id; empty where nobody identifies himself. What
+	// one identity reports does not replace what another does of the same node.
+	ID string
+	At time.Time
 	// Clusters are the client's figures since its report before. They must not
 	// be changed. Nil when the report was too large to keep.
 	Clusters []*endpointv3.ClusterStats
@@ -43,10 +47,15 @@ type Load struct {
 // nodes that reported last.
 func (s *Server) Loads() []Load { return s.loads.list() }
 
+// A reporter is a node of one identity.
+type reporter struct{ node, id string }
+
+func (l Load) reporter() reporter { return reporter{l.Node, l.ID} }
+
 // loads remembers the last report of each node.
 type loads struct {
 	mu     sync.Mutex
-	byNode map[string]Load
+	byNode map[reporter]Load
 	open   int // LRS streams
 }
 
@@ -57,7 +66,7 @@ func (l *loads) list() []Load {
 		list = append(list, load)
 	}
 	l.mu.Unlock()
-	slices.SortFunc(list, func(a, b Load) int { return strings.Compare(a.Node, b.Node) })
+	slices.SortFunc(list, func(a, b Load) int { return cmp.Or(strings.Compare(a.Node, b.Node), strings.Compare(a.ID, b.ID)) })
 	return list
 }
 
@@ -65,18 +74,18 @@ func (l *loads) put(load Load) {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	if l.byNode == nil {
-		l.byNode = make(map[string]Load)
+		l.byNode = make(map[reporter]Load)
 	}
-	if _, known := l.byNode[load.Node]; !known && len(l.byNode) >= maxLoads {
+	if _, known := l.byNode[load.reporter()]; !known && len(l.byNode) >= maxLoads {
 		var oldest Load
 		for _, o := range l.byNode {
 			if oldest.Node == "" || o.At.Before(oldest.At) {
 				oldest = o
 			}
 		}
-		delete(l.byNode, oldest.Node)
+		delete(l.byNode, oldest.reporter())
 	}
-	l.byNode[load.Node] = load
+	l.byNode[load.reporter()] = load
 }
 
 // enter admits a stream.
@@ -108,6 +117,13 @@ func (l lrsService) StreamLoadStats(g loadstatsv3.LoadReportingService_StreamLoa
 	}
 	defer l.s.loads.exit()
 
+	var client Client
+	if identify := l.s.config.Identify; identify != nil {
+		var err error
+		if client, err = identify(g.Context()); err != nil {
+			return err
+		}
+	}
 	var node string
 	for {
 		req, err := g.Recv()
@@ -125,7 +141,7 @@ func (l lrsService) StreamLoadStats(g loadstatsv3.LoadReportingService_StreamLoa
 				return err
 			}
 		}
-		load := Load{Node: node, At: time.Now()}
+		load := Load{Node: node, ID: client.ID, At: time.Now()}
 		if proto.Size(req) <= maxLoadSize {
 			load.Clusters = req.GetClusterStats()
 		}

@@ -37,12 +37,14 @@ const (
 // messages are left to protobuf's), keepalive that finds a dead connection
 // within 40 seconds, limits, and buffers that fit thousands of quiet
 // connections. Credentials and interceptors are the caller's to add.
-func (*Server) ServerOptions() []grpc.ServerOption {
+func (s *Server) ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{}),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
-			Time:    30 * time.Second,
-			Timeout: 10 * time.Second,
+			MaxConnectionAge:      s.config.MaxConnectionAge, // zero is for ever, as here
+			MaxConnectionAgeGrace: s.config.MaxConnectionAge / 2,
+			Time:                  30 * time.Second,
+			Timeout:               10 * time.Second,
 		}),
 		// Our own clients ping every 30 s; one that pings more often than every
 		// 20 s is told to calm down.

@@ -32,8 +32,8 @@ func (st *stream) receive(req *request) error {
 	k, ok := kindOf(req.typeURL)
 	switch {
 	case !ok:
-		return status.Errorf(codes.InvalidArgument, "ads: type %s is not served; %s, %s, %s and %s are",
-			quote(req.typeURL), listeners.url(), routes.url(), clusters.url(), endpoints.url())
+		return status.Errorf(codes.InvalidArgument, "ads: type %s is not served; %s, %s, %s, %s and %s are",
+			quote(req.typeURL), listeners.url(), routes.url(), clusters.url(), endpoints.url(), bundles.url())
 	case req.locators:
 		return status.Errorf(codes.InvalidArgument,
 			"ads: resource_locators are not served; ask for %s resources by name", k)
@@ -208,16 +208,20 @@ func (st *stream) identify(req *request) error {
 	if err := proto.Unmarshal(req.node, &n); err != nil {
 		return status.Errorf(codes.InvalidArgument, "ads: node: %v", err)
 	}
-	named := node{known: true, id: clip(n.GetId()), cluster: clip(n.GetCluster()), agent: clip(agent(&n))}
+	claimed := clip(n.GetCluster())
+	named := node{known: true, id: clip(n.GetId()), cluster: claimed, claimed: claimed, agent: clip(agent(&n))}
 	if named.id == "" {
 		return status.Error(codes.InvalidArgument, "ads: the node has no id; set node.id in the client's bootstrap")
 	}
 	if st.node.known {
-		if named.id != st.node.id || named.cluster != st.node.cluster {
+		if named.id != st.node.id || claimed != st.node.claimed {
 			return status.Errorf(codes.InvalidArgument,
 				"ads: the node changed from %q to %q; open a stream for each", st.node.id, named.id)
 		}
 		return nil
+	}
+	if st.server.config.Identify != nil {
+		named.cluster = st.client.Service
 	}
 	st.mu.Lock()
 	st.node = named

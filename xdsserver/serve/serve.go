@@ -22,12 +22,17 @@
 //	err := srv.Await(ctx, "store", generation)  // until all clients have it
 //	ledger := srv.Ledger()                      // who has what, and who refused it
 //
+// Who a client is, Config.Identify says of its connection; what it says of itself,
+// the node, is shown and decides nothing. A client sees what is for everybody and
+// what is its own service's: the policy of another is none of its business.
+//
 // It does not decide what is served: snapshots come judged and encoded from
 // package snapshot. It does not listen, and it authenticates nobody: credentials
 // and interceptors belong to the grpc.Server it is registered on.
 package serve
 
 import (
+	"context"
 	"log/slog"
 	"sync"
 	"sync/atomic"
@@ -50,6 +55,14 @@ const (
 
 // Config says how a [Server] serves. The zero value works.
 type Config struct {
+	// Identify says whose connection ctx is of; its error ends the stream. Nil
+	// shows everybody everything, which is for tests.
+	Identify func(ctx context.Context) (Client, error)
+	// MaxConnectionAge is after how long a connection is asked to close, within
+	// half as long again: so that clients come back with the certificates they
+	// have meanwhile. Zero lets connections live. A quarter of a certificate's life
+	// is good: certificates are renewed when half of it is left.
+	MaxConnectionAge time.Duration
 	// WarmUntil ends the warm-up after a start without memory; zero means there
 	// is none. Until then a client that comes back with resources is not told
 	// that they are gone, nor given other endpoints than it holds, and names

@@ -35,6 +35,9 @@ func (st *stream) verdict() (over bool, err error) {
 		return true, st.err
 	case st.server.closing.Load():
 		return true, errClosing
+	case st.client.expired(time.Now()):
+		return true, status.Errorf(codes.Unauthenticated,
+			"ads: the certificate of %s expired at %s: renew it, and come back", st.client.ID, st.client.NotAfter.UTC().Format(time.RFC3339))
 	case st.rung.Swap(false):
 		return st.stalled()
 	}

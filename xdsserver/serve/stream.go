@@ -26,6 +26,7 @@ type stream struct {
 	grpc      grpc.ServerStream
 	delta     bool
 	peer      string
+	client    Client
 	connected time.Time
 	// wake has one slot: whoever changes something puts a token in, and run
 	// looks at everything once for any number of them.
@@ -33,6 +34,7 @@ type stream struct {
 
 	// Owned by run.
 	alarm   *time.Timer // rings when the stream may have stalled
+	expiry  *time.Timer // rings when the client's certificate expires; nil without one
 	armed   bool        // alarm is set
 	queue   []*response // planned; those from next on are not sent yet
 	next    int
@@ -71,6 +73,8 @@ type stream struct {
 type node struct {
 	known              bool
 	id, cluster, agent string
+	// claimed is the cluster that the node itself names.
+	claimed string
 }
 
 // serve runs one stream. Its goroutine is grpc's.
@@ -86,6 +90,13 @@ func (s *Server) serve(g grpc.ServerStream, delta bool) error {
 	if p, ok := peer.FromContext(g.Context()); ok {
 		st.peer = p.Addr.String()
 	}
+	if s.config.Identify != nil {
+		client, err := s.config.Identify(g.Context())
+		if err != nil {
+			return err
+		}
+		st.client = client
+	}
 	if err := s.open(st); err != nil {
 		return err
 	}
@@ -96,7 +107,7 @@ func (s *Server) serve(g grpc.ServerStream, delta bool) error {
 	if err == nil || g.Context().Err() != nil {
 		level = slog.LevelDebug // the client went away, as clients do
 	}
-	s.log.Log(g.Context(), level, "ads stream ended", "node", n.id, "peer", st.peer, "error", err)
+	s.log.Log(g.Context(), level, "ads stream ended", "node", n.id, "identity", st.client.ID, "peer", st.peer, "error", err)
 	return err
 }
 
@@ -123,6 +134,9 @@ var errClosing = status.Error(codes.Unavailable, "ads: the server is closing")
 // same time finds it gone.
 func (s *Server) leave(st *stream) node {
 	st.alarm.Stop()
+	if st.expiry != nil {
+		st.expiry.Stop()
+	}
 	defer s.waiters.wake()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -189,6 +203,9 @@ func (st *stream) run() error {
 	// stream to know that the server is there.
 	st.alarm = time.AfterFunc(st.server.config.StallTimeout, st.ring)
 	st.alarm.Stop()
+	if end := st.client.NotAfter; !end.IsZero() {
+		st.expiry = time.AfterFunc(time.Until(end), st.poke)
+	}
 	for {
 		select {
 		case <-st.wake:

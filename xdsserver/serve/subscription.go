@@ -82,6 +82,8 @@ func (st *stream) names(req *request, l *layout, removal bool, k kind) (names []
 		switch {
 		case k.full() && string(name) == anything:
 			all = true
+		case st.foreign(name):
+			return st.turnAway(k, name)
 		case badName(name):
 			return status.Errorf(codes.InvalidArgument,
 				"ads: a %s name of %d bytes; names have 1 to %d, and are UTF-8", k, len(name), maxName)
@@ -251,6 +253,9 @@ func (st *stream) widen(k kind) {
 	have := sn.names
 	next := make([]subscribed, 0, max(len(have), len(st.server.tables[k].sorted)))
 	for _, tp := range st.server.tables[k].sorted {
+		if !st.client.sees(st.server, tp.name) {
+			continue
+		}
 		for len(have) > 0 && have[0].topic.name < tp.name {
 			next, have = append(next, have[0]), have[1:]
 		}

@@ -27,6 +27,13 @@ var errStopping = status.Error(codes.Unavailable,
 func (r *Registry) Register(stream registerStream) error {
 	done := make(chan struct{})
 	defer close(done)
+	own := ""
+	if r.config.Identify != nil {
+		var err error
+		if own, err = r.config.Identify(stream.Context()); err != nil {
+			return err
+		}
+	}
 	var goodbye atomic.Bool // the client closed its side, where others are just gone
 	requests, err := r.receive(stream, done, &goodbye)
 	if err != nil {
@@ -34,7 +41,7 @@ func (r *Registry) Register(stream registerStream) error {
 	}
 	defer r.streams.Done()
 
-	s := &session{conn: connection(stream.Context()), over: make(chan struct{})}
+	s := &session{conn: connection(stream.Context()), own: own, over: make(chan struct{})}
 	defer r.end(s)
 	for {
 		select {
@@ -93,6 +100,12 @@ func (r *Registry) receive(stream registerStream, done <-chan struct{}, goodbye 
 func (r *Registry) handle(stream registerStream, s *session, request *registryv1.RegisterRequest) (left bool, err error) {
 	e, err := parse(request)
 	if err != nil {
+		return false, err
+	}
+	if r.config.Identify != nil && e.Service.String() != s.own {
+		err := status.Errorf(codes.PermissionDenied,
+			"registry: service: a process of %q may not register an endpoint of %q: set TULLE_SERVICE to what it is, and let it enrol as that", s.own, e.Service)
+		r.config.Logger.Warn("endpoint refused", "service", e.Service.String(), "instance", e.Instance, "error", err)
 		return false, err
 	}
 	leaving := e.Health == model.Leaving

@@ -14,7 +14,9 @@
 // Endpoints are remembered in a store. After a restart they are Lost for the time
 // of the warm-up, so that nobody is removed before they had time to come back.
 //
-// It checks no identity: who may connect may register any service. It does not
+// A process registers endpoints of its own service and of no other: which that is,
+// Config.Identify says of its connection. Whether the address is its own it is not
+// asked: clients call nobody there who cannot prove to be the service. It does not
 // keep endpoints when many of them vanish at once, and has no opinion on whether
 // an endpoint answers calls.
 package registry
@@ -71,6 +73,10 @@ type Config struct {
 	MaxEndpoints, MaxPerConnection int
 	// Store remembers endpoints; nil remembers none.
 	Store Store
+	// Identify returns the service, "name" or "name.namespace", that the connection
+	// of ctx is of; its error ends the stream. Nil lets everybody register any
+	// service, which is for tests.
+	Identify func(ctx context.Context) (service string, err error)
 	// Settled returns when every connected client has acknowledged a configuration
 	// that holds this generation of the registry's output, or with an error when
 	// ctx ends; nil does not wait for clients.

@@ -49,6 +49,7 @@ type entry struct {
 // A session is one stream that holds an endpoint.
 type session struct {
 	conn  any           // the connection it came over
+	own   string        // the service it is of, where processes have identities
 	entry *entry        // nil until opened
 	over  chan struct{} // closed when another stream took the endpoint
 }
