@@ -16,6 +16,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/mesh/spiffe"
 )
 
 const (
@@ -35,11 +36,11 @@ func (in Input) Configuration() []Resource {
 	resources = append(resources,
 		Resource{resource.ListenerType, name, listener(name, in.Service.Timeout)},
 		Resource{resource.RouteType, name, routes(in)},
-		Resource{resource.ClusterType, name, cluster(name, in.Service.MaxRequests)},
+		Resource{resource.ClusterType, name, in.cluster(name)},
 	)
 	for _, version := range in.Versions {
 		name := clusterName(in.Service.Name, version)
-		resources = append(resources, Resource{resource.ClusterType, name, cluster(name, in.Service.MaxRequests)})
+		resources = append(resources, Resource{resource.ClusterType, name, in.cluster(name)})
 	}
 	return resources
 }
@@ -69,11 +70,14 @@ func listener(name string, timeout time.Duration) *listenerv3.Listener {
 	return &listenerv3.Listener{Name: name, ApiListener: &listenerv3.ApiListener{ApiListener: pack(manager)}}
 }
 
-func cluster(name string, maxRequests uint32) *clusterv3.Cluster {
+// cluster is one of the service's, of all versions or of one. Whoever calls it
+// connects to nobody but the service itself, and without a trust domain to nobody.
+func (in Input) cluster(name string) *clusterv3.Cluster {
+	maxRequests := in.Service.MaxRequests
 	if maxRequests == 0 {
 		maxRequests = defaultMaxRequests
 	}
-	return &clusterv3.Cluster{
+	c := &clusterv3.Cluster{
 		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
@@ -84,6 +88,10 @@ func cluster(name string, maxRequests uint32) *clusterv3.Cluster {
 		}}},
 		LrsServer: &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Self{Self: &corev3.SelfConfigSource{}}},
 	}
+	if in.TrustDomain != "" {
+		c.TransportSocket = upstreamTLS(spiffe.ServiceID(in.TrustDomain, in.Service.Name.String()))
+	}
+	return c
 }
 
 // routes is the route table of the service. Without a route of the operator's all

@@ -28,9 +28,12 @@ func FuzzTranslate(f *testing.F) {
 			f.Add(seed)
 		}
 	}
+	root := trust(f)
 	f.Fuzz(func(t *testing.T, yaml []byte) {
 		objects, _ := manifest.Parse("f", yaml)
-		for _, r := range translate.Translate(model.Validate(objects, nil, nil)) {
+		set := model.Validate(objects, nil, nil)
+		set.Trust = root
+		for _, r := range translate.Translate(set) {
 			b, err := proto.Marshal(r.Message)
 			if err != nil {
 				t.Fatalf("%s %s: %v", r.TypeURL, r.Name, err)

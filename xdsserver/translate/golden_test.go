@@ -3,6 +3,7 @@ package translate_test
 import (
 	"bytes"
 	"encoding/json"
+	"encoding/pem"
 	"flag"
 	"maps"
 	"os"
@@ -37,7 +38,19 @@ func load(t testing.TB, origin string, yaml []byte) *model.Set {
 			t.Fatal(p)
 		}
 	}
+	set.Trust = trust(t)
 	return set
+}
+
+// trust is that of every test: one root, of the trust domain tulle.local.
+func trust(t testing.TB) *model.Trust {
+	t.Helper()
+	text, err := os.ReadFile("testdata/root.pem")
+	if err != nil {
+		t.Fatal(err)
+	}
+	block, _ := pem.Decode(text)
+	return &model.Trust{Domain: "tulle.local", Authorities: [][]byte{block.Bytes}}
 }
 
 func TestGoldens(t *testing.T) {
@@ -213,9 +226,11 @@ func BenchmarkTranslate5000Services(b *testing.B) {
 		}
 	}
 	set := model.Validate(objects, nil, nil)
+	set.Trust = trust(b)
 	b.ReportAllocs()
 	for b.Loop() {
-		if n := len(translate.Translate(set)); n != 4*5000 {
+		// A Listener and routes on each side, a Listener for each of three addresses.
+		if n := len(translate.Translate(set)); n != 9*5000+1 {
 			b.Fatal(n)
 		}
 	}

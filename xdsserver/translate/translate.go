@@ -13,13 +13,19 @@
 // A service named voting becomes a Listener and a RouteConfiguration "voting", a
 // Cluster and a ClusterLoadAssignment "voting" of all its endpoints, and one more
 // pair "voting/v2" for each version that a route names. Everything a stock gRPC
-// client needs is in the standard fields (gRFCs A27, A28, A31, A32, A33); nothing
-// here marshals, versions or sends.
+// client needs is in the standard fields (gRFCs A27, A28, A29, A31, A32, A33).
+//
+// Its own servers get a Listener and a RouteConfiguration "tulle/server/voting": who
+// may call, as RBAC that stock xDS servers understand, too (gRFCs A36, A41). Policies
+// change the RouteConfiguration alone. The trust domain's roots are a TrustBundle.
+//
+// Nothing here marshals, versions or sends.
 package translate
 
 import (
 	"cmp"
 	"slices"
+	"time"
 
 	"google.golang.org/protobuf/proto"
 
@@ -42,6 +48,13 @@ type Input struct {
 	Versions []string
 	// Endpoints are the service's, in order of instance.
 	Endpoints []model.Endpoint
+	// TrustDomain is empty where there are no identities.
+	TrustDomain string
+	// Policies are those that protect the service, in order of namespace and name.
+	Policies      []*model.AccessPolicy
+	AccessDefault model.AccessDefault
+	// PermissiveUntil is the service's own or the mesh's; zero means never.
+	PermissiveUntil time.Time
 }
 
 // Inputs returns an Input for each service of the set, in order of name.
@@ -60,6 +73,14 @@ func Inputs(set *model.Set) []Input {
 			}
 		}
 	}
+	policies := policyIndex(set.Policies)
+	domain, access := "", model.AccessAuthenticated
+	if set.Trust != nil {
+		domain = set.Trust.Domain
+	}
+	if set.Mesh != nil {
+		access = set.Mesh.AccessDefault
+	}
 	inputs := make([]Input, 0, len(set.Services))
 	for name, service := range set.Services {
 		v := versions[name]
@@ -69,6 +90,11 @@ func Inputs(set *model.Set) []Input {
 			Routes:    routes[name],
 			Versions:  slices.Compact(v),
 			Endpoints: set.Endpoints[name],
+
+			TrustDomain:     domain,
+			Policies:        policies.of(name),
+			AccessDefault:   access,
+			PermissiveUntil: set.Permissive(service),
 		})
 	}
 	slices.SortFunc(inputs, func(a, b Input) int { return a.Service.Name.Compare(b.Service.Name) })
@@ -77,7 +103,7 @@ func Inputs(set *model.Set) []Input {
 
 // Translate returns the resources of a whole set, by type and then by name.
 func Translate(set *model.Set) []Resource {
-	var all []Resource
+	all := Trust(set.Trust)
 	for _, in := range Inputs(set) {
 		all = append(all, in.Resources()...)
 	}
@@ -89,7 +115,7 @@ func Translate(set *model.Set) []Resource {
 
 // Resources returns the resources of the service.
 func (in Input) Resources() []Resource {
-	return append(in.Configuration(), in.Assignments()...)
+	return slices.Concat(in.Configuration(), in.Inbound(), in.Assignments())
 }
 
 // SameConfiguration reports whether both give the same [Input.Configuration]. It
@@ -99,8 +125,22 @@ func (in Input) SameConfiguration(other Input) bool {
 	return in.Service.Name == other.Service.Name &&
 		in.Service.Timeout == other.Service.Timeout &&
 		in.Service.MaxRequests == other.Service.MaxRequests &&
+		in.TrustDomain == other.TrustDomain &&
 		slices.Equal(in.Routes, other.Routes) &&
 		slices.Equal(in.Versions, other.Versions)
+}
+
+// SameInbound reports whether both give the same [Input.Inbound]. It compares
+// policies by identity, as SameConfiguration does routes.
+func (in Input) SameInbound(other Input) bool {
+	return in.Service.Name == other.Service.Name &&
+		in.TrustDomain == other.TrustDomain &&
+		in.AccessDefault == other.AccessDefault &&
+		in.PermissiveUntil.Equal(other.PermissiveUntil) &&
+		slices.Equal(in.Policies, other.Policies) &&
+		slices.EqualFunc(in.Service.Endpoints, other.Service.Endpoints, func(a, b model.Endpoint) bool {
+			return slices.Equal(a.Addresses, b.Addresses)
+		})
 }
 
 // SameAssignments reports whether both give the same [Input.Assignments].
