@@ -20,6 +20,8 @@ import (
 	"google.golang.org/grpc/xds/bootstrap"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 // adsServer is a state-of-the-world ADS server in memory, for grpc-go's own xDS
@@ -76,6 +78,12 @@ func newADS(t *testing.T, answers func(answer)) (*adsServer, resolver.Builder) {
 			"channel_creds": []any{map[string]any{"type": "memory", "config": name}},
 		}},
 		"node": map[string]any{"id": "oracle"},
+		// Resources may name it; nothing is read before a connection asks.
+		"certificate_providers": map[string]any{resource.CertificateProvider: map[string]any{
+			"plugin_name": "file_watcher", "config": map[string]any{
+				"certificate_file": "svid.pem", "private_key_file": "key.pem", "ca_certificate_file": "bundle.pem",
+			},
+		}},
 	})
 	if err != nil {
 		t.Fatal(err)

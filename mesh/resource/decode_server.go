@@ -111,6 +111,9 @@ func (l *Listener) chain(m *listenerv3.FilterChain) error {
 	if err := known(f); err != nil {
 		return at("filters", 0, err)
 	}
+	if f.GetName() == "" {
+		return at("filters", 0, bad("name", "is empty"))
+	}
 	if f.GetTypedConfig().GetTypeUrl() != managerType {
 		return at("filters", 0, bad("typed_config", "has the type %q, it must be an HttpConnectionManager", f.GetTypedConfig().GetTypeUrl()))
 	}

@@ -170,6 +170,7 @@ func TestServersListenersAreRefused(t *testing.T) {
 		{"with another transport socket", chain(func(m *listenerv3.FilterChain) { m.TransportSocket.Name = "raw_buffer" }), at + `transport_socket.name: "raw_buffer" is not supported`},
 		{"with a transport socket of nothing", chain(func(m *listenerv3.FilterChain) { m.TransportSocket.ConfigType = nil }), at + "transport_socket.typed_config: has the type"},
 		{"without filters", chain(func(m *listenerv3.FilterChain) { m.Filters = nil }), at + "filters: must be one"},
+		{"with a filter without a name", chain(func(m *listenerv3.FilterChain) { m.GetFilters()[0].Name = "" }), at + "filters[0].name: is empty"},
 		{"with another filter", chain(func(m *listenerv3.FilterChain) { m.GetFilters()[0].ConfigType = nil }), at + "filters[0].typed_config: has the type"},
 		{"with TLS of a client", func(t *testing.T) *listenerv3.Listener {
 			t.Helper()

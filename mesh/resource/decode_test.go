@@ -1,12 +1,21 @@
 package resource_test
 
 import (
+	"crypto/x509"
 	"errors"
 	"math/rand/v2"
+	"slices"
+	"strings"
 	"testing"
+	"time"
 
+	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
+	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
+	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
@@ -15,6 +24,13 @@ var decodable = map[string]func(testing.TB, *rand.Rand) proto.Message{
 	resource.RouteType:     randomRouteConfiguration,
 	resource.ClusterType:   randomCluster,
 	resource.EndpointsType: randomEndpoints,
+	resource.TrustBundleType: func(t testing.TB, r *rand.Rand) proto.Message {
+		return &identityv1.TrustBundle{
+			TrustDomain: pick(r, []string{"tulle.local", "other.org", "A"}),
+			Authorities: [][]byte{root(t, unchanged), root(t, uris("spiffe://tulle.local"))}[r.IntN(2):],
+			RenewBefore: timestamppb.New(time.Unix(r.Int64N(1<<32), 0)),
+		}
+	},
 }
 
 func TestADecodeErrorTellsTypeNameFieldAndReason(t *testing.T) {
@@ -76,11 +92,16 @@ func fuzzDecode(f *testing.F, typeURL string) {
 		case *resource.RouteConfiguration:
 			checkRoutes(t, v)
 		case *resource.Cluster:
-			if v.Name == "" || v.EndpointsName == "" || v.Policy != resource.RoundRobin {
+			if v.Name == "" || v.EndpointsName == "" || v.Policy != resource.RoundRobin || !slices.IsSorted(v.PeerIDs) ||
+				slices.ContainsFunc(v.PeerIDs, func(id string) bool { return !strings.HasPrefix(id, "spiffe://") }) {
 				t.Errorf("accepted %+v", v)
 			}
 		case *resource.Endpoints:
 			checkEndpoints(t, v)
+		case *resource.TrustBundle:
+			if v.TrustDomain == "" || len(v.Authorities) == 0 || slices.ContainsFunc(v.Authorities, func(c *x509.Certificate) bool { return !c.IsCA }) {
+				t.Errorf("accepted %+v", v)
+			}
 		}
 	})
 }
@@ -89,9 +110,53 @@ func FuzzDecodeListener(f *testing.F)           { fuzzDecode(f, resource.Listene
 func FuzzDecodeRouteConfiguration(f *testing.F) { fuzzDecode(f, resource.RouteType) }
 func FuzzDecodeCluster(f *testing.F)            { fuzzDecode(f, resource.ClusterType) }
 func FuzzDecodeEndpoints(f *testing.F)          { fuzzDecode(f, resource.EndpointsType) }
+func FuzzDecodeTrustBundle(f *testing.F)        { fuzzDecode(f, resource.TrustBundleType) }
+
+// FuzzDecodeAccess is about what stands inside an Any of a route, which a fuzzer of
+// whole routes seldom comes to.
+func FuzzDecodeAccess(f *testing.F) {
+	for seed := range uint64(50) {
+		r := rand.New(rand.NewPCG(seed, 6))
+		f.Add(encode(f, &httprbacv3.RBACPerRoute{Rbac: randomAccess(r, rbacv3.RBAC_ALLOW)}))
+	}
+	empty := encode(f, &httprbacv3.RBACPerRoute{Rbac: denying(nil)})
+	f.Fuzz(func(t *testing.T, value []byte) {
+		r := inboundRoute(t, "/", nil, nil)
+		r.TypedPerFilterConfig = map[string]*anypb.Any{
+			resource.AccessDenyFilter:  {TypeUrl: "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute", Value: empty},
+			resource.AccessAllowFilter: {TypeUrl: "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute", Value: value},
+		}
+		c, err := resource.DecodeRouteConfiguration(encode(t, routes(r)))
+		if err == nil {
+			checkAccess(t, c.VirtualHosts[0].Routes[0].Access)
+		}
+	})
+}
+
+// checkAccess makes decisions, none of which may be one without an answer.
+func checkAccess(t *testing.T, a *resource.Access) {
+	t.Helper()
+	if a == nil {
+		t.Error("accepted no access rules")
+	}
+	r := rand.New(rand.NewPCG(1, 1))
+	for range 50 {
+		call := randomAccessCall(r)
+		d := a.Decide(&resource.Caller{ID: call.id}, call.method, call.md)
+		if d.Allowed && (d.Policy == "" || slices.Contains(poolOdd, call.method)) {
+			t.Errorf("decided %+v of %+v", d, call)
+		}
+	}
+}
 
 func checkListener(t *testing.T, l *resource.Listener) {
 	t.Helper()
+	if l.Server != nil {
+		if l.Server.Address == "" || l.MaxStreamDuration != 0 {
+			t.Errorf("accepted %+v", l)
+		}
+		checkAccess(t, l.Server.Access)
+	}
 	if l.Name == "" || (l.RouteName == "") == (l.Routes == nil) || l.MaxStreamDuration < 0 || l.FaultFilter != (l.Fault != nil) {
 		t.Errorf("accepted %+v", l)
 	}
@@ -107,6 +172,12 @@ func checkRoutes(t *testing.T, c *resource.RouteConfiguration) {
 		checkFault(t, vh.Fault)
 		for _, r := range vh.Routes {
 			checkFault(t, r.Fault)
+			if r.Access != nil {
+				checkAccess(t, r.Access)
+				if r.Unsupported == "" {
+					t.Errorf("a client has access rules: %+v", r)
+				}
+			}
 			var total uint64
 			for i := range r.Clusters {
 				checkFault(t, r.Clusters[i].Fault)

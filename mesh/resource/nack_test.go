@@ -14,6 +14,7 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -171,6 +172,9 @@ func randomListener(t testing.TB, r *rand.Rand) proto.Message {
 	if chance(r, 20) {
 		m.HttpFilters = append(m.HttpFilters, filter("early", packed(t, &routerv3.Router{})))
 	}
+	if chance(r, 4) {
+		return randomServerListener(t, r)
+	}
 	l := clientListener(t, "subject", m)
 	if chance(r, 3) { // inside the Any
 		mutate(r, m)
@@ -189,6 +193,9 @@ func randomRouteConfiguration(t testing.TB, r *rand.Rand) proto.Message {
 		}
 		if chance(r, 4) {
 			vh.TypedPerFilterConfig = randomOverrides(t, r)
+		}
+		if chance(r, 4) {
+			vh.Routes = append(vh.Routes, randomInboundRoute(t, r))
 		}
 		for _, route := range vh.GetRoutes() {
 			if chance(r, 4) {
@@ -254,8 +261,16 @@ func randomFault(r *rand.Rand) *faultv3.HTTPFault {
 	return m
 }
 
-func randomCluster(_ testing.TB, r *rand.Rand) proto.Message {
+func randomCluster(t testing.TB, r *rand.Rand) proto.Message {
+	t.Helper()
 	m := edsCluster("subject")
+	if chance(r, 2) {
+		tls := &tlsv3.UpstreamTlsContext{CommonTlsContext: commonTLS(text(pick(r, poolIDs)), text(pick(r, poolIDs)))}
+		if chance(r, 3) { // inside the Any
+			mutate(r, tls)
+		}
+		m.TransportSocket = socket(t, tls)
+	}
 	if chance(r, 2) {
 		m.EdsClusterConfig.ServiceName = "fixed"
 	}

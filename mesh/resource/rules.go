@@ -164,17 +164,19 @@ func (b *rulesBuilder) add(name string, permissions []term, who callerSet) error
 // newSpan is of fewer things than an encoded resource may have bytes.
 func newSpan(start, end int) span { return span{uint32(start), uint32(end)} } //nolint:gosec // see above
 
-// build returns the rules; the builder is of no use then.
+// build returns the rules, which hold on to nothing of the builder.
 func (b *rulesBuilder) build() *rules {
-	r := &b.out
+	r := b.out
 	r.postings = make([]uint32, 0, b.size)
 	r.methods, r.callers = r.index(b.methods), r.index(b.callers)
 	r.anyMethod, r.anyone, r.authenticated = r.list(b.anyMethod), r.list(b.anyone), r.list(b.authenticated)
-	r.postings = slices.Clip(r.postings)
-	r.clauses, r.conditions = slices.Clip(r.clauses), slices.Clip(r.conditions)
+	r.postings, r.clauses, r.conditions, r.policies = exact(r.postings), exact(r.clauses), exact(r.conditions), exact(r.policies)
 	r.objects = objects(r.policies)
-	return r
+	return &r
 }
+
+// exact returns a copy without room to grow.
+func exact[T any](s []T) []T { return append(make([]T, 0, len(s)), s...) }
 
 func (r *rules) list(at []uint32) span {
 	start := len(r.postings)
