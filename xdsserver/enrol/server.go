@@ -1,0 +1,63 @@
+package enrol
+
+import (
+	"errors"
+	"log/slog"
+	"sync"
+	"time"
+
+	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
+	"github.com/tulle-mesh/tulle/xdsserver/identity"
+)
+
+// Config configures a Server. Authority is required.
+type Config struct {
+	// Authority signs what is attested.
+	Authority identity.Authority
+	// Tokens keeps join tokens; nil keeps them in memory.
+	Tokens TokenStore
+	// Issuers are those whose OIDC tokens attest a process.
+	Issuers []*Issuer
+	// Socket lets processes of this machine enrol by the kernel's word.
+	Socket bool
+	// TokensAllowed lets processes enrol with a token.
+	TokensAllowed bool
+	// Audit is where decisions are written; nil writes none, for tests.
+	Audit *Audit
+	// LeafTTL is how long certificates live, for the limit of renewals; zero means
+	// 24 hours.
+	LeafTTL time.Duration
+	// Logger takes what an operator should know; nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// A Server enrols processes. It is safe for concurrent use.
+type Server struct {
+	identityv1.UnimplementedIdentityServiceServer
+
+	config Config
+	limits *limits
+
+	// redeeming makes redemptions and changes of tokens take turns: each is read,
+	// decided on and written as one.
+	redeeming sync.Mutex
+}
+
+var _ identityv1.IdentityServiceServer = (*Server)(nil)
+
+// New makes a Server. It starts nothing.
+func New(c Config) (*Server, error) {
+	if c.Authority == nil {
+		return nil, errors.New("enrol: no authority: set Config.Authority")
+	}
+	if c.Tokens == nil {
+		c.Tokens = NewMemoryTokens()
+	}
+	if c.LeafTTL == 0 {
+		c.LeafTTL = 24 * time.Hour
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return &Server{config: c, limits: newLimits(c.LeafTTL)}, nil
+}
