@@ -1,5 +1,5 @@
 // Package interceptors holds what the mesh decides per call, and the one client
-// interceptor that carries it out.
+// and the one server interceptor that carry it out.
 //
 // Each concern is a package of its own below this one: plain functions over an
 // immutable policy from mesh/resource. They are called in order by one
@@ -25,6 +25,20 @@
 // Retries and hedging belong between 4 and 5, so that the route's deadline spans
 // all attempts and a fault is injected once; mirroring beside them; metrics,
 // spans and tap around everything, so that they see what the application sees.
+//
+// The order of a server's call, before its handler:
+//
+//  1. policy: the service's resource.Inbound, waited for when there is none yet
+//  2. interceptors/access: who calls, by the connection's handshake; may it call this
+//
+// An open stream is decided on again whenever the policy changes; [Server.Run].
+//
+//	server := interceptors.NewServer(interceptors.ServerConfig{Service: "voting", Policies: inbound})
+//	group.Go(func() error { return server.Run(ctx) })
+//	srv := grpc.NewServer(creds,
+//		grpc.ChainUnaryInterceptor(server.Unary),
+//		grpc.ChainStreamInterceptor(server.Stream),
+//		grpc.UnknownServiceHandler(interceptors.Unknown))
 //
 // The package does not balance, connect or read xDS, and adds no header to a
 // call. Targets of other schemes pass through untouched.

@@ -34,6 +34,14 @@ const (
 	RouteTimeout Reason = "ROUTE_TIMEOUT"
 	// FaultInjected: an operator's fault rule ended the call on purpose.
 	FaultInjected Reason = "FAULT_INJECTED"
+	// AccessDenied: no rule of the called service lets the caller make the call.
+	// It is the server's mesh that says so, as it says the two that follow: a
+	// client sees their code and text.
+	AccessDenied Reason = "ACCESS_DENIED"
+	// NoIdentity: the caller has no identity, or one that has expired.
+	NoIdentity Reason = "NO_IDENTITY"
+	// NoPolicy: the server does not know yet whom it may let in.
+	NoPolicy Reason = "NO_POLICY"
 )
 
 // An Error is a call that the mesh ended, not the service it was made to. It is

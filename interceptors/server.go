@@ -1,0 +1,159 @@
+package interceptors
+
+import (
+	"context"
+	"log/slog"
+	"time"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	"github.com/tulle-mesh/tulle/interceptors/access"
+	"github.com/tulle-mesh/tulle/mesh/resource"
+)
+
+// policyWithin bounds how long a call waits for the server's first policy.
+const policyWithin = 5 * time.Second
+
+// Policies gives what the servers of one service enforce. It is implemented by
+// *resolver.Inbound.
+type Policies interface {
+	// Current returns what is enforced now, nil before the first. It costs a call
+	// nothing.
+	Current() *resource.Inbound
+	// Changed returns a channel that is closed when Current may return another
+	// value than before the call.
+	Changed() <-chan struct{}
+	// Wait returns nil once there is a Current; its error says what is waited for.
+	Wait(ctx context.Context) error
+}
+
+// A ServerConfig is what a [Server] is made of. Service and Policies are needed.
+type ServerConfig struct {
+	// Service is the process's own, for errors and logs.
+	Service string
+	// Policies are what is enforced.
+	Policies Policies
+	// Logger is told of denied calls, at most once a second for each caller and
+	// method. Nil means slog.Default().
+	Logger *slog.Logger
+}
+
+// A Server is the server side of the mesh's interceptors: it takes no call that
+// the service's access policy does not allow. One is enough for a process. It is
+// safe for concurrent use. Streams that are open are decided on anew while
+// [Server.Run] runs.
+type Server struct {
+	service  string
+	policies Policies
+	ledger   access.Ledger
+	log      *access.Log
+	streams  streams
+}
+
+// NewServer returns a Server. The caller runs it; see [Server.Run].
+func NewServer(c ServerConfig) *Server {
+	logger := c.Logger
+	if logger == nil {
+		logger = slog.Default()
+	}
+	return &Server{
+		service:  c.Service,
+		policies: c.Policies,
+		log:      access.NewLog(c.Service, logger),
+		streams:  newStreams(),
+	}
+}
+
+// Ledger counts the calls by caller and method.
+func (s *Server) Ledger() *access.Ledger { return &s.ledger }
+
+// Guard returns a description of the same service whose unary methods ask s before
+// they read the request. It stands in for [Server.Unary], to which it is left to
+// whoever wrote the description whether it is called.
+func (s *Server) Guard(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
+	guarded := *desc
+	guarded.Methods = make([]grpc.MethodDesc, len(desc.Methods))
+	for i, m := range desc.Methods {
+		method := "/" + desc.ServiceName + "/" + m.MethodName
+		guarded.Methods[i] = grpc.MethodDesc{
+			MethodName: m.MethodName,
+			Handler: func(srv any, ctx context.Context, decode func(any) error, next grpc.UnaryServerInterceptor) (any, error) {
+				if err := s.admit(ctx, method); err != nil {
+					return nil, err
+				}
+				return m.Handler(srv, ctx, decode, next)
+			},
+		}
+	}
+	return &guarded
+}
+
+var (
+	_ grpc.UnaryServerInterceptor  = (*Server)(nil).Unary
+	_ grpc.StreamServerInterceptor = (*Server)(nil).Stream
+	_ grpc.StreamHandler           = Unknown
+)
+
+// Unary is a grpc.UnaryServerInterceptor. A call that is not allowed ends as a
+// *[call.Error]. One that is allowed costs no allocation.
+func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
+	if err := s.admit(ctx, info.FullMethod); err != nil {
+		return nil, err
+	}
+	return handler(ctx, req)
+}
+
+// admit returns why a unary call may not be made, nil when it may.
+func (s *Server) admit(ctx context.Context, method string) error {
+	in, err := s.policy(ctx)
+	if err != nil {
+		return err
+	}
+	caller := access.CallerOf(ctx)
+	return s.decide(ctx, in, &caller, method, method)
+}
+
+// policy returns what is enforced, waited for when there is none yet.
+func (s *Server) policy(ctx context.Context) (*resource.Inbound, error) {
+	if in := s.policies.Current(); in != nil {
+		return in, nil
+	}
+	ctx, cancel := context.WithTimeout(ctx, policyWithin)
+	defer cancel()
+	if err := s.policies.Wait(ctx); err != nil {
+		return nil, access.NoPolicy(s.service, err)
+	}
+	return s.policies.Current(), nil
+}
+
+// decide returns why a call may not be made, nil when it may. It is counted as one
+// of the method counted.
+func (s *Server) decide(ctx context.Context, in *resource.Inbound, c *access.Caller, method, counted string) error {
+	now := time.Now()
+	verdict := access.Decide(ctx, in, c, method, now)
+	s.ledger.Count(c, counted, &verdict)
+	if verdict.Allowed && !verdict.WouldDeny {
+		return nil
+	}
+	return s.refuse(c, method, verdict, now)
+}
+
+// refuse is apart from decide, for what it lets escape.
+func (s *Server) refuse(c *access.Caller, method string, verdict access.Verdict, now time.Time) error {
+	caller := *c
+	s.log.Tell(&caller, method, &verdict, now)
+	if verdict.Allowed {
+		return nil
+	}
+	return access.Denied(s.service, &caller, method, &verdict)
+}
+
+// Unknown is a grpc.StreamHandler, for grpc.UnknownServiceHandler, of methods that
+// a server has not. grpc answers them to anybody where there is none; with it they
+// pass [Server.Stream].
+func Unknown(_ any, stream grpc.ServerStream) error {
+	method, _ := grpc.MethodFromServerStream(stream) // known to every server's stream
+	return status.Errorf(codes.Unimplemented, "unknown method %s", method)
+}
