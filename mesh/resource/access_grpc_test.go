@@ -81,7 +81,7 @@ type methodStream struct {
 func (s methodStream) Method() string { return s.method }
 
 // callContext is the context of a call that reached a server.
-func callContext(tb testing.TB, server context.Context, c accessCall) context.Context {
+func callContext(server context.Context, tb testing.TB, c accessCall) context.Context {
 	tb.Helper()
 	p := &peer.Peer{Addr: &net.TCPAddr{IP: net.IPv4(10, 0, 0, 2), Port: 40_000}}
 	if c.id != "" {
@@ -132,7 +132,7 @@ func grpcEngine(tb testing.TB, deny, allow []accessRule) *authz.StaticIntercepto
 	return engine
 }
 
-func grpcAllows(tb testing.TB, engine *authz.StaticInterceptor, ctx context.Context) bool { //nolint:revive // as in testing
+func grpcAllows(ctx context.Context, tb testing.TB, engine *authz.StaticInterceptor) bool {
 	tb.Helper()
 	_, err := engine.UnaryInterceptor(ctx, nil, nil, func(context.Context, any) (any, error) { return nil, nil })
 	if err != nil && status.Code(err) != codes.PermissionDenied {
@@ -145,7 +145,7 @@ func grpcAllows(tb testing.TB, engine *authz.StaticInterceptor, ctx context.Cont
 type outcomes struct{ allowed, denied, listed, odd int }
 
 // compareAccess decides calls by random rules here and by grpc-go.
-func compareAccess(tb testing.TB, server context.Context, r *rand.Rand, calls int, seen *outcomes) {
+func compareAccess(server context.Context, tb testing.TB, r *rand.Rand, calls int, seen *outcomes) {
 	tb.Helper()
 	var deny []accessRule
 	if !chance(r, 3) {
@@ -163,7 +163,7 @@ func compareAccess(tb testing.TB, server context.Context, r *rand.Rand, calls in
 			}
 			continue
 		}
-		if want := grpcAllows(tb, theirs, callContext(tb, server, call)); got.Allowed != want {
+		if want := grpcAllows(callContext(server, tb, call), tb, theirs); got.Allowed != want {
 			tb.Fatalf("grpc-go says %v, this package %+v, of %+v\ndeny %+v\nallow %+v", want, got, call, deny, allow)
 		}
 		switch i := slices.IndexFunc(slices.Concat(deny, allow), func(rule accessRule) bool { return rule.name == got.Policy }); {
@@ -194,7 +194,7 @@ func TestAccessIsDecidedAsGRPCDoes(t *testing.T) {
 	server := serverContext(t)
 	var seen outcomes
 	for seed := range sets {
-		compareAccess(t, server, rand.New(rand.NewPCG(uint64(seed), 7)), calls, &seen)
+		compareAccess(server, t, rand.New(rand.NewPCG(uint64(seed), 7)), calls, &seen)
 	}
 	t.Logf("compared %d: %+v", seen.allowed+seen.denied+seen.listed, seen)
 	if few := sets * calls / 20; seen.allowed < few || seen.denied < few || seen.listed < few {
@@ -211,7 +211,7 @@ func FuzzAccessAgainstGRPC(f *testing.F) {
 	}
 	server := serverContext(f)
 	f.Fuzz(func(t *testing.T, a, b uint64) {
-		compareAccess(t, server, rand.New(rand.NewPCG(a, b)), 20, &outcomes{})
+		compareAccess(server, t, rand.New(rand.NewPCG(a, b)), 20, &outcomes{})
 	})
 }
 
@@ -230,7 +230,7 @@ func TestTheOracleSeesADifference(t *testing.T) {
 	} {
 		t.Run(fmt.Sprintf("%q calls %s: %v", tt.id, tt.method, tt.want), func(t *testing.T) {
 			call := accessCall{id: tt.id, method: tt.method}
-			if got := grpcAllows(t, engine, callContext(t, server, call)); got != tt.want || rule.matches(call) != tt.want {
+			if got := grpcAllows(callContext(server, t, call), t, engine); got != tt.want || rule.matches(call) != tt.want {
 				t.Errorf("got %v", got)
 			}
 		})

@@ -65,7 +65,7 @@ func (s *callerSet) name(m *matcherv3.StringMatcher) error {
 	if err := known(m); err != nil {
 		return err
 	}
-	key := ""
+	var key string
 	switch pattern := m.GetMatchPattern().(type) {
 	case *matcherv3.StringMatcher_Exact:
 		key = pattern.Exact

@@ -107,7 +107,7 @@ func checkProvider(m *tlsv3.CertificateProviderPluginInstance) error {
 
 // sans are the deprecated matchers, which are the ones that gRPC reads (gRFC A29).
 func sans(m *tlsv3.CertificateValidationContext) []*matcherv3.StringMatcher {
-	return m.GetMatchSubjectAltNames() //nolint:staticcheck // grpc-go reads no other field
+	return m.GetMatchSubjectAltNames()
 }
 
 func decodePeerIDs(matchers []*matcherv3.StringMatcher) ([]string, error) {

@@ -128,13 +128,13 @@ func newRulesBuilder() *rulesBuilder {
 
 // add adds a policy, whose name must follow those before it in their order.
 func (b *rulesBuilder) add(name string, permissions []term, who callerSet) error {
-	policy := uint32(len(b.out.policies)) //nolint:gosec // at most maxPolicies
+	policy := uint32(len(b.out.policies)) // at most maxPolicies
 	b.out.policies = append(b.out.policies, name)
 	for _, t := range permissions {
 		if b.size += max(1, len(t.methods)) + max(1, len(who.keys)); b.size > maxPostings {
 			return bad("", "names more methods and callers than are accepted, with the policies before it more than %d", maxPostings)
 		}
-		at := uint32(len(b.out.clauses)) //nolint:gosec // at most maxPostings
+		at := uint32(len(b.out.clauses)) // at most maxPostings
 		start := len(b.out.conditions)
 		b.out.conditions = append(b.out.conditions, t.conditions...)
 		b.out.clauses = append(b.out.clauses, clause{policy, newSpan(start, len(b.out.conditions))})
@@ -162,7 +162,7 @@ func (b *rulesBuilder) add(name string, permissions []term, who callerSet) error
 }
 
 // newSpan is of fewer things than an encoded resource may have bytes.
-func newSpan(start, end int) span { return span{uint32(start), uint32(end)} } //nolint:gosec // see above
+func newSpan(start, end int) span { return span{uint32(start), uint32(end)} }
 
 // build returns the rules, which hold on to nothing of the builder.
 func (b *rulesBuilder) build() *rules {
