@@ -5,6 +5,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/tulle-mesh/tulle/mesh/resource"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
@@ -28,6 +29,7 @@ func assemble(units []*unit, last *byKind, t translator) *assembly {
 	}
 	for _, u := range units {
 		a.addConfiguration(u)
+		a.addInbound(u)
 		a.addAssignments(u)
 	}
 	for _, u := range units {
@@ -58,7 +60,7 @@ func (a *assembly) addConfiguration(u *unit) {
 	for _, m := range u.configuration {
 		if m.refusal != "" {
 			front = front && m.kind == clusters
-			a.blame(u, m.kind == routes, "a client would refuse it: "+m.refusal)
+			a.blame(u, fault{routes: m.kind == routes, what: "a client would refuse it: " + m.refusal})
 		}
 	}
 	for _, m := range u.configuration {
@@ -88,7 +90,7 @@ func (a *assembly) addAssignments(u *unit) {
 		if before := a.last[m.kind][m.resource.Name]; before != nil {
 			a.now[m.kind][m.resource.Name] = before
 		}
-		a.blame(u, false, "a client would refuse its endpoints: "+m.refusal)
+		a.blame(u, fault{what: "a client would refuse its endpoints: " + m.refusal})
 	}
 }
 
@@ -105,7 +107,7 @@ func (a *assembly) closeRoutes(u *unit) {
 		if a.keepCluster(cluster) || !a.refused[cluster] {
 			continue
 		}
-		a.blame(u, true, fmt.Sprintf("its calls are sent to Cluster %q, which a client would refuse", cluster))
+		a.blame(u, fault{routes: true, what: fmt.Sprintf("its calls are sent to Cluster %q, which a client would refuse", cluster)})
 		a.holdFront(name)
 		return
 	}
@@ -153,23 +155,39 @@ func (a *assembly) keepCluster(name string) bool {
 	return true
 }
 
-// blame tells of the service, and of the routes that may be at fault.
-func (a *assembly) blame(u *unit, routesToo bool, what string) {
+// A fault is what is wrong with what was made of a service.
+type fault struct {
+	what string
+	// routes and policies say whether those of the operator's may be to blame.
+	routes, policies bool
+}
+
+// blame tells of the service, and of the other objects that may be to blame.
+func (a *assembly) blame(u *unit, f fault) {
+	name, without := u.input.Service.Name.String(), "; it is not published"
+	if f.policies {
+		name, without = resource.ServerListener(name), "; it is not published, and its servers take no calls"
+	}
 	then := "; what was published before stays in use"
-	if a.last[listeners][u.input.Service.Name.String()] == nil {
-		then = "; it is not published"
+	if a.last[listeners][name] == nil {
+		then = without
 	}
 	problem := model.Problem{
-		Object:  u.input.Service.Ref(),
-		From:    u.input.Service.From,
-		Message: what + then + ": change it, and report this, since validation should have refused it",
+		Message: f.what + then + ": change it, and report this, since validation should have refused it",
 	}
-	a.problems = append(a.problems, problem)
-	if !routesToo {
-		return
-	}
-	for _, r := range u.input.Routes {
-		problem.Object, problem.From = r.Ref(), r.From
+	tell := func(o model.Object) {
+		problem.Object, problem.From = o.Ref(), o.Origin()
 		a.problems = append(a.problems, problem)
+	}
+	tell(u.input.Service)
+	if f.routes {
+		for _, r := range u.input.Routes {
+			tell(r)
+		}
+	}
+	if f.policies {
+		for _, p := range u.input.Policies {
+			tell(p)
+		}
 	}
 }

@@ -34,6 +34,8 @@ type Builder struct {
 	mu       sync.Mutex // held while the judge deliberates
 	jury     jury
 	units    map[model.ServiceName]*unit
+	trust    *model.Trust // of which bundle is made
+	bundle   []*made
 	last     *Snapshot
 	vanished map[string]*vanished
 	closed   bool
@@ -52,7 +54,9 @@ func NewBuilder(c Config) *Builder {
 		config: c,
 		translate: translator{
 			configuration: translate.Input.Configuration,
+			inbound:       translate.Input.Inbound,
 			assignments:   translate.Input.Assignments,
+			trust:         translate.Trust,
 			decode:        resource.Decode,
 		},
 		jury:     jury{budget: c.Budget, logger: c.Logger, verdicts: make(map[verdictKey]string)},
@@ -73,6 +77,7 @@ func (b *Builder) Build(ctx context.Context, set *model.Set) (*Snapshot, []model
 	problems := b.judge(ctx, units)
 
 	a := assemble(units, resourcesOf(b.last), b.translate)
+	a.addTrust(b.bundleOf(set.Trust))
 	b.bury(a, now)
 	for k, before := range a.last {
 		if before != nil && maps.Equal(before, a.now[k]) {
@@ -113,7 +118,9 @@ func (b *Builder) Check(ctx context.Context, set *model.Set) []model.Problem {
 	defer b.mu.Unlock()
 	units := b.unitsOf(translate.Inputs(set))
 	problems := b.judge(ctx, units)
-	return append(assemble(units, resourcesOf(b.last), b.translate).problems, problems...)
+	a := assemble(units, resourcesOf(b.last), b.translate)
+	a.addTrust(b.bundleOf(set.Trust))
+	return append(a.problems, problems...)
 }
 
 // Close stops the judge and waits for it. It is idempotent. A Build after it
@@ -133,14 +140,24 @@ func (b *Builder) unitsOf(inputs []translate.Input) []*unit {
 	return units
 }
 
+// bundleOf returns the TrustBundle, made anew when its value is another: a Trust is
+// immutable.
+func (b *Builder) bundleOf(t *model.Trust) []*made {
+	if b.trust != t {
+		b.trust, b.bundle = t, b.translate.encodeAll(b.translate.trust(t), b.bundle)
+	}
+	return b.bundle
+}
+
 // judge gets the judge's verdicts on all configuration that has none.
 func (b *Builder) judge(ctx context.Context, units []*unit) []model.Problem {
 	if !b.config.Judge || b.closed {
 		return nil
 	}
-	all := make([]*made, 0, 3*len(units))
+	all := make([]*made, 0, 5*len(units))
 	for _, u := range units {
 		all = append(all, u.configuration...)
+		all = append(all, u.inbound...)
 	}
 	without, err := b.jury.hear(ctx, all)
 	b.jury.forget(all)

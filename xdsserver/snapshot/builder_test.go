@@ -105,13 +105,15 @@ func TestManyChangesLeadWhereOneLeads(t *testing.T) {
 	w := newWorld(names...)
 	for range 400 {
 		s := names[r.IntN(len(names))]
-		switch r.IntN(5) {
+		switch r.IntN(6) {
 		case 0:
 			w.service(s, uint32(r.IntN(3)))
 		case 1:
 			w.serve(s, fmt.Sprint("v", r.IntN(3)), r.Perm(5)[:r.IntN(5)]...)
 		case 2:
 			w.route(s)
+		case 3:
+			w.protect(s, names[:r.IntN(len(names))]...)
 		default:
 			w.route(s, fmt.Sprintf("%s/v%d", names[r.IntN(len(names))], r.IntN(3)), names[r.IntN(len(names))])
 		}
@@ -172,7 +174,7 @@ func TestJudgeThatHangsIsAWarningAndIsTriedAgain(t *testing.T) {
 		defer b.Close()
 		w := newWorld("web")
 		snap, problems := w.build(t, b, 1)
-		if p := problems[0]; !p.Warning || !strings.Contains(p.Message, "no verdict on 3 resources") {
+		if p := problems[0]; !p.Warning || !strings.Contains(p.Message, "no verdict on 5 resources") {
 			t.Errorf("got %+v", p)
 		}
 		if snap.Resource(resource.ListenerType, "web") == nil {

@@ -18,6 +18,8 @@ import (
 	"google.golang.org/protobuf/types/known/anypb"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 // judgeName is the target and all resources of the judge's own; no service can
@@ -36,7 +38,7 @@ const maxAnswer = 64 << 20
 // The client is a ClientConn for xds:///_judge, fed by an ADS server in memory. It
 // subscribes to a Listener, a RouteConfiguration, a Cluster and a
 // ClusterLoadAssignment of its own. grpc-go decodes and validates all resources of
-// a response, also those it did not subscribe to, before it acknowledges or
+// a response, also those it did not subscribe to and those for servers, before it acknowledges or
 // refuses the response (internal/xds/clients/xdsclient, decodeResponse): so a
 // candidate is judged by sending it along with the judge's own resource. Nothing
 // of a candidate stays in the client.
@@ -66,6 +68,17 @@ func newJudge() (*judge, error) {
 			"channel_creds": []any{map[string]any{"type": credentialsType, "config": id}},
 		}},
 		"node": map[string]any{"id": "tulle-judge"},
+		// grpc-go refuses resources that name a provider it does not have. The
+		// judge connects to nobody, so the files are never opened.
+		"certificate_providers": map[string]any{resource.CertificateProvider: map[string]any{
+			"plugin_name": "file_watcher",
+			"config": map[string]any{
+				"certificate_file":    "svid.pem",
+				"private_key_file":    "key.pem",
+				"ca_certificate_file": "bundle.pem",
+				"refresh_interval":    "3600s",
+			},
+		}},
 	})
 	if err != nil {
 		forget()

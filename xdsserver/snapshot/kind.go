@@ -6,7 +6,7 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
-// A kind is one of the four types of resource, as an index.
+// A kind is one of the types of resource, as an index.
 type kind uint8
 
 const (
@@ -14,11 +14,14 @@ const (
 	routes
 	clusters
 	assignments
+	bundles
 	kinds
 )
 
 // typeURLs is in the order in which configuration is judged.
-var typeURLs = [kinds]string{resource.ListenerType, resource.RouteType, resource.ClusterType, resource.EndpointsType}
+var typeURLs = [kinds]string{
+	resource.ListenerType, resource.RouteType, resource.ClusterType, resource.EndpointsType, resource.TrustBundleType,
+}
 
 func kindOf(typeURL string) kind {
 	for k, t := range typeURLs {

@@ -2,8 +2,10 @@ package snapshot
 
 import (
 	"context"
+	"encoding/pem"
 	"fmt"
 	"log/slog"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -34,15 +36,29 @@ func name(s string) model.ServiceName {
 	return model.ServiceName{Namespace: model.DefaultNamespace, Name: s}
 }
 
+// testTrust has one root, of the trust domain tulle.local.
+var testTrust = trustOf("../translate/testdata/root.pem")
+
+func trustOf(file string) *model.Trust {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		panic(err)
+	}
+	block, _ := pem.Decode(text)
+	return &model.Trust{Domain: "tulle.local", Authorities: [][]byte{block.Bytes}}
+}
+
 // A world is the Set of a test, changed by copying as a merge does.
 type world struct {
 	services  map[string]*model.Service
 	routes    []*model.Route
+	policies  []*model.AccessPolicy
+	trust     *model.Trust
 	endpoints map[string][]model.Endpoint
 }
 
 func newWorld(services ...string) *world {
-	w := &world{services: map[string]*model.Service{}, endpoints: map[string][]model.Endpoint{}}
+	w := &world{services: map[string]*model.Service{}, endpoints: map[string][]model.Endpoint{}, trust: testTrust}
 	for _, s := range services {
 		w.service(s, 0)
 		w.serve(s, "v1", 1, 2)
@@ -89,6 +105,8 @@ func (w *world) set() *model.Set {
 		Services:    map[model.ServiceName]*model.Service{},
 		Endpoints:   map[model.ServiceName][]model.Endpoint{},
 		Generations: map[string]uint64{"file": 1},
+		Policies:    slices.Clone(w.policies),
+		Trust:       w.trust,
 	}
 	for s, service := range w.services {
 		set.Services[name(s)] = service
@@ -157,6 +175,9 @@ func instances(t *testing.T, snap *Snapshot, cluster string) string {
 func closed(t *testing.T, snap *Snapshot) {
 	t.Helper()
 	for name := range snap.Types[resource.ListenerType] {
+		if service, ok := resource.Owner(name); ok {
+			name = resource.ServerListener(service) // one for all addresses
+		}
 		if snap.Resource(resource.RouteType, name) == nil {
 			t.Errorf("Listener %q leads to no RouteConfiguration", name)
 		}
@@ -205,7 +226,7 @@ func spoil(b *Builder, typeURL, name string, bad func() proto.Message) {
 			return resources
 		}
 	}
-	b.translate.configuration, b.translate.assignments = with(good.configuration), with(good.assignments)
+	b.translate.configuration, b.translate.inbound, b.translate.assignments = with(good.configuration), with(good.inbound), with(good.assignments)
 }
 
 // lenient makes b's own decoder take any Cluster, so that only grpc-go refuses one.

@@ -14,6 +14,10 @@
 // A service is published whole: when one of its resources is refused, its
 // Listener, RouteConfiguration and Clusters stay as they were, and only its
 // endpoints go on changing. A route never leads to a cluster that is not there.
+// What its servers have, and the roots that peers are verified against, are apart
+// from that: a rule that is refused keeps its previous form, and what has none is
+// not published, so that servers take no call.
+//
 // Endpoints are not judged by the second client: they change without end, and
 // configuration is what can be wrong in ways our own decoder does not know.
 //

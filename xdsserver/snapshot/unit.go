@@ -5,6 +5,7 @@ import (
 	"slices"
 
 	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/xdsserver/model"
 	"github.com/tulle-mesh/tulle/xdsserver/translate"
 )
 
@@ -13,13 +14,13 @@ import (
 // resources beside it.
 const maxResource = 3 << 20
 
-// A unit is what one service adds to a snapshot. Each half is made anew only when
+// A unit is what one service adds to a snapshot. Each part is made anew only when
 // what it is made from has changed: of thousands of services, a change touches few.
 type unit struct {
 	input translate.Input
-	// configuration is the Listener, the RouteConfiguration and the Clusters,
-	// assignments who takes their calls.
-	configuration, assignments []*made
+	// configuration is the Listener, the RouteConfiguration and the Clusters of
+	// its clients, inbound those of its servers, assignments who takes its calls.
+	configuration, inbound, assignments []*made
 }
 
 // made is one encoded resource, and what is known of it.
@@ -39,29 +40,35 @@ type made struct {
 // value is the encoded message.
 func (m *made) value() []byte { return m.resource.Any[len(m.resource.Any)-m.resource.size:] }
 
-// A translator makes the two halves of a unit, and decodes what it made as our
-// own clients do. Tests make bad resources, and take them.
+// A translator makes the parts of a unit, and decodes what it made as our own
+// clients do. Tests make bad resources, and take them.
 type translator struct {
-	configuration, assignments func(translate.Input) []translate.Resource
-	decode                     func(typeURL string, value []byte) (resource.Resource, error)
+	configuration, inbound, assignments func(translate.Input) []translate.Resource
+	trust                               func(*model.Trust) []translate.Resource
+	decode                              func(typeURL string, value []byte) (resource.Resource, error)
 }
 
 // update returns the unit for the input, which is u itself when nothing changed.
 // u may be nil.
 func (t translator) update(u *unit, in translate.Input) *unit {
-	next := &unit{input: in}
 	if u == nil {
-		next.configuration = t.encodeAll(t.configuration(in), nil)
-		next.assignments = t.encodeAll(t.assignments(in), nil)
-		return next
+		return &unit{
+			input:         in,
+			configuration: t.encodeAll(t.configuration(in), nil),
+			inbound:       t.encodeAll(t.inbound(in), nil),
+			assignments:   t.encodeAll(t.assignments(in), nil),
+		}
 	}
-	sameConfiguration, sameAssignments := u.input.SameConfiguration(in), u.input.SameAssignments(in)
-	if sameConfiguration && sameAssignments {
+	sameConfiguration, sameInbound, sameAssignments := u.input.SameConfiguration(in), u.input.SameInbound(in), u.input.SameAssignments(in)
+	if sameConfiguration && sameInbound && sameAssignments {
 		return u
 	}
-	next.configuration, next.assignments = u.configuration, u.assignments
+	next := &unit{input: in, configuration: u.configuration, inbound: u.inbound, assignments: u.assignments}
 	if !sameConfiguration {
 		next.configuration = t.encodeAll(t.configuration(in), u.configuration)
+	}
+	if !sameInbound {
+		next.inbound = t.encodeAll(t.inbound(in), u.inbound)
 	}
 	if !sameAssignments {
 		next.assignments = t.encodeAll(t.assignments(in), u.assignments)

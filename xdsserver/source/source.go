@@ -27,6 +27,9 @@ type Output struct {
 	Endpoints  []model.Endpoint
 	// Problems of what the source could not read, beside Objects that it could.
 	Problems []model.Problem
+	// Trust is whom certificates are verified against; nil from a source that does
+	// not know.
+	Trust *model.Trust
 	// Err is why Objects may be old; nil when the source is up to date.
 	Err error
 }

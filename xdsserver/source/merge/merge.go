@@ -200,17 +200,48 @@ func (m *Merger) set(states []state, previous *model.Set) *model.Set {
 	var objects []model.Object
 	var endpoints []model.Endpoint
 	var problems []model.Problem
+	var trust *model.Trust
 	generations := make(map[string]uint64, len(states))
 	for i, s := range states {
 		objects = append(objects, s.output.Objects...)
 		endpoints = append(endpoints, s.output.Endpoints...)
 		problems = append(problems, s.output.Problems...)
+		if trust == nil {
+			trust = s.output.Trust
+		}
 		generations[m.sources[i].Name()] = s.output.Generation
 	}
-	set := model.Validate(objects, endpoints, previous)
+	set := model.Validate(append(objects, standIns(objects, problems)...), endpoints, previous)
 	set.Problems = append(problems, set.Problems...)
+	if set.Trust = trust; trust == nil && previous != nil {
+		// Nobody could connect to anybody without it.
+		set.Trust = previous.Trust
+	}
 	set.Generations = generations
 	return set
+}
+
+// standIns are the objects that stand for those nobody could read. Where a source
+// holds one of that name, an earlier form or that of another source, it is not
+// needed.
+func standIns(objects []model.Object, problems []model.Problem) []model.Object {
+	var all []model.Object
+	seen := map[model.Ref]bool{}
+	for _, p := range problems {
+		if p.Instead == nil || p.Warning {
+			continue
+		}
+		if len(seen) == 0 {
+			for _, o := range objects {
+				seen[o.Ref()] = true
+			}
+		}
+		if !seen[p.Instead.Ref()] {
+			seen[p.Instead.Ref()] = true
+			all = append(all, p.Instead)
+		}
+	}
+	return all
 }
 
 // Preview returns the set that would be emitted if the named source held these
