@@ -39,8 +39,9 @@ type Token struct {
 	// Service is what a process becomes by it, canonical.
 	Service          string
 	Created, Expires time.Time
-	// Uses is how many keys may be signed by it, Redemptions those that were.
-	Uses        int
+	// Uses is how many keys may be signed by it, Used how many were, Redemptions
+	// which.
+	Uses, Used  int
 	Redemptions []Redemption
 	// CIDRs are where it may be used from; empty is anywhere.
 	CIDRs   []netip.Prefix
@@ -84,7 +85,7 @@ func decode(b []byte) (*record, error) {
 
 func (r *record) token(id string) Token {
 	return Token{
-		ID: id, Service: r.Service, Created: r.Created, Expires: r.Expires, Uses: r.Uses,
+		ID: id, Service: r.Service, Created: r.Created, Expires: r.Expires, Uses: r.Uses, Used: len(r.Redemptions),
 		Redemptions: slices.Clone(r.Redemptions), CIDRs: slices.Clone(r.CIDRs), Revoked: r.Revoked,
 	}
 }

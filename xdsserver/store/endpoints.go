@@ -66,7 +66,7 @@ func (s *Store) SaveEndpoints(endpoints []model.Endpoint) error {
 	if maps.EqualFunc(s.held.endpoints, next, slices.Equal[[]byte]) {
 		return nil
 	}
-	if err := s.write(func(tx *bbolt.Tx) error { return putEndpoints(tx, s.held.endpoints, next) }); err != nil {
+	if err := s.write(func(tx *bbolt.Tx) error { return putRecords(tx.Bucket(endpointsBucket), s.held.endpoints, next) }); err != nil {
 		return err
 	}
 	s.held.endpoints = next

@@ -29,6 +29,7 @@ var (
 	metaBucket      = []byte("meta")
 	objectsBucket   = []byte("objects")
 	endpointsBucket = []byte("endpoints")
+	tokensBucket    = []byte("tokens")
 	stateKey        = []byte("state")
 )
 
@@ -40,6 +41,9 @@ type stateRecord struct {
 	Revision uint64 `json:"revision"`
 	Objects  int    `json:"objects"`
 	Digest   uint64 `json:"digest"`
+	// TokenChange counts changes of tokens, TokenDigest covers them all.
+	TokenChange uint64 `json:"tokenChange,omitempty"`
+	TokenDigest uint64 `json:"tokenDigest,omitempty"`
 }
 
 // A damageError is a file that is there and cannot be believed.
@@ -135,7 +139,9 @@ func readAll(tx *bbolt.Tx) (contents, int, error) {
 	if st.Schema != schema {
 		return contents{}, 0, &schemaError{have: st.Schema}
 	}
-	c := contents{revision: st.Revision, objects: make(map[string]Object), endpoints: make(map[string][]byte)}
+	c := contents{
+		revision: st.Revision, objects: make(map[string]Object), endpoints: make(map[string][]byte), tokenChange: st.TokenChange,
+	}
 	err = objects.ForEach(func(key, record []byte) error {
 		payload, err := unseal(key, record)
 		if err != nil {
@@ -153,6 +159,9 @@ func readAll(tx *bbolt.Tx) (contents, int, error) {
 	}
 	if len(c.objects) != st.Objects || digest(c.objects) != st.Digest {
 		return contents{}, 0, fmt.Errorf("objects do not add up: %d of %d are left", len(c.objects), st.Objects)
+	}
+	if c.tokens, err = readTokens(tx, st.TokenDigest); err != nil {
+		return contents{}, 0, err
 	}
 	lost := 0
 	err = guard(func() error {

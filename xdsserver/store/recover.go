@@ -37,7 +37,7 @@ func (s *Store) recover() error {
 	case copyErr != nil && !copyIsDamaged && !copyIsMissing:
 		return copyErr
 	case mainIsMissing && copyIsMissing:
-		s.held = contents{objects: make(map[string]Object), endpoints: make(map[string][]byte)}
+		s.held = contents{objects: make(map[string]Object), endpoints: make(map[string][]byte), tokens: make(map[string][]byte)}
 		return nil
 	case mainIsDamaged && copyIsDamaged:
 		return fmt.Errorf("store: %w, and its copy %s is damaged too: %s", mainErr, s.path(copyFile), s.startOver(mainFile, copyFile))
@@ -45,7 +45,7 @@ func (s *Store) recover() error {
 		return fmt.Errorf("store: %w, and there is no copy %s: %s", mainErr, s.path(copyFile), s.startOver(mainFile))
 	case mainIsMissing && copyIsDamaged:
 		return fmt.Errorf("store: %s is gone and its copy is damaged: %w: %s", s.path(mainFile), copyErr, s.startOver(copyFile))
-	case mainErr == nil && (copyErr != nil || main.revision >= kept.revision):
+	case mainErr == nil && (copyErr != nil || main.revision >= kept.revision && main.tokenChange >= kept.tokenChange):
 		s.held = main
 		if copyIsDamaged {
 			s.logger.Warn("copy of the database is damaged; the next apply writes it anew", "file", s.path(copyFile), "error", copyErr)

@@ -1,9 +1,10 @@
 // Package store keeps on disk what was told to one xdsserver and must outlive it:
-// the applied objects with their revisions, and the endpoints last known.
+// the applied objects with their revisions, the endpoints last known, and the join
+// tokens with what became of them.
 //
-// What Apply acknowledged is fsynced and is there after any crash. It keeps three
-// files in its directory: tulle.db, a bbolt database; tulle.db.bak, a copy written
-// after each Apply; and tulle.lock, held while the store is open. Reads are served
+// What Apply and UpdateToken acknowledged is fsynced and is there after any crash. It
+// keeps three files in its directory: tulle.db, a bbolt database; tulle.db.bak, a copy
+// written after each of them; and tulle.lock, held while the store is open. Reads are served
 // from memory, so they go on while the disk is full or gone.
 //
 //	s, err := store.Open(store.Config{Dir: dir})
@@ -121,6 +122,10 @@ type contents struct {
 	revision  uint64
 	objects   map[string]Object
 	endpoints map[string][]byte // encoded, by key
+	tokens    map[string][]byte // by id
+	// tokenChange counts changes of tokens: of two databases the one that lacks a
+	// change must not be believed, or what was used up could be used again.
+	tokenChange uint64
 }
 
 // Open opens the store in c.Dir, or makes an empty one. It reads and verifies the
@@ -201,7 +206,8 @@ func (s *Store) Apply(ctx context.Context, changes []Change, ifRevision uint64) 
 		return s.held.revision, &ConflictError{Want: ifRevision, Have: s.held.revision}
 	}
 
-	next := contents{revision: s.held.revision + 1, objects: maps.Clone(s.held.objects), endpoints: s.held.endpoints}
+	next := s.held
+	next.revision, next.objects = next.revision+1, maps.Clone(next.objects)
 	now := time.Now()
 	changed := false
 	for _, c := range changes {

@@ -67,13 +67,17 @@ func (s *Store) discard(cause error) {
 // writeCopy writes the contents to the copy. A failure costs no applied object,
 // so it is a warning.
 func (s *Store) writeCopy() {
-	db, err := s.writeFile(s.path(copyFile))
-	if err == nil {
-		err = guard(db.Close)
-	}
-	if err != nil {
+	if err := s.tryCopy(); err != nil {
 		s.logger.Warn("copy of the database not written; the next apply tries again", "file", s.path(copyFile), "error", err)
 	}
+}
+
+func (s *Store) tryCopy() error {
+	db, err := s.writeFile(s.path(copyFile))
+	if err != nil {
+		return err
+	}
+	return guard(db.Close)
 }
 
 // writeFile writes the contents to a new database, fsyncs it, renames it to path
@@ -108,7 +112,7 @@ func (s *Store) writeFile(path string) (*bbolt.DB, error) {
 
 // putAll fills an empty database.
 func putAll(tx *bbolt.Tx, c contents) error {
-	for _, name := range [][]byte{metaBucket, objectsBucket, endpointsBucket} {
+	for _, name := range [][]byte{metaBucket, objectsBucket, endpointsBucket, tokensBucket} {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
@@ -116,7 +120,10 @@ func putAll(tx *bbolt.Tx, c contents) error {
 	if err := putObjects(tx, nil, c); err != nil {
 		return err
 	}
-	return putEndpoints(tx, nil, c.endpoints)
+	if err := putRecords(tx.Bucket(tokensBucket), nil, c.tokens); err != nil {
+		return err
+	}
+	return putRecords(tx.Bucket(endpointsBucket), nil, c.endpoints)
 }
 
 // putObjects writes what differs between the objects on disk and next, and the
@@ -140,11 +147,18 @@ func putObjects(tx *bbolt.Tx, onDisk map[string]Object, next contents) error {
 			return err
 		}
 	}
+	return putState(tx, next)
+}
+
+// putState writes the state record.
+func putState(tx *bbolt.Tx, c contents) error {
 	payload, err := json.Marshal(stateRecord{
-		Schema:   schema,
-		Revision: next.revision,
-		Objects:  len(next.objects),
-		Digest:   digest(next.objects),
+		Schema:      schema,
+		Revision:    c.revision,
+		Objects:     len(c.objects),
+		Digest:      digest(c.objects),
+		TokenChange: c.tokenChange,
+		TokenDigest: tokenDigest(c.tokens),
 	})
 	if err != nil {
 		return err
@@ -152,9 +166,8 @@ func putObjects(tx *bbolt.Tx, onDisk map[string]Object, next contents) error {
 	return tx.Bucket(metaBucket).Put(stateKey, seal(stateKey, payload))
 }
 
-// putEndpoints writes what differs between the endpoints on disk and next.
-func putEndpoints(tx *bbolt.Tx, onDisk, next map[string][]byte) error {
-	bucket := tx.Bucket(endpointsBucket)
+// putRecords writes what differs between the records on disk and next.
+func putRecords(bucket *bbolt.Bucket, onDisk, next map[string][]byte) error {
 	for _, key := range slices.Sorted(maps.Keys(next)) {
 		if slices.Equal(onDisk[key], next[key]) {
 			continue

@@ -1,0 +1,162 @@
+package store
+
+import (
+	"errors"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+
+	"go.etcd.io/bbolt"
+)
+
+// set makes a change that sets a record.
+func set(record string) func([]byte) ([]byte, error) {
+	return func([]byte) ([]byte, error) { return []byte(record), nil }
+}
+
+func update(t *testing.T, s *Store, id, record string) {
+	t.Helper()
+	if err := s.UpdateToken(id, set(record)); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func tokens(t *testing.T, s *Store) map[string]string {
+	t.Helper()
+	all, err := s.Tokens()
+	if err != nil {
+		t.Fatal(err)
+	}
+	out := map[string]string{}
+	for id, record := range all {
+		out[id] = string(record)
+	}
+	return out
+}
+
+func TestTokenThatWasUpdatedIsThereAfterACrash(t *testing.T) {
+	s, _ := open(t, t.TempDir())
+	update(t, s, "a", "one")
+	update(t, s, "b", "two")
+	apply(t, s, "voting", "v")
+	if err := s.UpdateToken("b", func(old []byte) ([]byte, error) { return append(old, "!"...), nil }); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.UpdateToken("a", func([]byte) ([]byte, error) { return nil, nil }); err != nil {
+		t.Fatal(err)
+	}
+	again, _ := open(t, crash(t, s))
+	if got := tokens(t, again); len(got) != 1 || got["b"] != "two!" {
+		t.Errorf("got %v, want b as two!", got)
+	}
+	if again.Revision() != 1 {
+		t.Errorf("revision %d: tokens are no objects", again.Revision())
+	}
+}
+
+// What was used up stays used up, whichever file is damaged next.
+func TestUsedTokenIsNotValidAgainAfterDamage(t *testing.T) {
+	for name, lose := range map[string]func(t *testing.T, dir, before string){
+		"the database is damaged": func(t *testing.T, dir, _ string) {
+			overwrite(t, filepath.Join(dir, mainFile), []byte(strings.Repeat("damaged", 10_000)))
+		},
+		"the database went back": func(t *testing.T, dir, before string) {
+			overwrite(t, filepath.Join(dir, mainFile), contentsOf(t, filepath.Join(before, mainFile)))
+		},
+		"the copy is damaged": func(t *testing.T, dir, _ string) {
+			overwrite(t, filepath.Join(dir, copyFile), []byte("damaged"))
+		},
+		"the copy went back": func(t *testing.T, dir, before string) {
+			overwrite(t, filepath.Join(dir, copyFile), contentsOf(t, filepath.Join(before, copyFile)))
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := open(t, t.TempDir())
+			update(t, s, "a", "fresh")
+			before := crash(t, s)
+			update(t, s, "a", "used")
+			dir := crash(t, s)
+			lose(t, dir, before)
+			again, _ := open(t, dir)
+			if got := tokens(t, again); got["a"] != "used" {
+				t.Errorf("got %v, want a as used", got)
+			}
+		})
+	}
+}
+
+func TestTokenUpdatesTakeTurns(t *testing.T) {
+	s, _ := open(t, t.TempDir())
+	var wait sync.WaitGroup
+	for range 20 {
+		wait.Go(func() {
+			if err := s.UpdateToken("a", func(old []byte) ([]byte, error) { return append(old, 'x'), nil }); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wait.Wait()
+	if got := tokens(t, s); len(got["a"]) != 20 {
+		t.Errorf("%d of 20 updates are there", len(got["a"]))
+	}
+}
+
+func TestUpdateTokenThatFailsChangesNothing(t *testing.T) {
+	s, _ := open(t, t.TempDir())
+	update(t, s, "a", "one")
+	refused := errors.New("refused")
+	if err := s.UpdateToken("a", func([]byte) ([]byte, error) { return nil, refused }); !errors.Is(err, refused) {
+		t.Errorf("got %v, want the error of the change", err)
+	}
+	for name, test := range map[string]struct {
+		id, record, want string
+	}{
+		"no id":          {"", "x", "want 1 to 64"},
+		"a long id":      {strings.Repeat("i", 65), "x", "want 1 to 64"},
+		"a large record": {"b", strings.Repeat("x", maxTokenSize+1), "are the most"},
+	} {
+		if err := s.UpdateToken(test.id, set(test.record)); err == nil || !strings.Contains(err.Error(), test.want) {
+			t.Errorf("%s: got %v, want an error with %q", name, err, test.want)
+		}
+	}
+	s.commit = func(tx *bbolt.Tx) error { return errors.Join(errors.New("disk gone"), tx.Rollback()) }
+	if err := s.UpdateToken("a", set("two")); err == nil {
+		t.Error("a write that failed is acknowledged")
+	}
+	if got := tokens(t, s); len(got) != 1 || got["a"] != "one" {
+		t.Errorf("got %v, want a as one", got)
+	}
+	s.commit = (*bbolt.Tx).Commit
+	update(t, s, "a", "three")
+	closeStore(t, s)
+	if err := s.UpdateToken("a", set("four")); !errors.Is(err, ErrClosed) {
+		t.Errorf("got %v after Close, want ErrClosed", err)
+	}
+}
+
+// A database from before there were tokens opens, and takes them.
+func TestDatabaseWithoutTokensOpens(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := open(t, dir)
+	apply(t, s, "voting", "v")
+	closeStore(t, s)
+	for _, file := range []string{mainFile, copyFile} {
+		db, err := bbolt.Open(filepath.Join(dir, file), 0o600, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Update(func(tx *bbolt.Tx) error { return tx.DeleteBucket(tokensBucket) }); err != nil {
+			t.Fatal(err)
+		}
+		if err := db.Close(); err != nil {
+			t.Fatal(err)
+		}
+	}
+	again, _ := open(t, dir)
+	update(t, again, "a", "one")
+	third, _ := open(t, crash(t, again))
+	if got := tokens(t, third); got["a"] != "one" || third.Revision() != 1 {
+		t.Errorf("got %v at revision %d", got, third.Revision())
+	}
+}
