@@ -1,6 +1,7 @@
 package resource_test
 
 import (
+	"cmp"
 	"fmt"
 	"math/rand/v2"
 	"slices"
@@ -151,6 +152,9 @@ func encodePermissions(r *rand.Rand, rule accessRule) []*rbacv3.Permission {
 		}
 		paths = append(paths, method(s))
 	}
+	if len(paths) > 0 && chance(r, 4) {
+		paths = []*rbacv3.Permission{allOf(oneOf(paths...), oneOf(widened(rule.paths)...))}
+	}
 	for _, h := range rule.headers {
 		var values []*rbacv3.Permission
 		for _, v := range h.values {
@@ -177,6 +181,16 @@ func encodePermissions(r *rand.Rand, rule accessRule) []*rbacv3.Permission {
 		}
 		return list
 	}
+}
+
+// widened are the services of paths, and one that none of them may be in: they and
+// the paths together are the paths.
+func widened(paths []string) []*rbacv3.Permission {
+	list := []*rbacv3.Permission{method("/nowhere.Service/*")}
+	for _, s := range paths {
+		list = append(list, method(cmp.Or(s[:strings.LastIndexByte(s, '/')+1], "/")+"*"))
+	}
+	return list
 }
 
 func encodeHeader(r *rand.Rand, key, value string) *rbacv3.Permission {
