@@ -282,6 +282,17 @@ func TestWhatCannotBeReadIsClosed(t *testing.T) {
 	}
 }
 
+func TestPoliciesAreReadBehindAnyNumberOfErrors(t *testing.T) {
+	objects, problems := Parse("f", []byte(strings.Repeat("kind: X\n---\n", 150)+policy("allow: []")+"---\n"+
+		strings.Replace(policy("alow: []"), "voting", "web", 1)+"---\n"+serviceHead))
+	if len(objects) != 1 || objects[0].Ref().Kind != model.KindAccessPolicy {
+		t.Errorf("got %+v, want the good policy", objects)
+	}
+	if last := problems[len(problems)-1]; len(problems) != maxErrors+2 || last.Instead == nil || last.Instead.Ref().Name != "web" {
+		t.Errorf("got %d problems, the last %+v, want what stands for the bad policy", len(problems), last)
+	}
+}
+
 // insteadOf is what stands for the document, in one of its problems.
 func insteadOf(t *testing.T, yaml string) model.Object {
 	t.Helper()

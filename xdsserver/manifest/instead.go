@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"bytes"
 	"fmt"
 	"slices"
 
@@ -31,6 +32,12 @@ func (r *reader) instead() model.Object {
 		return closedMesh(spec, from)
 	}
 	return nil
+}
+
+// closes reports whether a document may be one that closes something. Such are read
+// also where others are not any more: they would be left out.
+func closes(text []byte) bool {
+	return bytes.Contains(text, []byte(model.KindAccessPolicy)) || bytes.Contains(text, []byte(model.KindMesh))
 }
 
 func closedPolicy(meta, spec *ast.MappingNode, from string, line int) model.Object {

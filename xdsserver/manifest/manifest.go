@@ -28,6 +28,7 @@ package manifest
 import (
 	"bytes"
 	"fmt"
+	"slices"
 	"unicode/utf8"
 
 	"github.com/tulle-mesh/tulle/xdsserver/model"
@@ -73,18 +74,25 @@ func Parse(origin string, yaml []byte) ([]model.Object, []model.Problem) {
 		first   = make(map[model.Ref]model.Object)
 		found   findings
 	)
+	stopped := false
 	for n, d := range split(yaml) {
 		at := fmt.Sprintf("%s:%d", origin, d.line)
-		if n == maxDocuments {
+		switch {
+		case n == maxDocuments && !stopped:
 			found.add(model.Problem{From: at, Message: fmt.Sprintf("is document %d, %d is the most: split the file", n+1, maxDocuments)})
-			break
-		}
-		if found.errors >= maxErrors {
+			stopped = true
+		case found.errors >= maxErrors && !stopped:
 			found.add(model.Problem{From: at, Message: fmt.Sprintf("is not read any more after %d errors: correct those "+
 				"first", found.errors)})
-			break
+			stopped = true
+		}
+		if stopped && !closes(d.text) {
+			continue
 		}
 		object, problems := parse(origin, d)
+		if stopped {
+			problems = slices.DeleteFunc(problems, func(p model.Problem) bool { return p.Instead == nil })
+		}
 		found.add(problems...)
 		if object == nil {
 			continue

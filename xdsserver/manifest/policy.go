@@ -163,7 +163,8 @@ func putRules(m *mapping, rules model.AccessRules, namespace string) {
 
 func accessRuleNode(rule model.AccessRule, namespace string) node {
 	var m mapping
-	var from, methods, matches sequence
+	from, methods := make(sequence, 0, len(rule.From)), make(sequence, 0, len(rule.Methods))
+	matches := make(sequence, 0, len(rule.Metadata))
 	for _, p := range rule.From {
 		from = append(from, quote(p.Text(namespace)))
 	}

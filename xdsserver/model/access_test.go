@@ -258,6 +258,14 @@ func TestPermissiveIsAsTheServiceSaysAndThenTheMesh(t *testing.T) {
 			t.Errorf("%s: got %v, want %v", s.Name, got, want)
 		}
 	}
+	// Of one that is set aside nobody knows what it said.
+	aside := Validate(
+		[]Object{service("e", "f:6", Endpoint{}), &Mesh{Name: "default", PermissiveUntil: mesh}},
+		[]Endpoint{registered("e", "a", "10.0.0.1:80", "")}, nil,
+	)
+	if got := aside.Permissive(aside.Services[name("e")]); !got.IsZero() {
+		t.Errorf("set aside: got %v", got)
+	}
 	both := service("d", "f:5")
 	both.Strict, both.PermissiveUntil = true, own
 	wantProblems(t, Validate([]Object{both}, nil, nil).Problems, "error Service d f:5 spec.mtls: is strict and permissive at once")

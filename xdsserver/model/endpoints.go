@@ -31,7 +31,9 @@ func (v *validation) endpoints(registered []Endpoint) {
 	v.accept(problems)
 	for name := range count {
 		if v.set.Services[name] == nil {
-			v.set.Services[name] = &Service{Name: name, From: Registered}
+			// What is set aside may have said that it is strict.
+			_, aside := v.aside[name]
+			v.set.Services[name] = &Service{Name: name, From: Registered, Strict: aside}
 		}
 	}
 	for name, s := range v.set.Services {

@@ -198,7 +198,7 @@ func metadataMatcher(m model.MetadataMatch) *routev3.HeaderMatcher {
 	if m.Value == "" {
 		return &routev3.HeaderMatcher{Name: m.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
 	}
-	//nolint:staticcheck // the form of gRFC A41, which every gRPC reads
+	// Deprecated, and the form of gRFC A41, which every gRPC reads.
 	return &routev3.HeaderMatcher{Name: m.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_ExactMatch{ExactMatch: m.Value}}
 }
 

@@ -94,16 +94,26 @@ func permissive(until time.Time) *corev3.Metadata {
 	}}}}
 }
 
+// What all servers' resources have in common. Messages are not changed once they
+// are made, and a mesh has thousands of these.
+var (
+	serverTLS     = downstreamTLS()
+	serverFilters = []*hcmv3.HttpFilter{
+		filter(resource.AccessDenyFilter, filterOf(rules{action: rbacv3.RBAC_DENY}, nil)),
+		filter(resource.AccessAllowFilter, filterOf(rules{action: rbacv3.RBAC_ALLOW}, nil)),
+		filter(routerFilter, &routerv3.Router{}),
+	}
+	healthRoute = inboundRoute("health", healthService,
+		perRoute(rules{action: rbacv3.RBAC_DENY}, nil),
+		perRoute(rules{rbacv3.RBAC_ALLOW, map[string]*rbacv3.Policy{"health": everything(anyPrincipal())}}, nil))
+)
+
 // serverListener denies all by itself: a route that came without its rules would
 // otherwise be open.
 func serverListener(name, routes string, a netip.AddrPort) *listenerv3.Listener {
 	manager := &hcmv3.HttpConnectionManager{
 		RouteSpecifier: &hcmv3.HttpConnectionManager_Rds{Rds: &hcmv3.Rds{ConfigSource: ads(), RouteConfigName: routes}},
-		HttpFilters: []*hcmv3.HttpFilter{
-			filter(resource.AccessDenyFilter, filterOf(rules{action: rbacv3.RBAC_DENY}, nil)),
-			filter(resource.AccessAllowFilter, filterOf(rules{action: rbacv3.RBAC_ALLOW}, nil)),
-			filter(routerFilter, &routerv3.Router{}),
-		},
+		HttpFilters:    serverFilters,
 	}
 	return &listenerv3.Listener{
 		Name: name,
@@ -112,7 +122,7 @@ func serverListener(name, routes string, a netip.AddrPort) *listenerv3.Listener 
 			PortSpecifier: &corev3.SocketAddress_PortValue{PortValue: uint32(a.Port())},
 		}}},
 		FilterChains: []*listenerv3.FilterChain{{
-			TransportSocket: downstreamTLS(),
+			TransportSocket: serverTLS,
 			Filters: []*listenerv3.Filter{{
 				Name:       managerFilter,
 				ConfigType: &listenerv3.Filter_TypedConfig{TypedConfig: pack(manager)},
@@ -128,14 +138,12 @@ func filter(name string, config proto.Message) *hcmv3.HttpFilter {
 // inboundRoutes has two routes: health, which everybody may watch, and all else,
 // which policies decide about.
 func inboundRoutes(in Input, name string) *routev3.RouteConfiguration {
-	health := map[string]*rbacv3.Policy{"health": everything(anyPrincipal())}
 	denies, allows := in.access()
 	return &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{{
 		Name:    name,
 		Domains: []string{"*"},
 		Routes: []*routev3.Route{
-			inboundRoute("health", healthService, perRoute(rules{action: rbacv3.RBAC_DENY}, nil),
-				perRoute(rules{rbacv3.RBAC_ALLOW, health}, nil)),
+			healthRoute,
 			inboundRoute("access", "/", denies, allows),
 		},
 	}}}

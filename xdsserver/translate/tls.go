@@ -21,7 +21,7 @@ const tlsSocket = "envoy.transport_sockets.tls"
 func upstreamTLS(id string) *corev3.TransportSocket {
 	common := commonTLS()
 	// Deprecated in favour of typed matchers, which gRPC does not read (gRFC A29).
-	common.GetValidationContext().MatchSubjectAltNames = []*matcherv3.StringMatcher{exactly(id)} //nolint:staticcheck // see above
+	common.GetValidationContext().MatchSubjectAltNames = []*matcherv3.StringMatcher{exactly(id)}
 	return socket(&tlsv3.UpstreamTlsContext{CommonTlsContext: common})
 }
 
