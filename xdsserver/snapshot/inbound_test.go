@@ -46,8 +46,11 @@ func TestWhatServersHaveIsAcceptedByGrpcGo(t *testing.T) {
 		HasAllow: true,
 		Allow: []model.AccessRule{{}, {
 			From: []model.Principal{
-				{}, {Kind: model.OfService, Value: "web"}, {Kind: model.OfNamespace, Value: "shop"},
-				{Kind: model.OfID, Value: "spiffe://tulle.local/backup"}, {Kind: model.Below, Value: "spiffe://tulle.local/"},
+				{},
+				{Kind: model.OfService, Value: "web"},
+				{Kind: model.OfNamespace, Value: "shop"},
+				{Kind: model.OfID, Value: "spiffe://tulle.local/backup"},
+				{Kind: model.Below, Value: "spiffe://tulle.local/"},
 			},
 			Methods:  []string{"/a.B/M", "/a.B/*"},
 			Metadata: []model.MetadataMatch{{Name: "x-a", Value: "1"}, {Name: "x-b"}},
@@ -270,7 +273,7 @@ func TestJudgeKnowsIdentities(t *testing.T) {
 		{
 			"a Cluster of any identity",
 			cluster(func(c *tlsv3.UpstreamTlsContext) {
-				c.GetCommonTlsContext().GetValidationContext().MatchSubjectAltNames = nil //nolint:staticcheck // what gRPC reads
+				c.GetCommonTlsContext().GetValidationContext().MatchSubjectAltNames = nil
 			}),
 			"", "match_subject_alt_names: is empty",
 		},
