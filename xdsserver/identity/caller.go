@@ -41,3 +41,10 @@ func CallerFromContext(ctx context.Context) (*Caller, bool) {
 	c, ok := p.AuthInfo.(*Caller)
 	return c, ok
 }
+
+// overflowUID is what the kernel says of a user that is not mapped in this user
+// namespace (user_namespaces(7)): it stands for many.
+const overflowUID = 65534
+
+// isLocal reports whether a user may speak for this process's.
+func isLocal(uid, own int) bool { return uid == 0 || uid == own && uid != overflowUID && uid >= 0 }

@@ -5,10 +5,6 @@ import (
 	"syscall"
 )
 
-// overflowUID is what the kernel says of a user that is not mapped in this user
-// namespace (user_namespaces(7)): it stands for many.
-const overflowUID = 65534
-
 // peerUser returns the user at the other end of a unix socket, as it was when it
 // connected (SO_PEERCRED of unix(7)), and whether that is this process's user or
 // root; -1 for a socket of another kind. Only the user is taken: a process id may
@@ -38,6 +34,3 @@ func peerUser(conn syscall.Conn) (uid int, local bool) {
 	}
 	return uid, isLocal(uid, os.Geteuid())
 }
-
-// isLocal reports whether a user may speak for this process's.
-func isLocal(uid, own int) bool { return uid == 0 || uid == own && uid != overflowUID && uid >= 0 }

@@ -15,7 +15,7 @@ import (
 
 // filesPoll is how often the files are looked at. They are replaced a day before they
 // expire; a notification would save nothing but three small reads.
-const filesPoll = 2 * time.Second
+const filesPoll = 5 * time.Second
 
 // FilesConfig configures a Files authority.
 type FilesConfig struct {
@@ -39,7 +39,7 @@ type FilesConfig struct {
 
 // Files is an authority that signs with a CA which somebody else keeps in files.
 //
-// Run looks at the files every 2 seconds. They are taken together: a certificate
+// Run looks at the files every 5 seconds. They are taken together: a certificate
 // whose key or root has not come yet, or that is damaged, changes nothing, and
 // Status says what is wrong with it.
 type Files struct {
@@ -82,13 +82,10 @@ func NewFiles(c FilesConfig) (*Files, error) {
 
 // look takes up what is in the files, if it is new, and reports whether it was.
 func (f *Files) look() (bool, error) {
-	m, err := readMaterial(f.config)
-	if err != nil {
-		return false, err
-	}
 	prev := f.issuer.Load()
-	if prev != nil && prev.raw == m.raw {
-		return false, nil
+	m, err := readMaterial(f.config, prev)
+	if err != nil || m == prev {
+		return false, err
 	}
 	// xdsserver's own certificate is the trial: what it cannot be verified by,
 	// no leaf can.

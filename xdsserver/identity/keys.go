@@ -130,13 +130,7 @@ func decodeKey(data, passphrase []byte) (*ecdsa.PrivateKey, error) {
 			if passphrase == nil {
 				return nil, errors.New("is encrypted: name the file that holds its passphrase")
 			}
-			// The cause is left out: it tells a wrong passphrase from a damaged
-			// file no better, and comes from what was decrypted.
-			key, err := pkcs8.ParsePKCS8PrivateKeyECDSA(block.Bytes, passphrase)
-			if err != nil || key.Curve != elliptic.P256() {
-				return nil, errors.New("cannot be decrypted: it has another passphrase than the one given, or is damaged")
-			}
-			return key, nil
+			return decryptKey(block.Bytes, passphrase)
 		}
 		data = rest
 	}

@@ -30,8 +30,9 @@ type material struct {
 	bundle        *spiffe.Bundle
 }
 
-// readMaterial reads the files, and says what is wrong with which.
-func readMaterial(c FilesConfig) (*material, error) {
+// readMaterial reads the files, and says what is wrong with which. When they hold
+// what prev came from, it is prev.
+func readMaterial(c FilesConfig, prev *material) (*material, error) {
 	chainText, err := os.ReadFile(c.Certificate)
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
@@ -43,6 +44,10 @@ func readMaterial(c FilesConfig) (*material, error) {
 	bundleText, err := os.ReadFile(c.Bundle)
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
+	}
+	raw := string(chainText) + string(keyText) + string(bundleText)
+	if prev != nil && prev.raw == raw {
+		return prev, nil
 	}
 	chain, err := decodeCertificates(chainText)
 	if err != nil {
@@ -56,7 +61,7 @@ func readMaterial(c FilesConfig) (*material, error) {
 	if err != nil {
 		return nil, fmt.Errorf("identity: %s %w", c.Bundle, err)
 	}
-	m := &material{cert: chain[0], signer: signer, raw: string(chainText) + string(keyText) + string(bundleText)}
+	m := &material{cert: chain[0], signer: signer, raw: raw}
 	pub, ok := m.cert.PublicKey.(interface{ Equal(x crypto.PublicKey) bool })
 	if !ok || !pub.Equal(signer.Public()) {
 		return nil, fmt.Errorf("identity: %s is not the key of the certificate in %s", c.Key, c.Certificate)

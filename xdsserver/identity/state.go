@@ -93,6 +93,11 @@ func (s *state) check() error {
 	if n := len(s.inPhase(s.Roots, Active)); n != 1 {
 		return fmt.Errorf("%d roots are active, want 1", n)
 	}
+	for _, p := range []Phase{Prepared, Retiring} {
+		if n := len(s.inPhase(s.Roots, p)); n > 1 {
+			return fmt.Errorf("%d roots are %s, want 1 at most", n, p)
+		}
+	}
 	names := map[string]bool{}
 	for _, r := range slices.Concat(s.Roots, s.Intermediates) {
 		switch {
@@ -112,6 +117,9 @@ func (s *state) check() error {
 	}
 	if n := len(s.inPhase(s.Intermediates, Active)); n != 1 {
 		return fmt.Errorf("%d intermediates are active, want 1", n)
+	}
+	if r := s.rootIn(Prepared); r != nil && s.of(r.Name, Prepared) == nil {
+		return fmt.Errorf("%s is prepared without an intermediate", r.Name)
 	}
 	return nil
 }

@@ -14,8 +14,6 @@ import (
 
 	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/tulle-mesh/tulle/mesh/spiffe"
 )
@@ -69,7 +67,7 @@ func NewWorkload(ctx context.Context, c WorkloadConfig) (*Workload, error) {
 	w.domain.Store(&c.TrustDomain)
 	watch, cancel := context.WithCancel(ctx)
 	defer cancel()
-	err = w.client.WatchX509Context(watch, &watcher{w: w, first: cancel})
+	err = w.client.WatchX509Context(watch, &watcher{ctx: watch, w: w, first: cancel})
 	if w.board.trust.Load() != nil {
 		return w, nil
 	}
@@ -82,6 +80,7 @@ func NewWorkload(ctx context.Context, c WorkloadConfig) (*Workload, error) {
 // watcher hears of updates. An X509Context is one value, so that an identity and
 // the bundle of another moment are never mixed.
 type watcher struct {
+	ctx   context.Context //nolint:containedctx // that of the one call it is made for
 	w     *Workload
 	first func() // called after each update that was taken; nil in Run
 }
@@ -102,7 +101,9 @@ func (h *watcher) OnX509ContextUpdate(x *workloadapi.X509Context) {
 
 // OnX509ContextWatchError implements workloadapi.X509ContextWatcher.
 func (h *watcher) OnX509ContextWatchError(err error) {
-	if status.Code(err) == codes.Canceled || h.first != nil && h.w.board.trust.Load() != nil {
+	// At the start, what was wrong with an answer says more than that the wait for a
+	// better one has ended.
+	if h.ctx.Err() != nil || h.first != nil && h.w.lastProblem() != "" {
 		return
 	}
 	if h.w.setProblem(fmt.Sprintf("the workload api does not answer: %v", err)) {
@@ -226,7 +227,7 @@ func (w *Workload) Run(ctx context.Context) error {
 	for {
 		// It goes on by itself, but for two codes that an agent which is stopped or
 		// misconfigured may send.
-		err := w.client.WatchX509Context(ctx, &watcher{w: w})
+		err := w.client.WatchX509Context(ctx, &watcher{ctx: ctx, w: w})
 		if ctx.Err() == nil && w.setProblem(fmt.Sprintf("the workload api refuses: %v", err)) {
 			w.logger.ErrorContext(ctx, "workload api refuses, what it gave before stays", "error", err)
 		}

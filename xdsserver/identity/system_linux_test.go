@@ -1,0 +1,3 @@
+package identity
+
+const peerUserUnknown = false
