@@ -72,7 +72,7 @@ func (st *stream) refuse(k kind, failure []byte) (news []*refusal) {
 			break
 		}
 	}
-	base := Rejection{Node: st.node.id, Type: k.url(), Reason: reason, At: st.heard}
+	base := Rejection{Node: st.node.id, ID: st.client.ID, Type: k.url(), Reason: reason, At: st.heard}
 	blamed := 0
 	for i := range sn.names {
 		sub := &sn.names[i]

@@ -1,14 +1,18 @@
 package serve
 
 import (
+	"bytes"
 	"context"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	loadstatsv3 "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
 	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/peer"
@@ -74,6 +78,13 @@ func TestClientIsShownItsOwnPolicyAndNoOther(t *testing.T) {
 				}
 			}
 		}
+		// It happened eight times in an instant: an operator hears of it once.
+		if r.warnings() != 1 || !bytes.Contains(r.logged.Bytes(), []byte("owner=voting")) {
+			t.Errorf("logged:\n%s", r.logged)
+		}
+		if n := r.Subscribers(lds, foreign); n != 0 {
+			t.Errorf("%d clients subscribe to what is another's", n)
+		}
 	})
 }
 
@@ -103,6 +114,70 @@ func TestWildcardHoldsNobodyElsesPolicy(t *testing.T) {
 		if got := changes(delta.one()); len(got) != 1 || got[resource.ServerListener("web")] != "2" {
 			t.Errorf("delta: got %v", got)
 		}
+		if own, other := r.Subscribers(lds, resource.ServerListener("web")), r.Subscribers(lds, foreign); own != 2 || other != 0 {
+			t.Errorf("%d clients subscribe to web's and %d to voting's, want 2 and 0", own, other)
+		}
+	})
+}
+
+// What a client says that it has of another's policy tells it nothing: neither the
+// right version nor a wrong one is answered with content.
+func TestVersionsOfWhatIsAnothersTellNothing(t *testing.T) {
+	foreign := resource.ServerListener("voting")
+	for name, has := range map[string]string{"the right version": version(lds, foreign, "1"), "another version": "x"} {
+		t.Run(name, func(t *testing.T) {
+			bubble(t, as("web", 0), func(r *rig) {
+				r.publish(policies())
+				c := r.delta("a")
+				resume(c, lds, map[string]string{foreign: has}, "*")
+				if got := changes(c.one()); got[foreign] != "removed" {
+					t.Errorf("got %v, want that %s is not there", got, foreign)
+				}
+			})
+		})
+	}
+}
+
+func TestTrustComesBeforeWhatNeedsIt(t *testing.T) {
+	world := full("a").with(tbs, "tulle.local", "root")
+	bubble(t, as("web", 0), func(r *rig) {
+		sotw, delta := r.sotw("a"), r.delta("b")
+		for _, u := range []string{lds, rds, cds, eds} {
+			ask(sotw, u, nil, "a")
+			subscribe(delta, u, nil, "a")
+		}
+		ask(sotw, tbs, nil, "tulle.local")
+		subscribe(delta, tbs, nil, "tulle.local")
+		r.publish(world)
+		first, second := sotw.pending(), delta.pending()
+		if len(first) == 0 || first[0].GetTypeUrl() != tbs || contents(first[0])["tulle.local"] != "root" {
+			t.Errorf("state of the world: %v come, want the bundle first", order(first))
+		}
+		if len(second) == 0 || second[0].GetTypeUrl() != tbs || changes(second[0])["tulle.local"] != "root" {
+			t.Errorf("delta: %v comes first, want the bundle", second)
+		}
+	})
+}
+
+// A bundle is sent piece by piece: others are not repeated, and what goes missing
+// is not taken from stock clients.
+func TestBundlesArePieces(t *testing.T) {
+	world := full("a").with(tbs, "one", "1").with(tbs, "two", "1")
+	bubble(t, as("web", 0), func(r *rig) {
+		r.publish(world)
+		c := r.sotw("a")
+		ask(c, tbs, nil, "one", "two")
+		first := c.one()
+		ask(c, tbs, first, "one", "two")
+		world = world.with(tbs, "two", "2")
+		r.publish(world)
+		second := c.one()
+		if diff := cmp.Diff(map[string]string{"two": "2"}, contents(second)); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+		ask(c, tbs, second, "one", "two")
+		r.publish(world.with(tbs, "one", ""))
+		c.none()
 	})
 }
 
@@ -136,13 +211,90 @@ func TestStreamEndsWithItsCertificate(t *testing.T) {
 	})
 }
 
-func TestStatusIsOfOnesOwnIdentity(t *testing.T) {
+func TestWhoHasExpiredIsNotLetIn(t *testing.T) {
 	bubble(t, func(c *Config) {
-		c.Identify = func(ctx context.Context) (Client, error) {
-			who := metadata.ValueFromIncomingContext(ctx, "who")
-			return Client{Service: who[0], ID: domain + who[0]}, nil
+		c.Identify = func(context.Context) (Client, error) {
+			return Client{Service: "web", ID: domain + "web", NotAfter: time.Now()}, nil
 		}
 	}, func(r *rig) {
+		r.publish(policies())
+		conn := r.dial()
+		ads := r.delta("web/1")
+		subscribe(ads, lds, nil, "a")
+		lrs, err := loadstatsv3.NewLoadReportingServiceClient(conn).StreamLoadStats(r.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, lrsErr := lrs.Recv()
+		_, csdsErr := statusv3.NewClientStatusDiscoveryServiceClient(conn).FetchClientStatus(r.Context(), &statusv3.ClientStatusRequest{})
+		for protocol, err := range map[string]error{"ads": ads.ended(), "lrs": lrsErr, "csds": csdsErr} {
+			if status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), protocol+": the certificate of "+domain+"web expired at") {
+				t.Errorf("%s: got %v, want UNAUTHENTICATED", protocol, err)
+			}
+		}
+	})
+}
+
+func TestLoadIsOfWhoReportsIt(t *testing.T) {
+	bubble(t, as("web", time.Minute), func(r *rig) {
+		lrs, err := loadstatsv3.NewLoadReportingServiceClient(r.dial()).StreamLoadStats(r.Context())
+		if err != nil {
+			t.Fatal(err)
+		}
+		send := func(req *loadstatsv3.LoadStatsRequest) {
+			if err := lrs.Send(req); err != nil {
+				t.Fatal(err)
+			}
+			synctest.Wait()
+		}
+		send(&loadstatsv3.LoadStatsRequest{Node: &corev3.Node{Id: "voting/1"}})
+		if got := r.Loads(); len(got) != 1 || got[0].Node != "voting/1" || got[0].ID != domain+"web" {
+			t.Errorf("got %+v, want one of web", got)
+		}
+		time.Sleep(time.Minute)
+		send(&loadstatsv3.LoadStatsRequest{})
+		if _, err := lrs.Recv(); err != nil {
+			t.Fatal(err) // what to report, from before
+		}
+		if _, err := lrs.Recv(); status.Code(err) != codes.Unauthenticated {
+			t.Errorf("got %v, want UNAUTHENTICATED", err)
+		}
+	})
+}
+
+// A client may well call itself by the name of another: what it refuses is told of
+// it, and does not take the place of what the other refuses.
+func TestRejectionIsOfWhoRejects(t *testing.T) {
+	bubble(t, byHeader, func(r *rig) {
+		r.publish(full("a"))
+		for _, who := range []string{"web", "voting"} {
+			ctx, cancel := context.WithCancel(metadata.AppendToOutgoingContext(r.Context(), "who", who))
+			stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(r.dial()).DeltaAggregatedResources(ctx)
+			c := newClient(r.T, stream, err, cancel, "web/1")
+			subscribe(c, cds, nil, "a")
+			reject(c, c.one(), "no")
+			synctest.Wait()
+		}
+		got := map[string]bool{}
+		for _, rejection := range r.Ledger().Rejections {
+			got[rejection.ID] = rejection.Node == "web/1" && rejection.Name == "a"
+		}
+		if diff := cmp.Diff(map[string]bool{domain + "web": true, domain + "voting": true}, got); diff != "" {
+			t.Errorf("(-want +got):\n%s", diff)
+		}
+	})
+}
+
+// byHeader believes what a call says of itself.
+func byHeader(c *Config) {
+	c.Identify = func(ctx context.Context) (Client, error) {
+		who := metadata.ValueFromIncomingContext(ctx, "who")
+		return Client{Service: who[0], ID: domain + who[0]}, nil
+	}
+}
+
+func TestStatusIsOfOnesOwnIdentity(t *testing.T) {
+	bubble(t, byHeader, func(r *rig) {
 		r.publish(policies())
 		conn := r.dial()
 		ctx := metadata.AppendToOutgoingContext(r.Context(), "who", "voting")

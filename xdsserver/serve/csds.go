@@ -56,12 +56,9 @@ func (c csdsService) FetchClientStatus(ctx context.Context, req *statusv3.Client
 			return nil, err
 		}
 	}
-	var caller Client
-	if identify := c.s.config.Identify; identify != nil {
-		var err error
-		if caller, err = identify(ctx); err != nil {
-			return nil, err
-		}
+	caller, err := c.s.identify(ctx, "csds")
+	if err != nil {
+		return nil, err
 	}
 	resp := new(statusv3.ClientStatusResponse)
 	size := 0

@@ -29,6 +29,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
 )
@@ -39,6 +40,7 @@ const (
 	rds = resource.RouteType
 	cds = resource.ClusterType
 	eds = resource.EndpointsType
+	tbs = resource.TrustBundleType
 )
 
 // world is what a test serves: contents by type and name.
@@ -53,6 +55,8 @@ func message(typeURL, name, text string) proto.Message {
 		return &routev3.RouteConfiguration{Name: name, InternalOnlyHeaders: []string{text}}
 	case cds:
 		return &clusterv3.Cluster{Name: name, AltStatName: text}
+	case tbs:
+		return &identityv1.TrustBundle{TrustDomain: name, Authorities: [][]byte{[]byte(text)}}
 	default:
 		return &endpointv3.ClusterLoadAssignment{
 			ClusterName: name,
@@ -74,6 +78,8 @@ func text(a *anypb.Any) string {
 		return m.GetInternalOnlyHeaders()[0]
 	case *clusterv3.Cluster:
 		return m.GetAltStatName()
+	case *identityv1.TrustBundle:
+		return string(m.GetAuthorities()[0])
 	case *endpointv3.ClusterLoadAssignment:
 		return m.GetEndpoints()[0].GetLocality().GetZone()
 	}
@@ -86,8 +92,11 @@ func name(a *anypb.Any) string {
 	if err != nil {
 		return err.Error()
 	}
-	if c, ok := m.(*endpointv3.ClusterLoadAssignment); ok {
-		return c.GetClusterName()
+	switch m := m.(type) {
+	case *endpointv3.ClusterLoadAssignment:
+		return m.GetClusterName()
+	case *identityv1.TrustBundle:
+		return m.GetTrustDomain()
 	}
 	return m.(interface{ GetName() string }).GetName()
 }

@@ -66,7 +66,12 @@ func (s *Server) Subscribers(typeURL, name string) int {
 	s.mu.RLock()
 	defer s.mu.RUnlock()
 	t := &s.tables[k]
-	n := len(t.wild)
+	n := 0
+	for st := range t.wild {
+		if st.client.sees(s, name) {
+			n++
+		}
+	}
 	if tp := t.topics[name]; tp != nil {
 		for st := range tp.subscribers {
 			if _, also := t.wild[st]; !also {

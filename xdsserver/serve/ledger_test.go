@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"fmt"
+	"slices"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -336,6 +337,29 @@ func TestLoadReportsAreBounded(t *testing.T) {
 			r.Error(err)
 		}
 	})
+}
+
+func TestNobodyHidesWhatOthersReport(t *testing.T) {
+	var l loads
+	var rs rejections
+	old := time.Unix(1, 0)
+	l.put(Load{Node: "web/1", ID: domain + "web", At: old})
+	rs.add(&refusal{Rejection: Rejection{Node: "web/1", ID: domain + "web", Name: "a", At: old}})
+	for i := range maxLoads + 10 {
+		// Also as the node of another.
+		node, at := fmt.Sprint(i), time.Unix(int64(i)+2, 0)
+		if i == 0 {
+			node = "web/1"
+		}
+		l.put(Load{Node: node, ID: domain + "voting", At: at})
+		rs.add(&refusal{Rejection: Rejection{Node: node, ID: domain + "voting", Name: "a", At: at}})
+	}
+	if list := l.list(); len(list) != maxLoads || !slices.ContainsFunc(list, func(l Load) bool { return l.At.Equal(old) }) {
+		t.Errorf("%d loads, want %d and web's among them", len(list), maxLoads)
+	}
+	if list := rs.list(); len(list) != maxRejections || !slices.ContainsFunc(list, func(r Rejection) bool { return r.At.Equal(old) }) {
+		t.Errorf("%d rejections, want %d and web's among them", len(list), maxRejections)
+	}
 }
 
 func TestALoadReportNamesItsNode(t *testing.T) {

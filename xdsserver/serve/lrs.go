@@ -77,15 +77,21 @@ func (l *loads) put(load Load) {
 		l.byNode = make(map[reporter]Load)
 	}
 	if _, known := l.byNode[load.reporter()]; !known && len(l.byNode) >= maxLoads {
-		var oldest Load
-		for _, o := range l.byNode {
-			if oldest.Node == "" || o.At.Before(oldest.At) {
-				oldest = o
-			}
-		}
-		delete(l.byNode, oldest.reporter())
+		delete(l.byNode, l.oldest(load.ID).reporter())
 	}
 	l.byNode[load.reporter()] = load
+}
+
+// oldest is the load that has to go for another one of an identity: of its own, if
+// it has any, so that nobody displaces others by making up nodes.
+func (l *loads) oldest(id string) (oldest Load) {
+	for _, o := range l.byNode {
+		own, had := o.ID == id, oldest.ID == id
+		if oldest.Node == "" || own && !had || own == had && o.At.Before(oldest.At) {
+			oldest = o
+		}
+	}
+	return oldest
 }
 
 // enter admits a stream.
@@ -117,12 +123,9 @@ func (l lrsService) StreamLoadStats(g loadstatsv3.LoadReportingService_StreamLoa
 	}
 	defer l.s.loads.exit()
 
-	var client Client
-	if identify := l.s.config.Identify; identify != nil {
-		var err error
-		if client, err = identify(g.Context()); err != nil {
-			return err
-		}
+	client, err := l.s.identify(g.Context(), "lrs")
+	if err != nil {
+		return err
 	}
 	var node string
 	for {
@@ -142,6 +145,9 @@ func (l lrsService) StreamLoadStats(g loadstatsv3.LoadReportingService_StreamLoa
 			}
 		}
 		load := Load{Node: node, ID: client.ID, At: time.Now()}
+		if err := client.check("lrs", load.At); err != nil {
+			return err // a client reports every loadInterval, so that no timer is needed
+		}
 		if proto.Size(req) <= maxLoadSize {
 			load.Clusters = req.GetClusterStats()
 		}

@@ -35,8 +35,8 @@ const (
 // ServerOptions returns the options a grpc.Server needs to carry this one, for
 // all its services: a codec that lets responses share encoded resources (other
 // messages are left to protobuf's), keepalive that finds a dead connection
-// within 40 seconds, limits, and buffers that fit thousands of quiet
-// connections. Credentials and interceptors are the caller's to add.
+// within 40 seconds, an age for connections (Config.MaxConnectionAge), limits, and
+// buffers that fit thousands of quiet connections. Credentials and interceptors are the caller's to add.
 func (s *Server) ServerOptions() []grpc.ServerOption {
 	return []grpc.ServerOption{
 		grpc.ForceServerCodecV2(codec{}),

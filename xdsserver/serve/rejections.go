@@ -19,8 +19,9 @@ const (
 // A Rejection is a NACK: a client refused a resource it was sent, and keeps what
 // it had.
 type Rejection struct {
-	// Node is the client's id.
-	Node string
+	// Node is what the client calls itself, and ID who it is: its SPIFFE id, empty
+	// where nobody identifies himself.
+	Node, ID string
 	// Type is a type URL. Name and Version are empty when the client refused a
 	// response without saying what in it.
 	Type, Name, Version string
@@ -43,7 +44,7 @@ type rejections struct {
 	byKey map[rejectionKey]*rejection
 }
 
-type rejectionKey struct{ node, typeURL, name string }
+type rejectionKey struct{ node, id, typeURL, name string }
 
 type rejection struct {
 	*refusal
@@ -51,7 +52,7 @@ type rejection struct {
 	left time.Time // when the stream ended; zero while it is open
 }
 
-func (r *refusal) key() rejectionKey { return rejectionKey{r.Node, r.Type, r.Name} }
+func (r *refusal) key() rejectionKey { return rejectionKey{r.Node, r.ID, r.Type, r.Name} }
 
 // add remembers a refusal and reports whether it is news: not the same content
 // refused by the same client once more.
@@ -63,18 +64,25 @@ func (rs *rejections) add(r *refusal) bool {
 	}
 	old := rs.byKey[r.key()]
 	if old == nil && len(rs.byKey) >= maxRejections {
-		rs.evict()
+		rs.evict(r.ID)
 	}
 	rs.byKey[r.key()] = &rejection{refusal: r}
 	return old == nil || old.Version != r.Version
 }
 
-// evict makes room. NACKs are rare, so that looking through all is good enough.
-func (rs *rejections) evict() {
+// evict makes room for a refusal of an identity: of its own the oldest goes, if it
+// has any, so that nobody hides what others refuse. NACKs are rare, so that looking
+// through all is good enough.
+func (rs *rejections) evict(id string) {
 	rs.expire()
 	var oldest *rejection
 	for _, r := range rs.byKey {
-		if oldest == nil || r.At.Before(oldest.At) {
+		if oldest == nil {
+			oldest = r
+			continue
+		}
+		own, had := r.ID == id, oldest.ID == id
+		if own && !had || own == had && r.At.Before(oldest.At) {
 			oldest = r
 		}
 	}

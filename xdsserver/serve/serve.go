@@ -24,7 +24,9 @@
 //
 // Who a client is, Config.Identify says of its connection; what it says of itself,
 // the node, is shown and decides nothing. A client sees what is for everybody and
-// what is its own service's: the policy of another is none of its business.
+// what is its own service's: the policy of another is none of its business. A
+// stream ends with the certificate it was opened with, UNAUTHENTICATED; who renews
+// in time never sees that, since connections are made anew long before.
 //
 // It does not decide what is served: snapshots come judged and encoded from
 // package snapshot. It does not listen, and it authenticates nobody: credentials
@@ -95,6 +97,7 @@ type Server struct {
 	rejections rejections
 	loads      loads
 	waiters    waiters
+	intruders  intruders
 
 	// publishing admits one Publish at a time: snapshots are compared under it,
 	// so that mu is held for what has changed only.

@@ -26,6 +26,12 @@ func (st *stream) ring() {
 	st.poke()
 }
 
+// expire is called by the expiry timer.
+func (st *stream) expire() {
+	st.due.Store(true)
+	st.poke()
+}
+
 // verdict reports whether the stream is over, and with which error.
 func (st *stream) verdict() (over bool, err error) {
 	st.mu.Lock()
@@ -35,10 +41,14 @@ func (st *stream) verdict() (over bool, err error) {
 		return true, st.err
 	case st.server.closing.Load():
 		return true, errClosing
-	case st.client.expired(time.Now()):
-		return true, status.Errorf(codes.Unauthenticated,
-			"ads: the certificate of %s expired at %s: renew it, and come back", st.client.ID, st.client.NotAfter.UTC().Format(time.RFC3339))
-	case st.rung.Swap(false):
+	case st.due.Swap(false):
+		now := time.Now()
+		if err := st.client.check("ads", now); err != nil {
+			return true, err
+		}
+		st.expiry.Reset(st.client.untilExpiry(now))
+	}
+	if st.rung.Swap(false) {
 		return st.stalled()
 	}
 	return false, nil

@@ -34,15 +34,15 @@ type stream struct {
 
 	// Owned by run.
 	alarm   *time.Timer // rings when the stream may have stalled
-	expiry  *time.Timer // rings when the client's certificate expires; nil without one
+	expiry  *time.Timer // rings when to look whether the certificate has expired; nil without one
 	armed   bool        // alarm is set
 	queue   []*response // planned; those from next on are not sent yet
 	next    int
 	sending bool       // a send is held up, in a goroutine of its own
 	sent    chan error // its end; nil until there was one
 
-	// rung says that alarm has fired since run looked.
-	rung atomic.Bool
+	// rung says that alarm has fired since run looked, and due that expiry has.
+	rung, due atomic.Bool
 
 	// dirty is the set of kinds to compare: those marked since run compared
 	// last, shifted by fresh, and those it has left. since is the revision from
@@ -90,22 +90,19 @@ func (s *Server) serve(g grpc.ServerStream, delta bool) error {
 	if p, ok := peer.FromContext(g.Context()); ok {
 		st.peer = p.Addr.String()
 	}
-	if s.config.Identify != nil {
-		client, err := s.config.Identify(g.Context())
-		if err != nil {
-			return err
-		}
-		st.client = client
+	var err error
+	if st.client, err = s.identify(g.Context(), "ads"); err != nil {
+		return err
 	}
 	if err := s.open(st); err != nil {
 		return err
 	}
 	defer s.running.Done()
-	err := st.run()
+	err = st.run()
 	n := s.leave(st)
 	level := slog.LevelWarn
-	if err == nil || g.Context().Err() != nil {
-		level = slog.LevelDebug // the client went away, as clients do
+	if err == nil || g.Context().Err() != nil || status.Code(err) == codes.PermissionDenied {
+		level = slog.LevelDebug // the client went away, as clients do, or was turned away, which is logged
 	}
 	s.log.Log(g.Context(), level, "ads stream ended", "node", n.id, "identity", st.client.ID, "peer", st.peer, "error", err)
 	return err
@@ -203,8 +200,8 @@ func (st *stream) run() error {
 	// stream to know that the server is there.
 	st.alarm = time.AfterFunc(st.server.config.StallTimeout, st.ring)
 	st.alarm.Stop()
-	if end := st.client.NotAfter; !end.IsZero() {
-		st.expiry = time.AfterFunc(time.Until(end), st.poke)
+	if !st.client.NotAfter.IsZero() {
+		st.expiry = time.AfterFunc(st.client.untilExpiry(time.Now()), st.expire)
 	}
 	for {
 		select {
