@@ -88,7 +88,11 @@ var lawOfLibrary = []room{
 		imports: values,
 		why:     "instruments serve the machinery above them, and know nothing of it",
 	},
-	{path: "mesh/resource", why: whyValues},
+	{
+		path:    "mesh/resource",
+		imports: []string{"mesh/api"},
+		why:     "the values rooms meet in import no room but protobuf, one message of which is a resource",
+	},
 	{path: "mesh/call", why: whyValues},
 	{path: "mesh/spiffe", why: whyValues},
 	{path: "mesh/api", why: "protobuf is what programs meet in: it imports no room"},
