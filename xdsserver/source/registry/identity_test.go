@@ -4,6 +4,7 @@ import (
 	"context"
 	"strings"
 	"testing"
+	"testing/synctest"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -22,6 +23,9 @@ func TestProcessRegistersItsOwnServiceOnly(t *testing.T) {
 		"another's":                             {"web", voting("a", "127.0.0.1:1"), true},
 		"one of another namespace":              {"voting", voting("a", "127.0.0.1:1", func(r *registryv1.RegisterRequest) { r.Namespace = "shop" }), true},
 		"a client's, which is none":             {"client", voting("a", "127.0.0.1:1"), true},
+		"as a client, which has none":           {"client", voting("a", "127.0.0.1:1", func(r *registryv1.RegisterRequest) { r.Service = "client" }), true},
+		"its own name in another namespace":     {"voting.shop", voting("a", "127.0.0.1:1"), true},
+		"its own in its namespace":              {"voting.shop", voting("a", "127.0.0.1:1", func(r *registryv1.RegisterRequest) { r.Namespace = "shop" }), false},
 		"without a service":                     {"", voting("a", "127.0.0.1:1"), true},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -29,7 +33,7 @@ func TestProcessRegistersItsOwnServiceOnly(t *testing.T) {
 			s := &session{own: test.own, over: make(chan struct{})}
 			_, err := r.handle(discard{}, s, test.request)
 			if test.refused {
-				if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), `of "voting`) || len(r.Endpoints()) != 0 {
+				if status.Code(err) != codes.PermissionDenied || !strings.Contains(err.Error(), "may not register an endpoint of") || len(r.Endpoints()) != 0 {
 					t.Errorf("got %v and %d endpoints, want PERMISSION_DENIED and none", err, len(r.Endpoints()))
 				}
 				return
@@ -56,7 +60,28 @@ func TestStreamOfNobodyIsRefused(t *testing.T) {
 
 type contextual struct {
 	registerStream
-	ctx context.Context //nolint:containedctx // a stream's own
+	ctx context.Context
 }
 
 func (c contextual) Context() context.Context { return c.ctx }
+
+// What a stream of one's own cannot do either: become another's half-way, or take
+// over what another service has registered.
+func TestStreamStaysWithItsService(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := start(t, Config{Identify: func(context.Context) (string, error) { return "voting", nil }})
+		p := h.process()
+		stream := p.register(voting("a", "127.0.0.1:1"))
+		if err := stream.Send(voting("a", "127.0.0.1:1", func(r *registryv1.RegisterRequest) { r.Service = "web" })); err != nil {
+			t.Fatal(err)
+		}
+		_, err := stream.Recv()
+		if want := `a process of "voting" may not register an endpoint of "web": it is not its service`; status.Code(err) != codes.PermissionDenied ||
+			!strings.Contains(err.Error(), want) {
+			t.Errorf("got %v, want PERMISSION_DENIED with %s", err, want)
+		}
+		if got := h.output().Endpoints; len(got) != 1 || got[0].Service.Name != "voting" {
+			t.Errorf("got %v, want voting's alone", got)
+		}
+	})
+}

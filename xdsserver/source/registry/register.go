@@ -25,8 +25,6 @@ var errStopping = status.Error(codes.Unavailable,
 
 // Register implements registryv1.RegistryServiceServer.
 func (r *Registry) Register(stream registerStream) error {
-	done := make(chan struct{})
-	defer close(done)
 	own := ""
 	if r.config.Identify != nil {
 		var err error
@@ -34,6 +32,8 @@ func (r *Registry) Register(stream registerStream) error {
 			return err
 		}
 	}
+	done := make(chan struct{})
+	defer close(done)
 	var goodbye atomic.Bool // the client closed its side, where others are just gone
 	requests, err := r.receive(stream, done, &goodbye)
 	if err != nil {
@@ -102,9 +102,7 @@ func (r *Registry) handle(stream registerStream, s *session, request *registryv1
 	if err != nil {
 		return false, err
 	}
-	if r.config.Identify != nil && e.Service.String() != s.own {
-		err := status.Errorf(codes.PermissionDenied,
-			"registry: service: a process of %q may not register an endpoint of %q: set TULLE_SERVICE to what it is, and let it enrol as that", s.own, e.Service)
+	if err := r.authorize(s.own, e.Service); err != nil {
 		r.config.Logger.Warn("endpoint refused", "service", e.Service.String(), "instance", e.Instance, "error", err)
 		return false, err
 	}
@@ -121,6 +119,22 @@ func (r *Registry) handle(stream registerStream, s *session, request *registryv1
 		r.settle(stream.Context(), change)
 	}
 	return leaving, stream.Send(&registryv1.RegisterResponse{Lease: durationpb.New(r.config.Lease), Left: leaving})
+}
+
+// authorize refuses a process that registers for another service than its own.
+func (r *Registry) authorize(own string, service model.ServiceName) error {
+	switch {
+	case r.config.Identify == nil:
+		return nil
+	case own == "" || own == clientService:
+		return status.Errorf(codes.PermissionDenied,
+			"registry: a process without a service of its own may not register an endpoint of %q: set TULLE_SERVICE, and enrol as that", service)
+	case own != service.String():
+		return status.Errorf(codes.PermissionDenied,
+			"registry: a process of %q may not register an endpoint of %q: it is not its service: set TULLE_SERVICE to what it is, and enrol as that",
+			own, service)
+	}
+	return nil
 }
 
 // store brings the request into the table and returns the change that it made.

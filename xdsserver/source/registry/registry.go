@@ -52,6 +52,10 @@ const (
 	settleWithin = 5 * time.Second
 )
 
+// clientService is the service that a process enrols as which has none: it calls
+// others, and nobody calls it.
+const clientService = "client"
+
 // A Store remembers endpoints over a restart. Both methods may block on I/O.
 type Store interface {
 	LoadEndpoints() ([]model.Endpoint, error)
@@ -74,8 +78,8 @@ type Config struct {
 	// Store remembers endpoints; nil remembers none.
 	Store Store
 	// Identify returns the service, "name" or "name.namespace", that the connection
-	// of ctx is of; its error ends the stream. Nil lets everybody register any
-	// service, which is for tests.
+	// of ctx is of; its error ends the stream. Empty, or "client", has no endpoints.
+	// Nil lets everybody register any service, which is for tests.
 	Identify func(ctx context.Context) (service string, err error)
 	// Settled returns when every connected client has acknowledged a configuration
 	// that holds this generation of the registry's output, or with an error when
