@@ -210,7 +210,9 @@ func (c *CA) change(do func(*change) error) error {
 func (c *CA) show(v *view) error {
 	prev := c.view.Load()
 	if prev == nil || !prev.own.cert.Equal(v.own.cert) {
-		if err := c.signOwn(v); err != nil && prev != nil {
+		// Where the intermediate has expired, there is nothing to sign with, and this
+		// may be a step towards another.
+		if err := c.signOwn(v); err != nil && time.Now().Before(v.active.cert.NotAfter) {
 			return err
 		}
 	}
@@ -292,7 +294,7 @@ func (c *CA) Issue(ctx context.Context, order Order) ([][]byte, error) {
 	if err := c.usable(); err != nil {
 		return nil, err
 	}
-	leaf, err := newLeaf(order.ID, nil, now, c.pace.leaf, order.Key, v.active.cert, v.active.signer)
+	leaf, err := signing{now: now, ttl: c.pace.leaf, key: order.Key, issuer: v.active.cert, signer: v.active.signer}.leaf(order.ID)
 	if err != nil {
 		return nil, err
 	}

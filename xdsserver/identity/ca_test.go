@@ -80,10 +80,10 @@ func TestIntermediateIsSignedByARootThatSignsNothingElse(t *testing.T) {
 		if root.MaxPathLen != 1 || intermediate.MaxPathLen != 0 || !intermediate.MaxPathLenZero {
 			t.Errorf("path lengths %d and %d, want 1 and 0", root.MaxPathLen, intermediate.MaxPathLen)
 		}
-		if got := intermediate.NotAfter.Sub(time.Now()); got != 30*24*time.Hour {
+		if got := time.Until(intermediate.NotAfter); got != 30*24*time.Hour {
 			t.Errorf("intermediate lives for %v, want 30 days", got)
 		}
-		if got := root.NotAfter.Sub(time.Now()); got != 3652*24*time.Hour {
+		if got := time.Until(root.NotAfter); got != 3652*24*time.Hour {
 			t.Errorf("root lives for %v, want 10 years", got)
 		}
 		for _, c := range []*x509.Certificate{intermediate, root} {

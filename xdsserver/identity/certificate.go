@@ -44,13 +44,23 @@ func validity(now time.Time, ttl time.Duration, issuer *x509.Certificate) (notBe
 	return notBefore, notAfter
 }
 
-// newAuthority signs a CA certificate: an intermediate's by its root, or, without
+// A signing is a certificate to be made.
+type signing struct {
+	now time.Time
+	ttl time.Duration
+	key crypto.PublicKey
+	// issuer is nil for a root, which signs itself.
+	issuer *x509.Certificate
+	signer crypto.Signer
+}
+
+// authority signs a CA certificate: an intermediate's by its root, or, without
 // an issuer, a root's by itself. The trust domain's own identity names it (X.509-SVID
 // standard, section 4.1); the common name only tells people one from another.
-func newAuthority(domain string, now time.Time, ttl time.Duration, key crypto.PublicKey, issuer *x509.Certificate, signer crypto.Signer) (*x509.Certificate, error) {
+func (s signing) authority(domain string) (*x509.Certificate, error) {
 	number := serial()
 	level := Intermediate
-	if issuer == nil {
+	if s.issuer == nil {
 		level = Root
 	}
 	t := &x509.Certificate{
@@ -62,17 +72,17 @@ func newAuthority(domain string, now time.Time, ttl time.Duration, key crypto.Pu
 		BasicConstraintsValid: true,
 		MaxPathLenZero:        level == Intermediate,
 	}
-	t.NotBefore, t.NotAfter = validity(now, ttl, issuer)
+	t.NotBefore, t.NotAfter = validity(s.now, s.ttl, s.issuer)
 	if level == Root {
 		t.MaxPathLen = 1
-		issuer = t
+		s.issuer = t
 	}
-	return sign(t, issuer, key, signer)
+	return sign(t, s.issuer, s.key, s.signer)
 }
 
-// newLeaf signs a leaf: no subject, so that its SAN is critical (RFC 5280, section
+// leaf signs a leaf: no subject, so that its SAN is critical (RFC 5280, section
 // 4.2.1.6), and no name but its identity. Hosts are for xdsserver's own only.
-func newLeaf(id string, hosts []string, now time.Time, ttl time.Duration, key crypto.PublicKey, issuer *x509.Certificate, signer crypto.Signer) (*x509.Certificate, error) {
+func (s signing) leaf(id string, hosts ...string) (*x509.Certificate, error) {
 	uri, err := url.Parse(id)
 	if err != nil {
 		return nil, fmt.Errorf("identity: %w", err)
@@ -91,11 +101,11 @@ func newLeaf(id string, hosts []string, now time.Time, ttl time.Duration, key cr
 			t.DNSNames = append(t.DNSNames, host)
 		}
 	}
-	t.NotBefore, t.NotAfter = validity(now, ttl, issuer)
-	if !t.NotAfter.After(now) {
-		return nil, fmt.Errorf("identity: the issuing certificate expired at %s", issuer.NotAfter.UTC().Format(time.RFC3339))
+	t.NotBefore, t.NotAfter = validity(s.now, s.ttl, s.issuer)
+	if !t.NotAfter.After(s.now) {
+		return nil, fmt.Errorf("identity: the issuing certificate expired at %s", s.issuer.NotAfter.UTC().Format(time.RFC3339))
 	}
-	return sign(t, issuer, key, signer)
+	return sign(t, s.issuer, s.key, s.signer)
 }
 
 func sign(template, issuer *x509.Certificate, key crypto.PublicKey, signer crypto.Signer) (*x509.Certificate, error) {

@@ -67,7 +67,7 @@ func (c *change) addRoot(p Phase) (*record, error) {
 	if err != nil {
 		return nil, err
 	}
-	cert, err := newAuthority(c.state.TrustDomain, c.now, c.pace.root, key.Public(), nil, key)
+	cert, err := signing{now: c.now, ttl: c.pace.root, key: key.Public(), signer: key}.authority(c.state.TrustDomain)
 	if err != nil {
 		return nil, err
 	}
@@ -116,7 +116,7 @@ func (c *change) addIntermediate(root *record, p Phase) error {
 	if err != nil {
 		return err
 	}
-	cert, err := newAuthority(c.state.TrustDomain, c.now, c.pace.intermediate, key.Public(), issuer, signer)
+	cert, err := signing{now: c.now, ttl: c.pace.intermediate, key: key.Public(), issuer: issuer, signer: signer}.authority(c.state.TrustDomain)
 	if err != nil {
 		return err
 	}
@@ -238,14 +238,14 @@ func (c *change) take(s step, m moment) error {
 // clean removes what the stored state does not name any more. A failure leaves a
 // file that nothing reads.
 func (c *change) clean() error {
-	var errs []error
+	var failed error
 	for _, name := range slices.Concat(c.keysGone, c.gone) {
-		errs = append(errs, c.keys.Remove(name))
+		failed = errors.Join(failed, c.keys.Remove(name))
 	}
 	for _, name := range c.gone {
-		errs = append(errs, c.files.remove(certFile(name)))
+		failed = errors.Join(failed, c.files.remove(certFile(name)))
 	}
-	return errors.Join(errs...)
+	return failed
 }
 
 // sweep finds what a crash kept clean from removing. Names that the state has not

@@ -53,7 +53,7 @@ func (c *serverCredentials) ServerHandshake(raw net.Conn) (net.Conn, credentials
 		caller.UID, caller.Local = peerUser(sys)
 	}
 	conn := tls.Server(raw, c.config(caller))
-	if err := conn.Handshake(); err != nil {
+	if err := conn.HandshakeContext(context.Background()); err != nil {
 		raw.Close()
 		err = explain(err)
 		c.refusals.note(caller.Addr, err)

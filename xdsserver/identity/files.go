@@ -115,7 +115,7 @@ func (f *Files) Issue(ctx context.Context, order Order) ([][]byte, error) {
 		return nil, err
 	}
 	m := f.issuer.Load()
-	leaf, err := newLeaf(order.ID, nil, time.Now(), f.config.LeafTTL, order.Key, m.cert, m.signer)
+	leaf, err := signing{now: time.Now(), ttl: f.config.LeafTTL, key: order.Key, issuer: m.cert, signer: m.signer}.leaf(order.ID)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %s was not replaced in time", err, f.config.Certificate)
 	}

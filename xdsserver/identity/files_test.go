@@ -27,12 +27,13 @@ type keeper struct {
 	config FilesConfig
 	root   *x509.Certificate
 	signer crypto.Signer
+	ttl    time.Duration // of issuing certificates
 }
 
 func newKeeper(t *testing.T) *keeper {
 	t.Helper()
 	dir := t.TempDir()
-	k := &keeper{t: t, dir: dir, config: FilesConfig{
+	k := &keeper{t: t, dir: dir, ttl: 100 * time.Hour, config: FilesConfig{
 		TrustDomain: domain,
 		Certificate: filepath.Join(dir, "tls.crt"),
 		Key:         filepath.Join(dir, "tls.key"),
@@ -47,7 +48,7 @@ func newKeeper(t *testing.T) *keeper {
 
 func (k *keeper) newRoot() {
 	key := newKey(k.t)
-	root, err := newAuthority(domain, time.Now(), 1000*time.Hour, key.Public(), nil, key)
+	root, err := signing{now: time.Now(), ttl: 1000 * time.Hour, key: key.Public(), signer: key}.authority(domain)
 	must(k.t, err)
 	k.root, k.signer = root, key
 }
@@ -63,7 +64,7 @@ func (k *keeper) bundle(roots ...*x509.Certificate) {
 // replace writes an issuing certificate of a key, and the key.
 func (k *keeper) replace(key crypto.Signer) *x509.Certificate {
 	k.t.Helper()
-	cert, err := newAuthority(domain, time.Now(), 100*time.Hour, key.Public(), k.root, k.signer)
+	cert, err := signing{now: time.Now(), ttl: k.ttl, key: key.Public(), issuer: k.root, signer: k.signer}.authority(domain)
 	must(k.t, err)
 	k.write(k.config.Certificate, encodeCertificate(cert))
 	k.key(key)
@@ -144,7 +145,7 @@ func TestFilesThatDoNotBelongTogetherAreRefused(t *testing.T) {
 		"a certificate that is no CA's": {
 			func(k *keeper) {
 				key := newKey(k.t)
-				leaf, err := newLeaf(voting, nil, time.Now(), time.Hour, key.Public(), k.root, k.signer)
+				leaf, err := signing{now: time.Now(), ttl: time.Hour, key: key.Public(), issuer: k.root, signer: k.signer}.leaf(voting)
 				must(k.t, err)
 				k.write(k.config.Certificate, encodeCertificate(leaf))
 				k.key(key)
@@ -253,21 +254,23 @@ func TestFilesAreTakenUpTogetherAndTheLastGoodStays(t *testing.T) {
 func TestFilesRenewOwnCertificateAndTellWhenNobodyReplacesTheIssuers(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		k := newKeeper(t)
+		k.ttl, k.config.LeafTTL = 4*time.Hour, time.Hour
+		k.replace(newKey(t))
 		f, err := NewFiles(k.config)
 		must(t, err)
 		run(t, f)
 		own := f.Certificate()
-		time.Sleep(12*time.Hour + filesPoll)
+		time.Sleep(30*time.Minute + filesPoll)
 		synctest.Wait()
 		if f.Certificate() == own {
 			t.Error("own certificate was not renewed")
 		}
-		time.Sleep(70 * time.Hour)
+		time.Sleep(160 * time.Minute)
 		synctest.Wait()
 		if got := f.Status().Problem; !strings.Contains(got, "before what is issued now should") {
 			t.Errorf("problem %q", got)
 		}
-		time.Sleep(20 * time.Hour)
+		time.Sleep(time.Hour)
 		synctest.Wait()
 		_, err = f.Issue(context.Background(), Order{ID: voting, Key: &newKey(t).PublicKey})
 		wantError(t, err, "the issuing certificate expired at", "was not replaced in time")

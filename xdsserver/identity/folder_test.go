@@ -232,9 +232,9 @@ func TestPassphraseEncryptsEveryKey(t *testing.T) {
 		wantError(t, err, "every user has access to", "run chmod 600 ")
 	})
 	t.Run("for keys that are not encrypted", func(t *testing.T) {
-		clear := freshDir(t)
-		onDisk(t, clear, "")
-		_, err := NewCA(Config{Dir: clear, PassphraseFile: pass, Logger: quiet})
+		open := freshDir(t)
+		onDisk(t, open, "")
+		_, err := NewCA(Config{Dir: open, PassphraseFile: pass, Logger: quiet})
 		wantError(t, err, "is not encrypted, though there is a passphrase", "openssl pkcs8 -topk8")
 	})
 }
@@ -305,7 +305,8 @@ func offline(t *testing.T) (dir, out string) {
 func TestARootKeyGoesOfflineAndComesBack(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir, out := freshDir(t), filepath.Join(t.TempDir(), "root-backup.pem")
-		ca := onDisk(t, dir, "")
+		ca, err := NewCA(Config{Dir: dir, IntermediateTTL: 30 * time.Hour, LeafTTL: time.Hour, Logger: quiet})
+		must(t, err)
 		run(t, ca)
 		must(t, ExportRoot(Export{Dir: dir, Out: out, Remove: true}))
 		info, err := os.Stat(out)
@@ -324,9 +325,9 @@ func TestARootKeyGoesOfflineAndComesBack(t *testing.T) {
 		verifies(t, ca.Trust().Bundle, issue(t, ca))
 		verifies(t, ca.Trust().Bundle, issue(t, onDisk(t, dir, ""))) // a restart does without
 
-		time.Sleep(16 * 24 * time.Hour)
+		time.Sleep(16 * time.Hour)
 		synctest.Wait()
-		if got := ca.Status().Problem; !strings.Contains(got, "certificates are issued until 2000-01-31") {
+		if got := ca.Status().Problem; !strings.Contains(got, "certificates are issued until 2000-01-02T06:00:00Z") {
 			t.Errorf("problem %q", got)
 		}
 		verifies(t, ca.Trust().Bundle, issue(t, ca))
@@ -419,9 +420,9 @@ func TestAnIntermediateThatWasSignedElsewhereTakesOver(t *testing.T) {
 		must(t, err)
 		roots, err := decodeCertificates(text)
 		must(t, err)
-		time.Sleep(10 * 24 * time.Hour)
+		time.Sleep(time.Hour)
 		key := newKey(t)
-		cert, err := newAuthority(domain, time.Now(), 30*24*time.Hour, key.Public(), roots[0], rootKey)
+		cert, err := signing{now: time.Now(), ttl: 30 * 24 * time.Hour, key: key.Public(), issuer: roots[0], signer: rootKey}.authority(domain)
 		must(t, err)
 		keyText, err := encodeKey(key, nil)
 		must(t, err)
@@ -440,7 +441,7 @@ func TestAnIntermediateThatWasSignedElsewhereTakesOver(t *testing.T) {
 		if s := ca.Status(); s.IssuesUntil != cert.NotAfter {
 			t.Errorf("issues until %s, want %s", s.IssuesUntil, cert.NotAfter)
 		}
-		expired, err := newAuthority(domain, time.Now().Add(-48*time.Hour), 24*time.Hour, key.Public(), roots[0], rootKey)
+		expired, err := signing{now: time.Now().Add(-48 * time.Hour), ttl: 24 * time.Hour, key: key.Public(), issuer: roots[0], signer: rootKey}.authority(domain)
 		must(t, err)
 		wantError(t, importKey(dir, "", secretFile(t, string(encodeCertificate(expired))+string(keyText))), "and not now")
 	})
@@ -448,9 +449,9 @@ func TestAnIntermediateThatWasSignedElsewhereTakesOver(t *testing.T) {
 
 func FuzzKey(f *testing.F) {
 	key := newKey(f)
-	clear, err := encodeKey(key, nil)
+	plain, err := encodeKey(key, nil)
 	must(f, err)
-	f.Add(clear, []byte(nil))
+	f.Add(plain, []byte(nil))
 	f.Add([]byte("-----BEGIN ENCRYPTED PRIVATE KEY-----\nMAA=\n-----END ENCRYPTED PRIVATE KEY-----\n"), []byte("x"))
 	f.Add(oddlyEncrypted(f), []byte("x"))
 	f.Fuzz(func(t *testing.T, data, passphrase []byte) {

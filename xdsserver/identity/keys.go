@@ -98,13 +98,11 @@ func (k *storedKeys) Has(name string) bool {
 func (k *storedKeys) Remove(name string) error { return k.files.remove(keyFile(name)) }
 
 func encodeKey(key *ecdsa.PrivateKey, passphrase []byte) ([]byte, error) {
-	kind, der, err := pemKey, []byte(nil), error(nil)
-	if passphrase == nil {
-		der, err = x509.MarshalPKCS8PrivateKey(key)
-	} else {
-		kind = pemEncryptedKey
-		der, err = pkcs8.MarshalPrivateKey(key, passphrase, encryption)
+	kind, marshal := pemKey, func() ([]byte, error) { return x509.MarshalPKCS8PrivateKey(key) }
+	if passphrase != nil {
+		kind, marshal = pemEncryptedKey, func() ([]byte, error) { return pkcs8.MarshalPrivateKey(key, passphrase, encryption) }
 	}
+	der, err := marshal()
 	if err != nil {
 		return nil, err
 	}

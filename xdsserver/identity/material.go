@@ -11,6 +11,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/tulle-mesh/tulle/mesh/spiffe"
@@ -107,7 +108,7 @@ func (m *material) lead(chain, roots []*x509.Certificate, now time.Time) error {
 
 // own signs xdsserver's certificate and verifies it as a peer would.
 func (m *material) own(c FilesConfig) (*tls.Certificate, error) {
-	chain := append(m.intermediates[:len(m.intermediates):len(m.intermediates)], m.root)
+	chain := slices.Concat(m.intermediates, []*x509.Certificate{m.root})
 	own, err := ownCertificate(c.TrustDomain, c.Hosts, c.LeafTTL, &issuer{cert: m.cert, signer: m.signer}, chain...)
 	if err != nil {
 		return nil, err

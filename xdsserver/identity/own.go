@@ -19,7 +19,7 @@ func ownCertificate(domain string, hosts []string, ttl time.Duration, is *issuer
 	if err != nil {
 		return nil, fmt.Errorf("identity: own key: %w", err)
 	}
-	leaf, err := newLeaf(spiffe.ServerID(domain), allHosts(hosts), time.Now(), ttl, key.Public(), is.cert, is.signer)
+	leaf, err := signing{now: time.Now(), ttl: ttl, key: key.Public(), issuer: is.cert, signer: is.signer}.leaf(spiffe.ServerID(domain), allHosts(hosts)...)
 	if err != nil {
 		return nil, err
 	}

@@ -100,13 +100,17 @@ func (s *state) plan(p pace, m moment) (step, time.Time) {
 		return stepActivateIntermediate, next
 	}
 	prepared := s.rootIn(Prepared)
+	ended := m.now.After(root.NotAfter) // the server was stopped for years: nobody is left to wait for
+	if prepared != nil && ended {
+		return stepActivateRoot, next
+	}
 	if prepared != nil && !m.running.IsZero() {
 		earliest, latest := s.activation(p, m)
 		if due(earliest) && (m.acknowledged >= prepared.Generation || due(latest)) {
 			return stepActivateRoot, next
 		}
 	}
-	if m.online && s.gains(root) && due(s.renewal()) {
+	if m.online && !ended && s.gains(root) && due(s.renewal()) {
 		return stepPrepareIntermediate, next
 	}
 	if m.online && prepared == nil && s.rootIn(Retiring) == nil && due(root.NotAfter.Add(-p.lead())) {

@@ -67,7 +67,7 @@ func (d *duration) UnmarshalText(text []byte) error {
 }
 
 func (s *state) encode() []byte {
-	data, _ := json.MarshalIndent(s, "", "  ") // of strings, numbers and times in range
+	data, _ := json.MarshalIndent(s, "", "  ") //nolint:errchkjson // times are of this machine's clock, in years of four digits
 	return append(data, '\n')
 }
 
@@ -134,12 +134,6 @@ func validName(name string) bool {
 	return name != ""
 }
 
-func (s *state) clone() *state {
-	c := *s
-	c.Roots, c.Intermediates = slices.Clone(s.Roots), slices.Clone(s.Intermediates)
-	return &c
-}
-
 func (*state) inPhase(of []record, p Phase) []*record {
 	var in []*record
 	for i := range of {
@@ -171,10 +165,9 @@ func (s *state) root(name string) *record {
 // of returns the intermediate of a root in a phase that was made last; nil when
 // there is none.
 func (s *state) of(root string, p Phase) *record {
-	in := s.inPhase(s.Intermediates, p)
-	for i := len(in) - 1; i >= 0; i-- {
-		if in[i].Root == root {
-			return in[i]
+	for _, r := range slices.Backward(s.inPhase(s.Intermediates, p)) {
+		if r.Root == root {
+			return r
 		}
 	}
 	return nil

@@ -83,7 +83,7 @@ func (a *agent) give(t *testing.T, ca *issuer, bundle []*x509.Certificate, ids .
 	r := &workload.X509SVIDResponse{}
 	for _, id := range ids {
 		key := newKey(t)
-		leaf, err := newLeaf(id, nil, time.Now(), time.Hour, key.Public(), ca.cert, ca.signer)
+		leaf, err := signing{now: time.Now(), ttl: time.Hour, key: key.Public(), issuer: ca.cert, signer: ca.signer}.leaf(id)
 		must(t, err)
 		der, err := x509.MarshalPKCS8PrivateKey(key)
 		must(t, err)
@@ -221,7 +221,8 @@ func TestNewWorkloadSaysWhatItWaitedFor(t *testing.T) {
 		"an unregistered process":   {func() {}, WorkloadConfig{Address: a.address}, "no identity issued"},
 		"another trust domain": {
 			func() { a.give(t, active(ca), []*x509.Certificate{active(ca).root}, spiffe.ServerID(domain)) },
-			WorkloadConfig{Address: a.address, TrustDomain: "other.org"}, "register spiffe://other.org/xdsserver for it",
+			WorkloadConfig{Address: a.address, TrustDomain: "other.org"},
+			"register spiffe://other.org/xdsserver for it",
 		},
 	} {
 		t.Run(name, func(t *testing.T) {
