@@ -26,18 +26,28 @@ type Caller struct {
 // Callers returns the callers of a service within the last hour, in order of
 // caller and method.
 func (s *Server) Callers(service string) []Caller {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	s.sweep(time.Now())
-	callers := make([]Caller, 0, len(s.services[service]))
-	for k, r := range s.services[service] {
-		if time.Since(r.seen) < Idle {
-			callers = append(callers, callerOf(k, r))
-		}
-	}
+	callers := s.callers(service, time.Now())
 	slices.SortFunc(callers, func(a, b Caller) int {
 		return cmp.Or(cmp.Compare(a.ID, b.ID), cmp.Compare(a.Address, b.Address), cmp.Compare(a.Method, b.Method))
 	})
+	return callers
+}
+
+// callers is Callers in no order: sorting is no work to hold up reports for.
+func (s *Server) callers(service string, now time.Time) []Caller {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.sweep(now)
+	t := s.services[service]
+	if t == nil {
+		return nil
+	}
+	callers := make([]Caller, 0, len(t.rows))
+	for k, r := range t.rows {
+		if !r.idle(now) {
+			callers = append(callers, callerOf(k, r))
+		}
+	}
 	return callers
 }
 
@@ -60,19 +70,28 @@ type Plain struct {
 // Plaintext returns the callers without a certificate of each service that has
 // any, in order of address: whom the end of permissive mode would cut off.
 func (s *Server) Plaintext() map[string][]Plain {
+	plain := s.plain(time.Now())
+	for _, list := range plain {
+		slices.SortFunc(list, func(a, b Plain) int { return cmp.Compare(a.Address, b.Address) })
+	}
+	return plain
+}
+
+// plain is Plaintext in no order.
+func (s *Server) plain(now time.Time) map[string][]Plain {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	s.sweep(time.Now())
+	s.sweep(now)
 	plain := make(map[string][]Plain)
-	for service, rows := range s.services {
+	for service, t := range s.services {
 		by := make(map[string]Plain)
-		for k, r := range rows {
-			if k.caller != "" || time.Since(r.seen) >= Idle {
+		for k, r := range t.rows {
+			if k.caller != "" || r.idle(now) {
 				continue
 			}
 			p := by[k.address]
 			p.Address = k.address
-			p.Calls += r.allowed + r.denied
+			p.Calls = sum(p.Calls, sum(r.allowed, r.denied))
 			if r.seen.After(p.Seen) {
 				p.Seen = r.seen
 			}
@@ -81,7 +100,6 @@ func (s *Server) Plaintext() map[string][]Plain {
 		for _, p := range by {
 			plain[service] = append(plain[service], p)
 		}
-		slices.SortFunc(plain[service], func(a, b Plain) int { return cmp.Compare(a.Address, b.Address) })
 	}
 	return plain
 }

@@ -1,9 +1,11 @@
 package telemetry
 
 import (
+	"bytes"
 	"context"
 	"fmt"
 	"log/slog"
+	"math"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -73,8 +75,8 @@ func TestRowsLeaveAfterAnHourWithoutAReport(t *testing.T) {
 		}
 		time.Sleep(sweepEvery)
 		s.Callers("")
-		if s.total != 0 {
-			t.Errorf("%d rows are kept", s.total)
+		if s.total != (size{}) || len(s.services) != 0 {
+			t.Errorf("%+v and %d services are kept", s.total, len(s.services))
 		}
 	})
 }
@@ -112,6 +114,97 @@ func TestOneServiceCannotFillTheMemory(t *testing.T) {
 	}
 }
 
+func TestAllServicesTogetherCannotFillTheMemory(t *testing.T) {
+	service := ""
+	s := New(Config{
+		Identify: func(context.Context) (string, string, error) { return service, "spiffe://tulle.local/x", nil },
+		Logger:   slog.New(slog.DiscardHandler),
+	})
+	observations := make([]*accessv1.Observation, maxObservations)
+	for i := range 50 * maxRows / maxObservations {
+		service = fmt.Sprint("s", i/10)
+		for j := range observations {
+			observations[j] = &accessv1.Observation{Address: fmt.Sprint(i, "-", j), Method: "/v/Vote", Allowed: 1}
+		}
+		report(t, s, observations...)
+	}
+	if s.total.rows != 2*maxTotal {
+		t.Errorf("%d rows, want %d", s.total.rows, 2*maxTotal)
+	}
+	service = "s0" // those who were there first are counted as before
+	report(t, s, &accessv1.Observation{Address: "0-0", Method: "/v/Vote", Allowed: 1})
+	if c := s.Callers("s0"); len(c) != maxRows || c[0].Allowed != 2 {
+		t.Errorf("%d rows, the first %+v", len(c), c[0])
+	}
+}
+
+func TestLongTextsCannotFillTheMemory(t *testing.T) {
+	s := newServer("voting")
+	long := strings.Repeat("x", maxText-10)
+	for i := range 10 {
+		observations := make([]*accessv1.Observation, maxObservations)
+		for j := range observations {
+			unique := fmt.Sprint(i, "-", j, "-")
+			observations[j] = &accessv1.Observation{Caller: unique + long[:3000], Method: unique + long[:3000], Policy: long}
+		}
+		report(t, s, observations...)
+	}
+	kept := 0
+	for _, c := range s.Callers("voting") {
+		kept += rowBytes + len(c.ID) + len(c.Address) + len(c.Method) + len(c.Policy)
+	}
+	if limit := 2*maxBytes + 4*maxText; kept > limit || kept != s.total.bytes || kept != s.services["voting"].size.bytes {
+		t.Errorf("%d bytes, want at most %d, and as many as are counted, %+v", kept, limit, s.total)
+	}
+	// A row that is there already takes a long policy only where there is room.
+	before := s.total.bytes
+	for _, c := range s.Callers("voting") {
+		report(t, s, &accessv1.Observation{Caller: c.ID, Method: c.Method, Policy: long + "12345678"})
+	}
+	if s.total.bytes > max(before, 2*maxBytes)+maxText {
+		t.Errorf("%d bytes became %d", before, s.total.bytes)
+	}
+}
+
+func TestDroppedCallsAreToldOnceAMinute(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		var logged bytes.Buffer
+		s := newServer("voting")
+		s.config.Logger = slog.New(slog.NewTextHandler(&logged, nil))
+		s.total.rows = 2 * maxTotal
+		for range 10 {
+			report(t, s, &accessv1.Observation{Address: "a", Method: "/v/Vote"})
+		}
+		time.Sleep(logEvery)
+		report(t, s, &accessv1.Observation{Address: "a", Method: "/v/Vote"})
+		if lines := strings.Count(logged.String(), "\n"); lines != 2 || !strings.Contains(logged.String(), "dropped=10") {
+			t.Errorf("logged:\n%s", logged.String())
+		}
+	})
+}
+
+func TestCountsDoNotWrapAround(t *testing.T) {
+	s := newServer("voting")
+	for range 2 {
+		report(t, s, &accessv1.Observation{Address: "a", Method: "/v/Vote", Allowed: math.MaxUint64 - 1, Denied: 7})
+	}
+	c, p := s.Callers("voting"), s.Plaintext()["voting"]
+	if len(c) != 1 || c[0].Allowed != math.MaxUint64 || c[0].Denied != 14 || len(p) != 1 || p[0].Calls != math.MaxUint64 {
+		t.Errorf("got %+v and %+v", c, p)
+	}
+}
+
+// Who has a certificate is known by it, wherever he calls from.
+func TestAddressOfACallerWithACertificateIsNotKept(t *testing.T) {
+	s := newServer("voting")
+	for i := range 3 {
+		report(t, s, &accessv1.Observation{Caller: web, Address: fmt.Sprint("10.0.0.", i), Method: "/v/Vote", Allowed: 1})
+	}
+	if c := s.Callers("voting"); len(c) != 1 || c[0].Allowed != 3 || c[0].Address != "" || len(s.Plaintext()) != 0 {
+		t.Errorf("got %+v and %v", c, s.Plaintext())
+	}
+}
+
 func TestReportRefuses(t *testing.T) {
 	for name, test := range map[string]struct {
 		service string
@@ -127,6 +220,10 @@ func TestReportRefuses(t *testing.T) {
 		},
 		"a text that moves the cursor": {
 			"voting", &accessv1.ReportRequest{Observations: []*accessv1.Observation{{Method: "/v/\x1b[2J"}}},
+			codes.InvalidArgument, "no text",
+		},
+		"a text that turns the line around": {
+			"voting", &accessv1.ReportRequest{Observations: []*accessv1.Observation{{Caller: web + "\u202e", Method: "/v/Vote"}}},
 			codes.InvalidArgument, "no text",
 		},
 		"no method":   {"voting", &accessv1.ReportRequest{Observations: []*accessv1.Observation{{Caller: web}}}, codes.InvalidArgument, "no method"},
@@ -156,8 +253,8 @@ func FuzzReport(f *testing.F) {
 		f.Fatal(err)
 	}
 	f.Add(seed)
-	s := newServer("voting")
 	f.Fuzz(func(t *testing.T, b []byte) {
+		s := newServer("voting")
 		var req accessv1.ReportRequest
 		if proto.Unmarshal(b, &req) != nil {
 			return
@@ -167,6 +264,9 @@ func FuzzReport(f *testing.F) {
 			if c.Method == "" || bad(c.ID) || bad(c.Method) || bad(c.Policy) || bad(c.Address) {
 				t.Errorf("kept %+v", c)
 			}
+		}
+		if s.total.rows > maxObservations || s.total.bytes > len(b)+maxObservations*rowBytes {
+			t.Errorf("%+v of %d bytes", s.total, len(b))
 		}
 	})
 }
