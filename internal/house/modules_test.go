@@ -157,7 +157,7 @@ func breaksLinked(deps []dependency, allowed map[string]string) []string {
 // library, and not the test kit, the targets of other control planes, or the
 // operator's API.
 func isLinked(pkg string) bool {
-	for _, apart := range []string{"mesh/meshtest", "resolver/stock", "mesh/api/admin", "balancer/balancertest"} {
+	for _, apart := range []string{"mesh/meshtest", "mesh/identity/workload", "resolver/stock", "mesh/api/admin", "balancer/balancertest"} {
 		if under(pkg, apart) {
 			return false
 		}
