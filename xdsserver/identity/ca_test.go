@@ -152,7 +152,9 @@ func TestOrdersThatNoAttestationCanHaveMadeAreRefused(t *testing.T) {
 }
 
 func TestOwnCertificateIsXdsserversAndNamesItsHosts(t *testing.T) {
-	ca := inMemory(t, func(c *Config) { c.Hosts = []string{"mesh.example.org", "192.0.2.1", "localhost"} })
+	ca := inMemory(t, func(c *Config) {
+		c.Hosts = []string{"Mesh.example.org", "192.0.2.1", "localhost", "fe80::1%eth0", "my_machine"}
+	})
 	own := ca.Certificate()
 	chain := parse(t, own.Certificate)
 	if len(chain) != 3 || !chain[2].Equal(ca.Trust().Bundle.Roots()[0]) {
@@ -163,13 +165,13 @@ func TestOwnCertificateIsXdsserversAndNamesItsHosts(t *testing.T) {
 	if peer.URI != "spiffe://tulle.local/xdsserver" || !peer.IsServer() {
 		t.Errorf("identity %s", peer.URI)
 	}
-	for _, host := range []string{"localhost", "127.0.0.1", "::1", "mesh.example.org", "192.0.2.1"} {
+	for _, host := range []string{"localhost", "127.0.0.1", "::1", "mesh.example.org", "192.0.2.1", "fe80::1"} {
 		if err := chain[0].VerifyHostname(host); err != nil {
 			t.Error(err)
 		}
 	}
-	if got := len(chain[0].DNSNames) + len(chain[0].IPAddresses); got != 5 {
-		t.Errorf("%d hosts, want 5", got)
+	if got := len(chain[0].DNSNames) + len(chain[0].IPAddresses); got != 7 {
+		t.Errorf("%d hosts, want 7", got)
 	}
 	if want := sha256.Sum256(chain[2].RawSubjectPublicKeyInfo); TokenPin(ca) != want {
 		t.Error("pin is not of the root's key")

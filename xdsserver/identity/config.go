@@ -7,8 +7,10 @@ import (
 	"fmt"
 	"log/slog"
 	"net"
+	"net/netip"
 	"regexp"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tulle-mesh/tulle/mesh/spiffe"
@@ -71,6 +73,7 @@ func (c *Config) check() (pace, error) {
 // checkHosts refuses what cannot stand in a certificate.
 func checkHosts(hosts []string) error {
 	for _, h := range hosts {
+		h := normalHost(h)
 		if net.ParseIP(h) == nil && !hostName.MatchString(h) {
 			return fmt.Errorf("identity: host %.80q is neither an address nor a name: write it without scheme and port", h)
 		}
@@ -78,13 +81,25 @@ func checkHosts(hosts []string) error {
 	return nil
 }
 
-// hostName is RFC 1123 section 2.1, lower case, and what a wildcard certificate has
-// before it.
-var hostName = regexp.MustCompile(`^(\*\.)?[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?)*$`)
+// hostName is RFC 1123 section 2.1, with the underscore that some machines are
+// named with, and what a wildcard certificate has before it.
+var hostName = regexp.MustCompile(`^(\*\.)?[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9]([a-z0-9_-]{0,61}[a-z0-9])?)*$`)
+
+// normalHost writes a host as a certificate does: in lower case, and without the zone
+// of an address, which means something on one machine only.
+func normalHost(host string) string {
+	if addr, err := netip.ParseAddr(host); err == nil {
+		return addr.WithZone("").String()
+	}
+	return strings.TrimSuffix(strings.ToLower(host), ".")
+}
 
 // allHosts are the hosts of xdsserver's own certificate, each once.
 func allHosts(hosts []string) []string {
-	all := append([]string{"localhost", "127.0.0.1", "::1"}, hosts...)
+	all := slices.Concat([]string{"localhost", "127.0.0.1", "::1"}, hosts)
+	for i, h := range all {
+		all[i] = normalHost(h)
+	}
 	slices.Sort(all)
 	return slices.Compact(all)
 }

@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,22 +24,35 @@ var errCrash = errors.New("crashed")
 type failing struct {
 	*memory
 
-	writes int // left; negative: never
+	writes atomic.Int64 // left; negative: never fails
+}
+
+func dying(m *memory, writes int) *failing {
+	f := &failing{memory: m}
+	f.writes.Store(int64(writes))
+	return f
+}
+
+// dead counts a write, and reports whether it comes too late.
+func (f *failing) dead() bool {
+	if f.writes.Load() == 0 {
+		return true
+	}
+	f.writes.Add(-1)
+	return false
 }
 
 func (f *failing) write(name string, data []byte) error {
-	if f.writes == 0 {
+	if f.dead() {
 		return errCrash
 	}
-	f.writes--
 	return f.memory.write(name, data)
 }
 
 func (f *failing) remove(name string) error {
-	if f.writes == 0 {
+	if f.dead() {
 		return errCrash
 	}
-	f.writes--
 	return f.memory.remove(name)
 }
 
@@ -163,9 +177,9 @@ func (s scene) crash(t *testing.T, at int) bool {
 			t.Fatalf("write %d: %d roots", at, n)
 		}
 	}
-	crashing := &failing{memory: disk, writes: at}
+	crashing := dying(disk, at)
 	s.play(t, crashing, true, verify)
-	if crashing.writes > 0 {
+	if crashing.writes.Load() > 0 {
 		if got := names(disk); !slices.Equal(got, s.want) {
 			t.Errorf("files %q, want %q", got, s.want)
 		}
@@ -249,11 +263,12 @@ func TestAnOldStateDoesNotOverwriteNewerKeys(t *testing.T) {
 func TestWhatFailsIsTriedAgainAndToldMeanwhile(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		log := &logged{}
-		disk := &failing{memory: newMemory(), writes: -1}
+		disk := dying(newMemory(), -1)
 		ca, err := openOn(disk, func(c *Config) { c.Logger = log.logger() })
 		must(t, err)
 		run(t, ca)
-		disk.writes = 0 // the disk is full
+		synctest.Wait()
+		disk.writes.Store(0) // the disk is full
 		time.Sleep(15*24*time.Hour + time.Hour)
 		synctest.Wait()
 		if got := ca.Status().Problem; !strings.Contains(got, errCrash.Error()) {
@@ -263,7 +278,7 @@ func TestWhatFailsIsTriedAgainAndToldMeanwhile(t *testing.T) {
 			t.Errorf("logged %d times, want once", n)
 		}
 		verifies(t, ca.Trust().Bundle, issue(t, ca))
-		disk.writes = -1
+		disk.writes.Store(-1)
 		time.Sleep(time.Minute)
 		synctest.Wait()
 		if s := ca.Status(); s.Problem != "" || time.Until(s.Intermediates[0].NotAfter) < 29*24*time.Hour {

@@ -71,8 +71,8 @@ func NewWorkload(ctx context.Context, c WorkloadConfig) (*Workload, error) {
 	if w.board.trust.Load() != nil {
 		return w, nil
 	}
-	if problem := w.lastProblem(); problem != "" {
-		err = errors.New(problem)
+	if problem := w.lastProblem(); problem != "" && ctx.Err() != nil {
+		err = fmt.Errorf("%s: %w", problem, ctx.Err())
 	}
 	return nil, errors.Join(fmt.Errorf("identity: workload api: %w", err), client.Close())
 }

@@ -235,6 +235,9 @@ func TestNewWorkloadSaysWhatItWaitedFor(t *testing.T) {
 			test.config.Logger = quiet
 			_, err := NewWorkload(ctx, test.config)
 			wantError(t, err, test.want)
+			if ctx.Err() != nil && !errors.Is(err, context.DeadlineExceeded) {
+				t.Errorf("%v does not say that the wait has ended", err)
+			}
 		})
 	}
 }
