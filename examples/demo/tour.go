@@ -111,16 +111,20 @@ func startServer(ctx context.Context, crew *crew) (server, admin string, err err
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return "", "", err
 	}
-	if server, err = freePort(); err != nil {
+	meshPort, err := freePort()
+	if err != nil {
 		return "", "", err
 	}
 	adminPort, err := freePort()
 	if err != nil {
 		return "", "", err
 	}
-	admin = "http://" + adminPort
+	// Over its socket the kernel says whose the processes are: none needs a token.
+	socket := filepath.Join(crew.dir, "xds.sock")
+	server, admin = "unix://"+socket, "http://"+adminPort
 	err = crew.start("xdsserver", "xdsserver", []string{
-		"serve", "--config", file, "--data", filepath.Join(crew.dir, "data"), "--listen", server, "--http", adminPort,
+		"serve", "--config", file, "--data", filepath.Join(crew.dir, "data"),
+		"--socket", socket, "--listen", meshPort, "--http", adminPort,
 	})
 	if err != nil {
 		return "", "", err
