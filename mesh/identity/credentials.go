@@ -2,11 +2,24 @@ package identity
 
 import (
 	"context"
+	"errors"
 
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/peer"
 
 	"github.com/tulle-mesh/tulle/mesh/spiffe"
+)
+
+// protocolHTTP2 is what both sides must agree on by ALPN: bytes of another
+// protocol cannot be made to look like calls.
+const protocolHTTP2 = "h2"
+
+var (
+	errClientOnly   = errors.New("identity: these credentials are a client's: a server takes ServerCredentials")
+	errServerOnly   = errors.New("identity: these credentials are a server's: a client takes ClientCredentials")
+	errNoServerName = errors.New("identity: peers are known by their SPIFFE identity, not by a host name")
+	errNoHTTP2      = errors.New("the other side did not agree on HTTP/2 (ALPN h2)")
+	errUnverified   = errors.New("the other side was not verified")
 )
 
 // AuthInfo is what the credentials of this package know of a connection.
@@ -25,9 +38,21 @@ func (a AuthInfo) AuthType() string {
 	return "tls"
 }
 
-// PeerFromContext returns who made the call whose context it is, or in a client,
-// who answered the call whose grpc.Peer it was taken from. ok is false for a caller
-// without an identity, and for connections without credentials of this package.
+func secured(p *spiffe.Peer) AuthInfo {
+	return AuthInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.PrivacyAndIntegrity}, Peer: p}
+}
+
+func unsecured() AuthInfo {
+	return AuthInfo{CommonAuthInfo: credentials.CommonAuthInfo{SecurityLevel: credentials.NoSecurity}}
+}
+
+func protocolInfo() credentials.ProtocolInfo {
+	return credentials.ProtocolInfo{SecurityProtocol: "tls"}
+}
+
+// PeerFromContext returns who made the call whose context it is. ok is false for a
+// caller without an identity, which only a permissive server lets in, and for
+// connections without credentials of this package.
 func PeerFromContext(ctx context.Context) (p *spiffe.Peer, ok bool) {
 	from, ok := peer.FromContext(ctx)
 	if !ok {

@@ -45,20 +45,28 @@ type Provider interface {
 // NewIdentity makes an identity of a chain, leaf first and without its root, and
 // the key of the leaf. It refuses what no peer would accept at this moment.
 func NewIdentity(chain []*x509.Certificate, key crypto.Signer, bundle *spiffe.Bundle) (*Identity, error) {
+	i, err := newIdentity(chain, key, bundle)
+	if err != nil {
+		return nil, fmt.Errorf("identity: %w", err)
+	}
+	return i, nil
+}
+
+func newIdentity(chain []*x509.Certificate, key crypto.Signer, bundle *spiffe.Bundle) (*Identity, error) {
 	if bundle == nil {
-		return nil, errors.New("identity: has no trust bundle")
+		return nil, errors.New("has no trust bundle")
 	}
 	if key == nil {
-		return nil, errors.New("identity: has no private key")
+		return nil, errors.New("has no private key")
 	}
 	now := time.Now()
 	peer, err := bundle.VerifyAt(chain, now)
 	if err != nil {
-		return nil, fmt.Errorf("identity: own %w", err)
+		return nil, fmt.Errorf("own %w", err)
 	}
 	leaf := peer.Certificate
 	if public, ok := leaf.PublicKey.(interface{ Equal(x crypto.PublicKey) bool }); !ok || !public.Equal(key.Public()) {
-		return nil, fmt.Errorf("identity: own certificate of %s is of another key than the private key", peer.URI)
+		return nil, fmt.Errorf("own certificate of %s is of another key than the private key", peer.URI)
 	}
 	ders := make([][]byte, len(chain))
 	for i, c := range chain {
@@ -114,3 +122,18 @@ func (i Identity) GoString() string { return i.String() } //nolint:gocritic // a
 
 // LogValue implements [slog.LogValuer].
 func (i Identity) LogValue() slog.Value { return slog.StringValue(i.String()) } //nolint:gocritic // as String
+
+// chain returns the SVID and the intermediates above it.
+func (i *Identity) chain() []*x509.Certificate {
+	chain := make([]*x509.Certificate, 0, len(i.Certificate.Certificate))
+	for n, der := range i.Certificate.Certificate {
+		if n == 0 {
+			chain = append(chain, i.Certificate.Leaf)
+			continue
+		}
+		if c, err := x509.ParseCertificate(der); err == nil { // it came out of one
+			chain = append(chain, c)
+		}
+	}
+	return chain
+}

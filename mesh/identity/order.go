@@ -1,0 +1,118 @@
+package identity
+
+import (
+	"context"
+	"crypto/ecdsa"
+	"crypto/elliptic"
+	"crypto/rand"
+	"crypto/x509"
+	"errors"
+	"fmt"
+	"slices"
+
+	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
+
+	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
+	"github.com/tulle-mesh/tulle/mesh/spiffe"
+)
+
+const (
+	// maxAnswer is far above a chain of 4 and 16 roots, in bytes.
+	maxAnswer = 256 << 10
+	// maxText bounds what of a server's words is kept, in bytes.
+	maxText = 512
+)
+
+// An order is a key that waits for its certificate. It is kept for as long as the
+// outcome of asking is unknown: xdsserver redeems a token again for the key it was
+// redeemed for, and for no other.
+type order struct {
+	key *ecdsa.PrivateKey
+	csr []byte
+	// token is the ID of the token it is for; empty for none.
+	token string
+}
+
+func newOrder(token string) (*order, error) {
+	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)
+	if err != nil {
+		return nil, fmt.Errorf("private key: %w", err)
+	}
+	// No name: who the process is is attested, never asked for.
+	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
+	if err != nil {
+		return nil, fmt.Errorf("certificate request: %w", err)
+	}
+	return &order{key: key, csr: csr, token: token}, nil
+}
+
+// request is the message that asks for the order's certificate.
+func (o *order) request(c *Config) *identityv1.SignRequest {
+	service, namespace := c.service()
+	return &identityv1.SignRequest{Csr: o.csr, Service: service, Namespace: namespace, Instance: c.Instance}
+}
+
+// sign asks the server behind conn. The identity it returns is one that peers
+// accept; that it is the one that was wanted is for the caller to check.
+func (o *order) sign(ctx context.Context, conn grpc.ClientConnInterface, r *identityv1.SignRequest, opts ...grpc.CallOption) (*Identity, error) {
+	answer, err := identityv1.NewIdentityServiceClient(conn).Sign(ctx, r, append(opts, grpc.MaxCallRecvMsgSize(maxAnswer))...)
+	if err != nil {
+		return nil, &answerError{status: status.Convert(err)}
+	}
+	if answer.GetBundle() == nil {
+		return nil, errors.New("its answer holds no trust bundle")
+	}
+	bundle, err := spiffe.ParseBundle(answer.GetBundle().GetTrustDomain(), answer.GetBundle().GetAuthorities())
+	if err != nil {
+		return nil, fmt.Errorf("its answer: %w", err)
+	}
+	chain := make([]*x509.Certificate, len(answer.GetChain()))
+	for i, der := range answer.GetChain() {
+		if chain[i], err = x509.ParseCertificate(der); err != nil {
+			return nil, fmt.Errorf("its answer: certificate %d: %w", i, err)
+		}
+	}
+	return newIdentity(chain, o.key, bundle)
+}
+
+// An answerError is what a server answered instead of a certificate.
+type answerError struct{ status *status.Status }
+
+// Error leaves out that it is an rpc error; every one here is.
+func (e *answerError) Error() string {
+	text := e.status.Message()
+	if len(text) > maxText {
+		text = text[:maxText] + "..."
+	}
+	return fmt.Sprintf("%s (%s)", text, e.status.Code())
+}
+
+// GRPCStatus is found by package status.
+func (e *answerError) GRPCStatus() *status.Status { return e.status }
+
+// refused reports whether a server has decided, so that asking again is of use
+// only after a person has mended something.
+func refused(err error) bool {
+	var several enrolError
+	if errors.As(err, &several) {
+		return slices.ContainsFunc(several, refused)
+	}
+	e := new(answerError)
+	if !errors.As(err, &e) {
+		return false
+	}
+	switch e.status.Code() {
+	case codes.PermissionDenied, codes.InvalidArgument, codes.Unauthenticated:
+		return true
+	default:
+		return false
+	}
+}
+
+// unauthenticated reports whether xdsserver does not know the process any more.
+func unauthenticated(err error) bool {
+	e := new(answerError)
+	return errors.As(err, &e) && e.status.Code() == codes.Unauthenticated
+}
