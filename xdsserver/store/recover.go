@@ -47,6 +47,7 @@ func (s *Store) recover() error {
 		return fmt.Errorf("store: %s is gone and its copy is damaged: %w: %s", s.path(mainFile), copyErr, s.startOver(copyFile))
 	case mainErr == nil && (copyErr != nil || main.revision >= kept.revision && main.tokenChange >= kept.tokenChange):
 		s.held = main
+		s.copied = copyErr == nil && main.tokenChange == kept.tokenChange
 		if copyIsDamaged {
 			s.logger.Warn("copy of the database is damaged; the next apply writes it anew", "file", s.path(copyFile), "error", copyErr)
 		}
@@ -55,7 +56,7 @@ func (s *Store) recover() error {
 		}
 		return nil
 	}
-	s.held = kept
+	s.held, s.copied = kept, true
 	return s.useCopy(main, mainErr, kept)
 }
 
@@ -75,6 +76,9 @@ func (s *Store) useCopy(main contents, mainErr error, kept contents) error {
 		why, aside = "is damaged", "corrupt"
 		if mainErr == nil {
 			why, aside = fmt.Sprintf("went back to revision %d", main.revision), "older"
+			if main.revision == kept.revision {
+				why = "went back: it lacks changes of join tokens"
+			}
 		}
 		aside = fmt.Sprintf("%s.%s-%s", s.path(mainFile), aside, time.Now().UTC().Format("20060102T150405.000Z"))
 		if err := os.Rename(s.path(mainFile), aside); err != nil {

@@ -102,6 +102,7 @@ type Store struct {
 	// not on disk must not be followed by another. Who reads objects does not take it.
 	mu     sync.Mutex
 	held   contents  // what is acknowledged
+	copied bool      // the copy has every change of held.tokens
 	db     *bbolt.DB // nil until the first write, and after one that failed
 	closed bool
 }

@@ -28,10 +28,11 @@ func (s *Store) Tokens() (map[string][]byte, error) {
 }
 
 // UpdateToken replaces the record of one token by what change makes of it: nil where
-// there is none, and nil to remove it. When it returns nil, the change is on disk
-// twice, in the database and in its copy: what is used up stays used up, whichever
-// of the two is damaged next. An error of change is returned as it is. After any
-// other error the change may be there or not, and a repetition decides.
+// there is none, and nil to remove it. When it returns nil, what change returned is on
+// disk twice, in the database and in its copy, also when that was there before: what
+// is used up stays used up, whichever of the two is damaged next. An error of change
+// is returned as it is. After any other error the change may be there or not, and a
+// repetition decides. It calls change once, and nobody else's meanwhile.
 func (s *Store) UpdateToken(id string, change func(old []byte) ([]byte, error)) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -46,8 +47,9 @@ func (s *Store) UpdateToken(id string, change func(old []byte) ([]byte, error)) 
 	switch {
 	case err != nil:
 		return err
-	case record == nil && !known, record != nil && slices.Equal(record, old):
-		return nil
+	case record == nil && !known, record != nil && known && slices.Equal(record, old):
+		// Written earlier, but perhaps by a call that was cut short before its copy.
+		return s.copyTokens()
 	case len(record) > maxTokenSize:
 		return fmt.Errorf("store: token %s: record of %d bytes, %d are the most", id, len(record), maxTokenSize)
 	case !known && len(s.held.tokens) >= maxTokens:
@@ -69,7 +71,15 @@ func (s *Store) UpdateToken(id string, change func(old []byte) ([]byte, error)) 
 	if err != nil {
 		return err
 	}
-	s.held = next
+	s.held, s.copied = next, false
+	return s.copyTokens()
+}
+
+// copyTokens writes the copy, unless it has every change of tokens.
+func (s *Store) copyTokens() error {
+	if s.copied {
+		return nil
+	}
 	if err := s.tryCopy(); err != nil {
 		return fmt.Errorf("store: write %s: %w", s.path(copyFile), err)
 	}

@@ -86,6 +86,88 @@ func TestUsedTokenIsNotValidAgainAfterDamage(t *testing.T) {
 	}
 }
 
+// A redemption that ended between the database and the copy was not acknowledged. The
+// one that comes again finds its record there, and is acknowledged only when the copy
+// has it, too: or the first damage of the database would make the token new.
+func TestTokenThatIsThereAlreadyIsAcknowledgedWithItsCopyOnly(t *testing.T) {
+	for name, again := range map[string]func(t *testing.T, s *Store) *Store{
+		"in the same process": func(_ *testing.T, s *Store) *Store { return s },
+		"after a crash": func(t *testing.T, s *Store) *Store {
+			next, _ := open(t, crash(t, s))
+			return next
+		},
+	} {
+		t.Run(name, func(t *testing.T) {
+			s, _ := open(t, t.TempDir())
+			update(t, s, "a", "fresh")
+			commits := 0
+			s.commit = func(tx *bbolt.Tx) error {
+				if commits++; commits > 1 {
+					return errors.Join(errors.New("disk full"), tx.Rollback())
+				}
+				return tx.Commit()
+			}
+			if err := s.UpdateToken("a", set("used")); err == nil || !strings.Contains(err.Error(), s.path(copyFile)) {
+				t.Fatalf("without its copy: %v, want an error that names it", err)
+			}
+			if err := s.UpdateToken("a", set("used")); err == nil {
+				t.Error("acknowledged, and the copy has it still as fresh")
+			}
+			s = again(t, s)
+			s.commit = (*bbolt.Tx).Commit
+			update(t, s, "a", "used")
+			dir := crash(t, s)
+			overwrite(t, filepath.Join(dir, mainFile), []byte("damaged"))
+			left, _ := open(t, dir)
+			if got := tokens(t, left); got["a"] != "used" {
+				t.Errorf("got %v, want a as used", got)
+			}
+		})
+	}
+}
+
+func TestCopyThatIsGoneIsWrittenBeforeATokenIsAcknowledged(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := open(t, dir)
+	update(t, s, "a", "used")
+	closeStore(t, s)
+	overwrite(t, filepath.Join(dir, copyFile), []byte("damaged"))
+	s, _ = open(t, dir)
+	update(t, s, "a", "used")
+	kept, _, err := read(s.path(copyFile))
+	if err != nil || string(kept.tokens["a"]) != "used" {
+		t.Errorf("the copy has %q, %v", kept.tokens["a"], err)
+	}
+}
+
+// A flip anywhere is found, or changes nothing that is served.
+func TestNoFlippedBitMakesATokenNew(t *testing.T) {
+	pristine := t.TempDir()
+	s, _ := open(t, pristine)
+	for _, id := range []string{"a", "b", "c"} {
+		update(t, s, id, "fresh "+strings.Repeat("x", 500))
+	}
+	update(t, s, "b", "used "+strings.Repeat("x", 500))
+	closeStore(t, s)
+	good, kept := contentsOf(t, filepath.Join(pristine, mainFile)), contentsOf(t, filepath.Join(pristine, copyFile))
+	for at := 0; at < len(good); at += 512 {
+		dir := t.TempDir()
+		bad := append([]byte(nil), good...)
+		bad[at+(at/512*7)%32] ^= 0x10
+		overwrite(t, filepath.Join(dir, mainFile), bad)
+		overwrite(t, filepath.Join(dir, copyFile), kept)
+		s, err := Open(Config{Dir: dir, Logger: quiet})
+		if err != nil {
+			t.Errorf("flip in block %d: %v", at, err)
+			continue
+		}
+		if got := tokens(t, s); len(got) != 3 || !strings.HasPrefix(got["b"], "used") {
+			t.Errorf("flip in block %d: served as %.40v", at, got)
+		}
+		closeStore(t, s)
+	}
+}
+
 func TestTokenUpdatesTakeTurns(t *testing.T) {
 	s, _ := open(t, t.TempDir())
 	var wait sync.WaitGroup

@@ -77,6 +77,7 @@ func (s *Store) tryCopy() error {
 	if err != nil {
 		return err
 	}
+	s.copied = true
 	return guard(db.Close)
 }
 
