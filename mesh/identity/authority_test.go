@@ -115,8 +115,8 @@ type authority struct {
 	mu sync.Mutex
 	// life is how long its SVIDs live; they are back-dated by a minute.
 	life time.Duration
-	// deny is what Sign answers instead.
-	deny error
+	// deny is what Sign answers instead, denyRenewal to who has a certificate.
+	deny, denyRenewal error
 	// lose drops that many answers, after signing.
 	lose int
 	// roots are the bundle.
@@ -234,6 +234,9 @@ func (a *authority) Sign(ctx context.Context, r *identityv1.SignRequest) (*ident
 func (a *authority) attest(ctx context.Context, r *identityv1.SignRequest, key *ecdsa.PublicKey, name string) error {
 	from, _ := peer.FromContext(ctx)
 	if info, ok := from.AuthInfo.(credentials.TLSInfo); ok && len(info.State.PeerCertificates) > 0 {
+		if a.denyRenewal != nil {
+			return a.denyRenewal
+		}
 		if got := info.State.PeerCertificates[0].URIs[0].String(); got != spiffe.ServiceID(a.domain, name) {
 			return status.Errorf(codes.PermissionDenied, "%s asks to be %s", got, name)
 		}

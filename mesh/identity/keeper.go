@@ -162,7 +162,7 @@ func (k *keeper) attempt(ctx context.Context, old *Identity) (time.Time, error) 
 
 // renew asks for the next certificate by showing the current one.
 func (k *keeper) renew(ctx context.Context, old *Identity) (*Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, min(renewTimeout, old.life()/timeoutFraction))
+	ctx, cancel := context.WithTimeout(ctx, min(renewTimeout, old.life()/timeoutFraction, time.Until(old.NotAfter)))
 	defer cancel()
 	o, err := newOrder("")
 	if err != nil {

@@ -77,7 +77,10 @@ func (o *order) sign(ctx context.Context, conn grpc.ClientConnInterface, r *iden
 	return newIdentity(chain, o.key, bundle)
 }
 
-// An answerError is what a server answered instead of a certificate.
+// An answerError is what a server answered instead of a certificate. It is no
+// status error on purpose, and unwraps to none: a handshake that waits for an
+// identity returns it, and gRPC would end every call that waits for the connection
+// with a status that was never meant for it.
 type answerError struct{ status *status.Status }
 
 // Error leaves out that it is an rpc error; every one here is.
@@ -88,9 +91,6 @@ func (e *answerError) Error() string {
 	}
 	return fmt.Sprintf("%s (%s)", text, e.status.Code())
 }
-
-// GRPCStatus is found by package status.
-func (e *answerError) GRPCStatus() *status.Status { return e.status }
 
 // refused reports whether a server has decided, so that asking again is of use
 // only after a person has mended something.
