@@ -3,6 +3,7 @@ package interceptors_test
 import (
 	"context"
 	"fmt"
+	"log/slog"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
@@ -39,4 +40,28 @@ func ExampleNewClient() {
 	// Output:
 	// FAULT_INJECTED
 	// mesh: a fault rule of "voting" ended the call with Unavailable on purpose; try: xdsserver get routes
+}
+
+// fixed is a Policies that never changes. In a mesh it is a *resolver.Inbound.
+type fixed struct{ in *resource.Inbound }
+
+func (f fixed) Current() *resource.Inbound { return f.in }
+func (fixed) Changed() <-chan struct{}     { return nil }
+func (fixed) Wait(context.Context) error   { return nil }
+
+// A server without a rule that allows a call denies it, and says so.
+func ExampleNewServer() {
+	server := interceptors.NewServer(interceptors.ServerConfig{
+		Service:  "voting",
+		Policies: fixed{&resource.Inbound{Listener: &resource.Listener{Server: &resource.Server{}}}},
+		Logger:   slog.New(slog.DiscardHandler),
+	})
+
+	// grpc calls the interceptor, given by grpc.ChainUnaryInterceptor(server.Unary),
+	// with a context that knows the connection: here there is none.
+	handler := func(context.Context, any) (any, error) { return "done", nil }
+	_, err := server.Unary(context.Background(), nil, &grpc.UnaryServerInfo{FullMethod: "/voting.v1.Voting/Vote"}, handler)
+	fmt.Println(call.AsError(err).Reason)
+	// Output:
+	// NO_IDENTITY
 }

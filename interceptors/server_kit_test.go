@@ -165,7 +165,7 @@ func serve(t *testing.T, p interceptors.Policies, caller *spiffe.Peer, handler g
 }
 
 // answer handles unary calls, and asks no interceptor: some do that.
-func answer(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+func answer(_ any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // grpc's signature
 	return wrapperspb.String("yes"), decode(new(wrapperspb.StringValue))
 }
 

@@ -95,7 +95,7 @@ func TestCallsWaitForTheFirstPolicy(t *testing.T) {
 	}
 }
 
-func taken(context.Context, any) (any, error) { return nil, nil } //nolint:unparam // a grpc.UnaryHandler
+func taken(context.Context, any) (any, error) { return nil, nil }
 
 func TestAnAllowedCallCostsNoAllocation(t *testing.T) {
 	server := newServer(newPolicies(anyoneMay(t)))

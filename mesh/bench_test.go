@@ -2,6 +2,8 @@ package mesh_test
 
 import (
 	"context"
+	"crypto"
+	"crypto/x509"
 	"fmt"
 	"net"
 	"runtime"
@@ -11,7 +13,13 @@ import (
 	"testing"
 	"time"
 
+	"github.com/spiffe/go-spiffe/v2/bundle/x509bundle"
+	"github.com/spiffe/go-spiffe/v2/spiffegrpc/grpccredentials"
+	"github.com/spiffe/go-spiffe/v2/spiffeid"
+	"github.com/spiffe/go-spiffe/v2/spiffetls/tlsconfig"
+	"github.com/spiffe/go-spiffe/v2/svid/x509svid"
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
@@ -19,9 +27,10 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/meshtest"
 )
 
-// The yardstick of both benchmarks is grpc-go by itself: same server, same
-// loopback TCP, plaintext, and the same deadline on each call. Short rounds of both
-// are interleaved in one run, so that what else the machine does hits both.
+// The yardstick of both benchmarks is grpc-go by itself with mutual TLS: the same
+// certificates, by go-spiffe's credentials, the same handler, loopback TCP and
+// deadline. What plaintext would do is told beside it. Short rounds of all are
+// interleaved in one run, so that what else the machine does hits all.
 
 const (
 	benchCallers = 64
@@ -30,53 +39,65 @@ const (
 	benchTargets = 100
 )
 
-// BenchmarkAgainstPlain reports throughput over that of plain grpc-go (budget:
-// at least 0.97) and allocations added to a call (budget: at most 4).
+// BenchmarkAgainstPlain reports throughput over that of plain grpc-go with mutual
+// TLS (x-mtls; budget: at least 0.96) and without (x-insecure), and allocations
+// added to a call, by client and server together (budget: at most 8).
 //
 //	go test -run '^$' -bench AgainstPlain ./mesh
 func BenchmarkAgainstPlain(b *testing.B) {
-	address := startEcho(b)
-	plain := dialPlain(b, address)
-	meshed := dialMesh(b, address, 1)[0]
+	kit := meshtest.New(b)
+	meshed, server := benchUpstreams(b, kit, 1)
+	id := server[0].Status().Identity.Identity
+	mtls := dialPlain(b, startEcho(b, mtlsServer(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit)),
+		mtlsClient(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit))
+	plain := dialPlain(b, startEcho(b, insecure.NewCredentials()), insecure.NewCredentials())
+	conns := []*grpc.ClientConn{meshed()[0], mtls, plain}
 	for b.Loop() {
-		var ratios, added []float64
-		var plainRate, meshRate []float64
+		var rates, ratios [3][]float64
+		var added []float64
 		for round := range benchRounds {
-			// The order flips, so that neither always runs on the warmer machine.
-			var p, m load
-			if round%2 == 0 {
-				p, m = saturate(b, plain), saturate(b, meshed)
-			} else {
-				m, p = saturate(b, meshed), saturate(b, plain)
+			var loads [3]load
+			for i := range conns {
+				// The order turns, so that none always runs on the warmer machine.
+				at := (i + round) % len(conns)
+				loads[at] = saturate(b, conns[at])
 			}
-			ratios = append(ratios, m.rate/p.rate)
-			added = append(added, m.allocs-p.allocs)
-			plainRate, meshRate = append(plainRate, p.rate), append(meshRate, m.rate)
+			for i := range loads {
+				rates[i] = append(rates[i], loads[i].rate)
+				ratios[i] = append(ratios[i], loads[0].rate/loads[i].rate)
+			}
+			added = append(added, loads[0].allocs-loads[1].allocs)
 		}
-		b.ReportMetric(median(ratios), "x-plain")
-		b.ReportMetric(slices.Min(ratios), "x-plain-min")
-		b.ReportMetric(slices.Max(ratios), "x-plain-max")
+		b.ReportMetric(median(ratios[1]), "x-mtls")
+		b.ReportMetric(slices.Min(ratios[1]), "x-mtls-min")
+		b.ReportMetric(slices.Max(ratios[1]), "x-mtls-max")
+		b.ReportMetric(median(ratios[2]), "x-insecure")
 		b.ReportMetric(median(added), "allocs-added/call")
-		b.ReportMetric(median(plainRate), "plain-calls/s")
-		b.ReportMetric(median(meshRate), "mesh-calls/s")
+		b.ReportMetric(median(rates[0]), "mesh-calls/s")
+		b.ReportMetric(median(rates[1]), "mtls-calls/s")
+		b.ReportMetric(median(rates[2]), "insecure-calls/s")
 	}
 }
 
 // BenchmarkUpstream reports what one more service to call costs over a plain
-// *grpc.ClientConn: memory (budget: at most 16 KB) and goroutines (budget: none).
+// *grpc.ClientConn with mutual TLS: memory (budget: at most 16 KB) and goroutines
+// (budget: none).
 //
 //	go test -run '^$' -bench Upstream ./mesh
 func BenchmarkUpstream(b *testing.B) {
-	address := startEcho(b)
+	kit := meshtest.New(b)
+	dial, server := benchUpstreams(b, kit, benchTargets)
+	id := server[0].Status().Identity.Identity
+	address := startEcho(b, mtlsServer(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit))
+	creds := mtlsClient(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit)
 	for b.Loop() {
 		plain := footprint(b, func() []*grpc.ClientConn {
 			var conns []*grpc.ClientConn
 			for range benchTargets {
-				conns = append(conns, dialPlain(b, address))
+				conns = append(conns, dialPlain(b, address, creds))
 			}
 			return conns
 		})
-		dial := joinBench(b, address, benchTargets)
 		meshed := footprint(b, dial)
 		b.ReportMetric((meshed.bytes-plain.bytes)/1024/benchTargets, "KB-added/upstream")
 		b.ReportMetric((meshed.goroutines-plain.goroutines)/benchTargets, "goroutines-added/upstream")
@@ -148,10 +169,10 @@ func footprint(b *testing.B, dial func() []*grpc.ClientConn) size {
 	return size{after.bytes - before.bytes, after.goroutines - before.goroutines}
 }
 
-func dialPlain(b *testing.B, address string) *grpc.ClientConn {
+func dialPlain(b *testing.B, address string, creds credentials.TransportCredentials) *grpc.ClientConn {
 	b.Helper()
 	conn, err := grpc.NewClient("passthrough:///"+address,
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
+		grpc.WithTransportCredentials(creds),
 		grpc.WithDefaultServiceConfig(`{"methodConfig":[{"name":[{}],"timeout":"5s"}]}`))
 	if err != nil {
 		b.Fatal(err)
@@ -160,35 +181,81 @@ func dialPlain(b *testing.B, address string) *grpc.ClientConn {
 	return conn
 }
 
-func dialMesh(b *testing.B, address string, n int) []*grpc.ClientConn {
+// svidOf is an identity of the mesh as go-spiffe has it, with the bundle.
+func svidOf(b *testing.B, key crypto.PrivateKey, chain [][]byte, kit *meshtest.Mesh) (*x509svid.SVID, *x509bundle.Bundle) {
 	b.Helper()
-	return joinBench(b, address, n)()
+	svid := &x509svid.SVID{PrivateKey: key.(crypto.Signer)}
+	for _, der := range chain {
+		c, err := x509.ParseCertificate(der)
+		if err != nil {
+			b.Fatal(err)
+		}
+		svid.Certificates = append(svid.Certificates, c)
+	}
+	var err error
+	if svid.ID, err = x509svid.IDFromCert(svid.Certificates[0]); err != nil {
+		b.Fatal(err)
+	}
+	td, err := spiffeid.TrustDomainFromString(kit.Bundle().TrustDomain())
+	if err != nil {
+		b.Fatal(err)
+	}
+	return svid, x509bundle.FromX509Authorities(td, kit.Bundle().Roots())
 }
 
-// joinBench joins a mesh in which n services have one endpoint at address, and
-// returns what dials them all. Control travels in memory, calls by TCP.
-func joinBench(b *testing.B, address string, n int) func() []*grpc.ClientConn {
+func mtlsClient(b *testing.B, key crypto.PrivateKey, chain [][]byte, kit *meshtest.Mesh) credentials.TransportCredentials {
 	b.Helper()
-	kit := meshtest.New(b)
+	svid, bundle := svidOf(b, key, chain, kit)
+	return grpccredentials.MTLSClientCredentials(svid, bundle, tlsconfig.AuthorizeID(svid.ID))
+}
+
+func mtlsServer(b *testing.B, key crypto.PrivateKey, chain [][]byte, kit *meshtest.Mesh) credentials.TransportCredentials {
+	b.Helper()
+	svid, bundle := svidOf(b, key, chain, kit)
+	return grpccredentials.MTLSServerCredentials(svid, bundle, tlsconfig.AuthorizeAny())
+}
+
+// benchUpstreams starts n services of one instance each, and returns what dials
+// them all. Control travels in memory, calls by TCP.
+func benchUpstreams(b *testing.B, kit *meshtest.Mesh, n int) (dial func() []*grpc.ClientConn, members []*mesh.Mesh) {
+	b.Helper()
+	over := func(ctx context.Context, addr string) (net.Conn, error) {
+		if c, err := kit.Network.Dial(ctx, addr); err == nil {
+			return c, nil
+		}
+		var d net.Dialer
+		return d.DialContext(ctx, "tcp", addr)
+	}
 	yaml := ""
 	for i := range n {
-		yaml += fmt.Sprintf("---\napiVersion: tulle/v1\nkind: Service\nmetadata: {name: s-%d}\nspec: {timeout: 5s, endpoints: [{address: %q}]}\n", i, address)
+		service := fmt.Sprintf("s-%d", i)
+		member := kit.Join(mesh.Config{Service: service, DialContext: over})
+		lis, err := net.Listen("tcp", "127.0.0.1:0")
+		if err != nil {
+			b.Fatal(err)
+		}
+		srv := member.NewServer()
+		srv.RegisterService(&echoDesc, struct{}{})
+		var serving sync.WaitGroup
+		serving.Go(func() { _ = srv.Serve(lis) })
+		b.Cleanup(func() {
+			srv.Stop()
+			serving.Wait()
+		})
+		members = append(members, member)
+		yaml += fmt.Sprintf("---\napiVersion: tulle/v1\nkind: Service\nmetadata: {name: %s}\nspec: {timeout: 5s}\n", service)
 	}
 	kit.Apply(yaml)
-	member := kit.Join(mesh.Config{Service: "bench", DialContext: func(ctx context.Context, addr string) (net.Conn, error) {
-		if addr == address {
-			var d net.Dialer
-			return d.DialContext(ctx, "tcp", addr)
+	client := kit.Join(mesh.Config{Service: "bench", DialContext: over})
+	for _, member := range append(slices.Clip(members), client) {
+		if err := member.Ready(b.Context()); err != nil {
+			b.Fatal(err)
 		}
-		return kit.Network.Dial(ctx, addr)
-	}})
-	if err := member.Ready(b.Context()); err != nil {
-		b.Fatal(err)
 	}
 	return func() []*grpc.ClientConn {
 		var conns []*grpc.ClientConn
 		for i := range n {
-			conn, err := member.NewClient(fmt.Sprintf("mesh:///s-%d", i))
+			conn, err := client.NewClient(fmt.Sprintf("mesh:///s-%d", i))
 			if err != nil {
 				b.Fatal(err)
 			}
@@ -196,7 +263,7 @@ func joinBench(b *testing.B, address string, n int) func() []*grpc.ClientConn {
 			conns = append(conns, conn)
 		}
 		return conns
-	}
+	}, members
 }
 
 func median(v []float64) float64 {
@@ -207,13 +274,13 @@ func median(v []float64) float64 {
 const echoMethod = "/tulle.test.Echo/Echo"
 
 // startEcho serves a plain grpc-go server that returns what it gets.
-func startEcho(tb testing.TB) string {
+func startEcho(tb testing.TB, creds credentials.TransportCredentials) string {
 	tb.Helper()
 	lis, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		tb.Fatal(err)
 	}
-	srv := grpc.NewServer()
+	srv := grpc.NewServer(grpc.Creds(creds))
 	srv.RegisterService(&echoDesc, struct{}{})
 	var wait sync.WaitGroup
 	wait.Go(func() { _ = srv.Serve(lis) })

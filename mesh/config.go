@@ -8,18 +8,16 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/backoff"
-	"google.golang.org/grpc/credentials/insecure"
-	"google.golang.org/grpc/keepalive"
-
+	"github.com/tulle-mesh/tulle/mesh/api"
+	"github.com/tulle-mesh/tulle/mesh/identity"
 	"github.com/tulle-mesh/tulle/resolver"
 )
 
-// DefaultServer is where xdsserver listens unless told otherwise.
-const DefaultServer = "127.0.0.1:18000"
+// DefaultServer is where an xdsserver of this user listens unless told otherwise:
+// a unix socket, over which processes of this machine join by the kernel's word.
+// It depends on the environment; see api.DefaultSocket.
+func DefaultServer() string { return "unix://" + api.DefaultSocket() }
 
 // NoState as [Config.StateDir] keeps nothing on disk.
 const NoState = "off"
@@ -28,12 +26,31 @@ const NoState = "off"
 // the xdsserver of this machine as a client only.
 type Config struct {
 	// Service is the process's own service, "name" or "name.namespace". Empty
-	// makes a client only: it may call others, and registers nothing.
+	// makes a client only: it may call others, as the service "client", and
+	// registers nothing.
 	Service string
 	// Server lists xdsservers in order of preference, separated by commas, each
 	// a gRPC target such as "10.0.0.5:18000" or "unix:///run/tulle/xds.sock".
-	// Empty means DefaultServer.
+	// Empty means the address in the token, and DefaultServer without one.
 	Server string
+	// Token lets the process join from another machine, once: a line that
+	// `xdsserver token create` prints. It is a secret.
+	Token string
+	// TokenFile holds a token, which is read when it is needed: a process that has
+	// joined before and kept StateDir needs none.
+	TokenFile string
+	// JWTFile holds an OIDC token by which the process may join; it is read at
+	// each use.
+	JWTFile string
+	// BundleFile holds, as PEM, the roots that xdsserver is verified against by a
+	// process that joins by a JWT; a token brings its own way to do that.
+	BundleFile string
+	// IdentityDir is a folder that another program keeps fresh: svid.pem, key.pem
+	// and bundle.pem. It replaces joining.
+	IdentityDir string
+	// Identity is where identities come from instead of from xdsserver, such as
+	// package mesh/identity/workload; nil for xdsserver.
+	Identity identity.Provider
 	// Version is the label routes may choose endpoints by; may be empty.
 	Version string
 	// Zone is the place the process runs in, "zone" or "region/zone"; may be empty.
@@ -41,8 +58,9 @@ type Config struct {
 	// Advertise is the host:port that others dial, where it differs from the
 	// listener's own address; host may not be a wildcard.
 	Advertise string
-	// StateDir keeps the last good configuration for a start without xdsserver.
-	// Empty means the directory tulle in os.UserCacheDir; NoState keeps nothing.
+	// StateDir keeps the last good configuration, and the process's identity with
+	// its key, for a start without xdsserver and without a token. Empty means the
+	// directory tulle in os.UserCacheDir; NoState keeps nothing.
 	StateDir string
 	// Instance tells this process from others of its service, also after a
 	// reconnect. Empty means a random one, new with each Join: right unless the
@@ -58,24 +76,46 @@ type Config struct {
 
 // FromEnv returns the Config that the environment describes:
 //
-//	TULLE_SERVICE    Service
-//	TULLE_SERVER     Server
-//	TULLE_VERSION    Version
-//	TULLE_ZONE       Zone
-//	TULLE_ADVERTISE  Advertise
-//	TULLE_STATE_DIR  StateDir
-//	TULLE_INSTANCE   Instance
+//	TULLE_SERVICE       Service
+//	TULLE_SERVER        Server
+//	TULLE_TOKEN_FILE    TokenFile
+//	TULLE_JWT_FILE      JWTFile
+//	TULLE_BUNDLE_FILE   BundleFile
+//	TULLE_IDENTITY_DIR  IdentityDir
+//	TULLE_VERSION       Version
+//	TULLE_ZONE          Zone
+//	TULLE_ADVERTISE     Advertise
+//	TULLE_STATE_DIR     StateDir
+//	TULLE_INSTANCE      Instance
+//
+// A token itself is not among them: an environment is inherited and shown.
 func FromEnv() Config {
 	return Config{
-		Service:   os.Getenv("TULLE_SERVICE"),
-		Server:    os.Getenv("TULLE_SERVER"),
-		Version:   os.Getenv("TULLE_VERSION"),
-		Zone:      os.Getenv("TULLE_ZONE"),
-		Advertise: os.Getenv("TULLE_ADVERTISE"),
-		StateDir:  os.Getenv("TULLE_STATE_DIR"),
-		Instance:  os.Getenv("TULLE_INSTANCE"),
+		Service:     os.Getenv("TULLE_SERVICE"),
+		Server:      os.Getenv("TULLE_SERVER"),
+		TokenFile:   os.Getenv("TULLE_TOKEN_FILE"),
+		JWTFile:     os.Getenv("TULLE_JWT_FILE"),
+		BundleFile:  os.Getenv("TULLE_BUNDLE_FILE"),
+		IdentityDir: os.Getenv("TULLE_IDENTITY_DIR"),
+		Version:     os.Getenv("TULLE_VERSION"),
+		Zone:        os.Getenv("TULLE_ZONE"),
+		Advertise:   os.Getenv("TULLE_ADVERTISE"),
+		StateDir:    os.Getenv("TULLE_STATE_DIR"),
+		Instance:    os.Getenv("TULLE_INSTANCE"),
 	}
 }
+
+// String leaves the token out, so that a Config that is printed by mistake keeps
+// its secret.
+func (c Config) String() string {
+	return fmt.Sprintf("member %q of the mesh of %q", c.Service, c.Server)
+}
+
+// GoString is String: %#v must not print the token either.
+func (c Config) GoString() string { return c.String() }
+
+// LogValue implements [slog.LogValuer], as String.
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // withDefaults fills in what was left out and checks the rest.
 func (c Config) withDefaults() (Config, error) {
@@ -83,10 +123,17 @@ func (c Config) withDefaults() (Config, error) {
 		c.Logger = slog.Default()
 	}
 	if c.Server == "" {
-		c.Server = DefaultServer
+		server, err := c.defaultServer()
+		if err != nil {
+			return c, err
+		}
+		c.Server = server
 	}
 	if len(c.servers()) == 0 {
-		return c, fmt.Errorf("mesh: Config.Server (TULLE_SERVER) %q names no server, want for example %q", c.Server, DefaultServer)
+		return c, fmt.Errorf("mesh: Config.Server (TULLE_SERVER) %q names no server, want for example %q", c.Server, DefaultServer())
+	}
+	if c.Identity != nil && c.IdentityDir != "" {
+		return c, fmt.Errorf("mesh: Config.IdentityDir (TULLE_IDENTITY_DIR) %q stands beside Config.Identity: choose one", c.IdentityDir)
 	}
 	if c.Service != "" {
 		// The canonical form names nodes and files.
@@ -115,6 +162,27 @@ func (c Config) withDefaults() (Config, error) {
 		c.StateDir = dir
 	}
 	return c, nil
+}
+
+// defaultServer is the server of a Config that names none: a token knows it.
+func (c Config) defaultServer() (string, error) {
+	text, from := c.Token, "Config.Token"
+	if text == "" && c.TokenFile != "" {
+		b, err := os.ReadFile(c.TokenFile)
+		if err != nil {
+			return "", fmt.Errorf("mesh: Config.TokenFile (TULLE_TOKEN_FILE): %w: it says where xdsserver is; "+
+				"set Config.Server (TULLE_SERVER) where it may be gone", err)
+		}
+		text, from = string(b), "Config.TokenFile (TULLE_TOKEN_FILE) "+c.TokenFile
+	}
+	if text == "" {
+		return DefaultServer(), nil
+	}
+	token, err := api.ParseJoinToken(text)
+	if err != nil {
+		return "", fmt.Errorf("mesh: %s: %w", from, err)
+	}
+	return token.Address, nil
 }
 
 func checkAdvertise(addr string) error {
@@ -160,9 +228,22 @@ func (c Config) zone() string {
 	return zone
 }
 
+// service is who the process is in the mesh.
+func (c Config) service() string {
+	if c.Service == "" {
+		return identity.ClientService
+	}
+	return c.Service
+}
+
 // cacheFile is one file for each service: a restarted process has another
 // instance id and must find what its predecessor left.
-func (c Config) cacheFile() string {
+func (c Config) cacheFile() string { return c.stateFile(".xds") }
+
+// identityFile is where identity and key are kept.
+func (c Config) identityFile() string { return c.stateFile(".identity") }
+
+func (c Config) stateFile(kind string) string {
 	if c.StateDir == NoState {
 		return ""
 	}
@@ -171,60 +252,26 @@ func (c Config) cacheFile() string {
 		// Programs without a service have nothing in common but that.
 		name = "client-" + filepath.Base(os.Args[0])
 	}
-	return filepath.Join(c.StateDir, name+".xds")
+	return filepath.Join(c.StateDir, name+kind)
 }
 
-// serverDialOptions are for connections to xdsserver.
-func (c Config) serverDialOptions() []grpc.DialOption {
-	opts := []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithUserAgent("tulle/" + Version),
+// identity says who the process is to be and how it can prove that.
+func (c Config) identity(instance string) identity.Config {
+	provider := c.Identity
+	if provider == nil && c.IdentityDir != "" {
+		provider = identity.NewFiles(c.IdentityDir, c.Logger)
 	}
-	if c.DialContext != nil {
-		opts = append(opts, grpc.WithContextDialer(c.DialContext))
-	}
-	return opts
-}
-
-// DialOptions returns what makes a client created by grpc.NewClient, with a
-// target of scheme mesh, a member of the mesh. The options may be used for any
-// number of clients.
-func (m *Mesh) DialOptions() []grpc.DialOption {
-	dial := m.config.DialContext
-	if dial == nil {
-		dial = dialEndpoint
-	}
-	return []grpc.DialOption{
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(dial),
-		grpc.WithResolvers(m.builder),
-		grpc.WithChainUnaryInterceptor(m.client.Unary),
-		grpc.WithChainStreamInterceptor(m.client.Stream),
-		// An idle channel would let go of its configuration, and could not get
-		// it back while xdsserver is away.
-		grpc.WithIdleTimeout(0),
-		// Linkerd's proxy starts at 100 ms too; grpc's own second is long for
-		// a process that was restarted in place, and two minutes are for ever.
-		grpc.WithConnectParams(grpc.ConnectParams{
-			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
-			MinConnectTimeout: 2 * time.Second,
-		}),
-	}
-}
-
-// ServerOptions returns what makes a server created by grpc.NewServer one for
-// the mesh: limits and keepalive that hold against a careless or hostile peer.
-// It does not register endpoints; see [Mesh.Register], or use [Mesh.NewServer].
-func (m *Mesh) ServerOptions() []grpc.ServerOption {
-	return []grpc.ServerOption{
-		grpc.MaxConcurrentStreams(1000),
-		grpc.MaxHeaderListSize(64 << 10),
-		grpc.ConnectionTimeout(10 * time.Second),
-		grpc.KeepaliveParams(keepalive.ServerParameters{
-			MaxConnectionIdle: 15 * time.Minute,
-			Time:              30 * time.Second,
-			Timeout:           10 * time.Second,
-		}),
-		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second, PermitWithoutStream: true}),
+	return identity.Config{
+		Service:    c.Service,
+		Instance:   instance,
+		Servers:    c.servers(),
+		Dial:       c.DialContext,
+		Token:      c.Token,
+		TokenFile:  c.TokenFile,
+		JWTFile:    c.JWTFile,
+		BundleFile: c.BundleFile,
+		StateFile:  c.identityFile(),
+		Provider:   provider,
+		Logger:     c.Logger,
 	}
 }

@@ -1,10 +1,17 @@
 package mesh
 
 import (
+	"fmt"
+	"log/slog"
 	"net"
+	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
+
+	"github.com/tulle-mesh/tulle/mesh/api"
+	"github.com/tulle-mesh/tulle/mesh/identity"
 )
 
 func TestConfigSaysWhichFieldIsWrong(t *testing.T) {
@@ -22,6 +29,10 @@ func TestConfigSaysWhichFieldIsWrong(t *testing.T) {
 		"an advertised name":                  {Config{Advertise: "host:80"}, "TULLE_ADVERTISE"},
 		"an advertised address without port":  {Config{Advertise: "10.0.0.1"}, "TULLE_ADVERTISE"},
 		"a zone with too many parts":          {Config{Zone: "a/b/c"}, "TULLE_ZONE"},
+		"a token that is none":                {Config{Token: "tulle1.secret"}, "Config.Token"},
+		"a token file that is gone":           {Config{TokenFile: "testdata/nowhere"}, "TULLE_TOKEN_FILE"},
+		"a token file that need not be there": {Config{TokenFile: "testdata/nowhere", Server: "10.0.0.5:18000"}, ""},
+		"two sources of identities":           {Config{IdentityDir: "a", Identity: identity.NewFiles("b", nil)}, "TULLE_IDENTITY_DIR"},
 		"everything at once, as it should be": {Config{Service: "a", Server: "x,y", Advertise: "127.0.0.1:80", Zone: "r/z"}, ""},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -37,17 +48,55 @@ func TestConfigSaysWhichFieldIsWrong(t *testing.T) {
 	}
 }
 
+func TestATokenKnowsItsServer(t *testing.T) {
+	token := api.JoinToken{Address: "10.0.0.5:18000"}.Reveal()
+	file := filepath.Join(t.TempDir(), "token")
+	if err := os.WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, test := range map[string]struct {
+		config Config
+		want   string
+	}{
+		"by itself":                            {Config{Token: token}, "10.0.0.5:18000"},
+		"from a file":                          {Config{TokenFile: file}, "10.0.0.5:18000"},
+		"unless another is named":              {Config{Token: token, Server: "10.0.0.6:1"}, "10.0.0.6:1"},
+		"and without one it is this machine's": {Config{}, "unix://" + api.DefaultSocket()},
+	} {
+		t.Run(name, func(t *testing.T) {
+			test.config.StateDir = NoState
+			c, err := test.config.withDefaults()
+			if err != nil || c.Server != test.want {
+				t.Errorf("got %q, %v, want %q", c.Server, err, test.want)
+			}
+		})
+	}
+}
+
+func TestAConfigDoesNotPrintItsToken(t *testing.T) {
+	c := Config{Service: "voting", Token: "tulle1.of.the.secret@host:1"}
+	var log strings.Builder
+	slog.New(slog.NewTextHandler(&log, nil)).Info("joining", "config", c)
+	for _, text := range []string{fmt.Sprint(c), fmt.Sprintf("%+v", c), fmt.Sprintf("%#v", c), fmt.Sprintf("%v", &c), log.String()} {
+		if strings.Contains(text, "secret") {
+			t.Errorf("it prints %q", text)
+		}
+	}
+}
+
 func TestConfigFromEnvironment(t *testing.T) {
-	want := Config{Service: "a", Server: "b", Version: "c", Zone: "d", Advertise: "e", StateDir: "f", Instance: "g"}
+	want := Config{
+		Service: "a", Server: "b", Version: "c", Zone: "d", Advertise: "e", StateDir: "f", Instance: "g",
+		TokenFile: "h", JWTFile: "i", IdentityDir: "j", BundleFile: "k",
+	}
 	for name, value := range map[string]string{
 		"TULLE_SERVICE": "a", "TULLE_SERVER": "b", "TULLE_VERSION": "c", "TULLE_ZONE": "d",
 		"TULLE_ADVERTISE": "e", "TULLE_STATE_DIR": "f", "TULLE_INSTANCE": "g",
+		"TULLE_TOKEN_FILE": "h", "TULLE_JWT_FILE": "i", "TULLE_IDENTITY_DIR": "j", "TULLE_BUNDLE_FILE": "k",
 	} {
 		t.Setenv(name, value)
 	}
-	got := FromEnv()
-	if got.Service != want.Service || got.Server != want.Server || got.Version != want.Version || got.Zone != want.Zone ||
-		got.Advertise != want.Advertise || got.StateDir != want.StateDir || got.Instance != want.Instance {
+	if got := FromEnv(); !reflect.DeepEqual(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
 }
@@ -71,9 +120,12 @@ func TestDefaultNamespaceIsNotWritten(t *testing.T) {
 	if want := filepath.Join("state", "voting.xds"); c.cacheFile() != want {
 		t.Errorf("cache file %q, want %q", c.cacheFile(), want)
 	}
+	if want := filepath.Join("state", "voting.identity"); c.identityFile() != want {
+		t.Errorf("identity file %q, want %q", c.identityFile(), want)
+	}
 }
 
-func TestListenerMustBeReachableAndLocal(t *testing.T) {
+func TestListenerMustBeReachable(t *testing.T) {
 	for name, test := range map[string]struct {
 		addr      net.Addr
 		advertise string
@@ -82,8 +134,9 @@ func TestListenerMustBeReachableAndLocal(t *testing.T) {
 		"loopback":                          {&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}, "", "127.0.0.1:80"},
 		"loopback, IPv6":                    {&net.TCPAddr{IP: net.IPv6loopback, Port: 80}, "", "[::1]:80"},
 		"another address is advertised":     {&net.TCPAddr{IP: net.IPv4(127, 0, 0, 1), Port: 80}, "127.0.0.2:81", "127.0.0.2:81"},
-		"a wildcard needs mutual TLS":       {&net.TCPAddr{IP: net.IPv4zero, Port: 80}, "", "mutual TLS"},
-		"another host needs mutual TLS":     {&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}, "", "mutual TLS"},
+		"a wildcard needs an address":       {&net.TCPAddr{IP: net.IPv4zero, Port: 80}, "", "TULLE_ADVERTISE"},
+		"a wildcard that has an address":    {&net.TCPAddr{IP: net.IPv4zero, Port: 80}, "10.0.0.1:80", "10.0.0.1:80"},
+		"an address of the network":         {&net.TCPAddr{IP: net.IPv4(10, 0, 0, 1), Port: 80}, "", "10.0.0.1:80"},
 		"a unix socket needs an address":    {&net.UnixAddr{Net: "unix", Name: "/run/a.sock"}, "", "TULLE_ADVERTISE"},
 		"a unix socket that has an address": {&net.UnixAddr{Net: "unix", Name: "/run/a.sock"}, "127.0.0.1:80", "127.0.0.1:80"},
 	} {

@@ -22,4 +22,7 @@ const (
 	MaxRequests    = call.MaxRequests
 	RouteTimeout   = call.RouteTimeout
 	FaultInjected  = call.FaultInjected
+	AccessDenied   = call.AccessDenied
+	NoIdentity     = call.NoIdentity
+	NoPolicy       = call.NoPolicy
 )

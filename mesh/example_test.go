@@ -3,6 +3,7 @@ package mesh_test
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log"
 	"net"
 
@@ -44,6 +45,20 @@ func ExampleNewServer() {
 	go func() { log.Println(srv.Serve(lis)) }()
 
 	srv.GracefulStop()
+}
+
+// A handler knows who calls, by what the caller's certificate proved. Whether the
+// caller may was decided before.
+func ExamplePeerFromContext() {
+	handler := func(ctx context.Context) string {
+		caller, ok := mesh.PeerFromContext(ctx)
+		if !ok {
+			return "a caller without an identity, which only a permissive server lets in"
+		}
+		return "a call of " + caller.Service + ", who is " + caller.ID
+	}
+	fmt.Println(handler(context.Background()))
+	// Output: a caller without an identity, which only a permissive server lets in
 }
 
 // Several meshes, or none of the environment's.

@@ -18,9 +18,12 @@
 // xDS stream for the whole process, keep the last good one in memory and on
 // disk, and go on without xdsserver when it is gone.
 //
+// Each process has an identity, which it gets from xdsserver and renews by itself;
+// every connection is mutual TLS, and a handler learns by [PeerFromContext] who
+// calls. A server takes the calls that the operator's access policy allows.
+//
 // The package does not start a proxy, touch the network's configuration, or
-// carry anything but gRPC. Until connections are mutual TLS it serves loopback
-// addresses and unix sockets only.
+// carry anything but gRPC.
 package mesh
 
 import (
@@ -38,6 +41,7 @@ import (
 
 	"github.com/tulle-mesh/tulle/balancer"
 	"github.com/tulle-mesh/tulle/interceptors"
+	"github.com/tulle-mesh/tulle/mesh/identity"
 	"github.com/tulle-mesh/tulle/mesh/xdsclient"
 	"github.com/tulle-mesh/tulle/resolver"
 )
@@ -49,13 +53,16 @@ type Mesh struct {
 	config   Config
 	instance string
 	logger   *slog.Logger
+	source   *identity.Source
 	xds      *xdsclient.Client
 	builder  *resolver.Builder
 	client   *interceptors.Client
+	life     context.Context //nolint:containedctx // of what Close waits for; servers join it later
 	cancel   context.CancelFunc
 	group    *errgroup.Group
 
 	mu            sync.Mutex // held for bookkeeping only, never while waiting
+	serving       *inbound   // nil until the first server
 	registrations map[*Registration]struct{}
 	registered    int // how many there ever were
 	closed        bool
@@ -84,9 +91,12 @@ func Join(ctx context.Context, config Config) (*Mesh, error) {
 	if m.instance == "" {
 		m.instance = rand.Text()[:10]
 	}
+	if m.source, err = identity.New(config.identity(m.instance)); err != nil {
+		return nil, fmt.Errorf("mesh: join: %w", err)
+	}
 	m.xds, err = xdsclient.New(xdsclient.Config{
 		Servers:     config.servers(),
-		DialOptions: config.serverDialOptions(),
+		DialOptions: m.serverDialOptions(),
 		Node:        m.node(),
 		Types:       resolver.Types,
 		CacheFile:   config.cacheFile(),
@@ -104,16 +114,23 @@ func Join(ctx context.Context, config Config) (*Mesh, error) {
 
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	m.cancel = cancel
-	m.group, life = errgroup.WithContext(life)
+	m.group, m.life = errgroup.WithContext(life)
+	life = m.life
+	m.group.Go(func() error { return m.hold(life) })
+	m.group.Go(func() error { return m.follow(life) })
 	m.group.Go(func() error { return m.xds.Run(life) })
 	m.group.Go(func() error { return m.builder.Run(life) })
 	return m, nil
 }
 
-// Ready waits until the process has its configuration's source: xdsserver has
-// answered, or it cannot be reached and the disk remembers an earlier answer.
-// The error says which server was tried and why it did not answer.
+// Ready waits until the process has its identity and its configuration's source:
+// xdsserver has answered, or it cannot be reached and the disk remembers an earlier
+// answer. The error says which server was tried and why it did not answer, or why
+// it did not give an identity.
 func (m *Mesh) Ready(ctx context.Context) error {
+	if _, err := m.source.Wait(ctx); err != nil {
+		return fmt.Errorf("mesh: %w", err)
+	}
 	if err := m.xds.Ready(ctx); err != nil {
 		return fmt.Errorf("mesh: %w", err)
 	}
@@ -125,15 +142,18 @@ func (m *Mesh) Ready(ctx context.Context) error {
 // *grpc.ClientConn, closed by the caller; opts come after the mesh's own.
 //
 // As with grpc.NewClient nothing is dialled before the first call. A target of
-// another scheme is dialled as grpc dials it, without the mesh.
+// another scheme is dialled as grpc dials it, without the mesh; it needs transport
+// credentials of its own among opts, since the mesh's let nobody in whose identity
+// is not known before.
 func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientConn, error) {
 	return grpc.NewClient(target, append(m.DialOptions(), opts...)...)
 }
 
 // Close ends the membership: endpoints still registered are taken back without
 // waiting for clients (see [Server.GracefulStop] for that), the stream to
-// xdsserver is closed and the configuration kept on disk. Connections stay the
-// caller's to close. It waits for everything the Mesh started, and is
+// xdsserver is closed and the configuration kept on disk. Connections and servers
+// stay the caller's to close, before it: they go on with the identity and the
+// policy of that moment. It waits for everything the Mesh started, and is
 // idempotent.
 func (m *Mesh) Close() error {
 	m.mu.Lock()
@@ -155,10 +175,7 @@ func (m *Mesh) Close() error {
 
 // node is what xdsserver is told of the process.
 func (m *Mesh) node() *corev3.Node {
-	service := m.config.Service
-	if service == "" {
-		service = "client"
-	}
+	service := m.config.service()
 	return &corev3.Node{
 		Id:            service + "/" + m.instance,
 		Cluster:       service,

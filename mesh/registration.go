@@ -39,10 +39,12 @@ type Registration struct {
 	cancel   context.CancelFunc
 	done     chan struct{} // closed when run has returned
 
-	// wake says that state changed; run sends the newest, never each of them.
-	wake  chan struct{}
-	state atomic.Int32 // registryv1.State
-	left  chan struct{}
+	// wake says that the state changed; run sends the newest, never each of them.
+	wake chan struct{}
+	left chan struct{}
+	// The state is made of these: what the application says, whether the process
+	// knows whom to let in, and whether the endpoint is on its way out.
+	willing, able, leaving atomic.Bool
 
 	status atomic.Pointer[RegistrationStatus]
 	once   sync.Once
@@ -54,7 +56,8 @@ type RegistrationStatus struct {
 	Address string
 	// Registered is true while xdsserver holds the endpoint by an open stream.
 	Registered bool
-	// Serving is what the process says of itself: false takes no calls.
+	// Serving is what the process says of itself: false takes no calls, also before
+	// it knows whom to let in.
 	Serving bool
 	// Since is when Registered last changed.
 	Since time.Time
@@ -63,8 +66,13 @@ type RegistrationStatus struct {
 }
 
 // Register puts the endpoint at address, host:port, into the mesh for the
-// process's own service. It is for those who keep their own *grpc.Server; a
-// [Server] registers itself. It returns at once: xdsserver may be away.
+// process's own service. It is for those who keep their own *grpc.Server, made
+// with [Mesh.ServerOptions]; a [Server] registers itself. It returns at once:
+// xdsserver may be away.
+//
+// The endpoint does not serve until the process knows its access policy: a call
+// must not meet a server that cannot decide on it. It is in the mesh before that,
+// so that xdsserver knows of a service to have a policy for.
 func (m *Mesh) Register(address string) (*Registration, error) {
 	if m.config.Service == "" {
 		return nil, fmt.Errorf("mesh: cannot register %s: the process has no service name: set Config.Service or TULLE_SERVICE", address)
@@ -81,8 +89,10 @@ func (m *Mesh) Register(address string) (*Registration, error) {
 		wake:    make(chan struct{}, 1),
 		left:    make(chan struct{}),
 	}
-	r.state.Store(int32(registryv1.State_STATE_SERVING))
-	r.status.Store(&RegistrationStatus{Address: address, Serving: true, Since: time.Now()})
+	r.willing.Store(true)
+	in := m.inbound()
+	r.able.Store(in.policy.Current() != nil)
+	r.status.Store(&RegistrationStatus{Address: address, Since: time.Now()})
 
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -98,6 +108,14 @@ func (m *Mesh) Register(address string) (*Registration, error) {
 	m.registrations[r] = struct{}{}
 	m.group.Go(func() error {
 		defer close(r.done)
+		var waiting sync.WaitGroup
+		defer waiting.Wait()
+		defer cancel()
+		waiting.Go(func() {
+			if in.await(ctx, m, address) && !r.able.Swap(true) {
+				r.notify()
+			}
+		})
 		r.run(ctx)
 		return nil
 	})
@@ -107,19 +125,20 @@ func (m *Mesh) Register(address string) (*Registration, error) {
 // SetServing says whether the endpoint takes calls. One that does not stays
 // visible to operators and is sent to no client.
 func (r *Registration) SetServing(serving bool) {
-	to := registryv1.State_STATE_SERVING
-	if !serving {
-		to = registryv1.State_STATE_NOT_SERVING
+	if r.willing.Swap(serving) != serving {
+		r.notify()
 	}
-	for {
-		was := r.state.Load()
-		if was == int32(registryv1.State_STATE_LEAVING) || was == int32(to) {
-			return
-		}
-		if r.state.CompareAndSwap(was, int32(to)) {
-			r.notify()
-			return
-		}
+}
+
+// state is what xdsserver is told of the endpoint.
+func (r *Registration) state() registryv1.State {
+	switch {
+	case r.leaving.Load():
+		return registryv1.State_STATE_LEAVING
+	case r.willing.Load() && r.able.Load():
+		return registryv1.State_STATE_SERVING
+	default:
+		return registryv1.State_STATE_NOT_SERVING
 	}
 }
 
@@ -131,7 +150,7 @@ func (r *Registration) Leave(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
 	defer cancel()
 	if r.status.Load().Registered {
-		r.state.Store(int32(registryv1.State_STATE_LEAVING))
+		r.leaving.Store(true)
 		r.notify()
 	} else {
 		// xdsserver does not know the endpoint, or is away and cannot tell
@@ -164,7 +183,7 @@ func (r *Registration) Close() {
 // Status returns how the registration stands.
 func (r *Registration) Status() RegistrationStatus {
 	s := *r.status.Load()
-	s.Serving = r.state.Load() == int32(registryv1.State_STATE_SERVING)
+	s.Serving = r.state() == registryv1.State_STATE_SERVING
 	return s
 }
 
@@ -190,7 +209,7 @@ func (r *Registration) run(ctx context.Context) {
 		if err == nil || ctx.Err() != nil {
 			return
 		}
-		if r.state.Load() == int32(registryv1.State_STATE_LEAVING) {
+		if r.leaving.Load() {
 			// The stream broke while leaving: the lease ends the endpoint.
 			return
 		}
@@ -296,7 +315,7 @@ func (r *Registration) request() *registryv1.RegisterRequest {
 		Region:    c.region(),
 		Zone:      c.zone(),
 		Addresses: []string{r.address},
-		State:     registryv1.State(r.state.Load()),
+		State:     r.state(),
 	}
 }
 

@@ -37,7 +37,7 @@ var _ grpc.ServiceRegistrar = (*Server)(nil)
 func (m *Mesh) NewServer(opts ...grpc.ServerOption) *Server {
 	return &Server{
 		mesh:   m,
-		grpc:   grpc.NewServer(append(m.ServerOptions(), opts...)...),
+		grpc:   grpc.NewServer(append(m.serverOptions(), opts...)...),
 		health: health.NewServer(),
 	}
 }
@@ -49,6 +49,15 @@ func (s *Server) RegisterService(desc *grpc.ServiceDesc, impl any) {
 		s.mu.Lock()
 		s.foreignHealth = true
 		s.mu.Unlock()
+	}
+	s.registerService(desc, impl)
+}
+
+// registerService registers a service whose calls are decided on, however its
+// description was written.
+func (s *Server) registerService(desc *grpc.ServiceDesc, impl any) {
+	if s.mesh != nil {
+		desc = s.mesh.inbound().server.Guard(desc)
 	}
 	s.grpc.RegisterService(desc, impl)
 }
@@ -81,8 +90,8 @@ func (s *Server) SetServingStatus(service string, status healthpb.HealthCheckRes
 // service, serves until the server is stopped or lis fails, and deregisters. It
 // may be called for several listeners.
 //
-// A listener on a wildcard address needs Config.Advertise. Until connections
-// are mutual TLS the listener must be on a loopback address.
+// A listener on a wildcard address needs Config.Advertise. The endpoint takes calls
+// from when xdsserver has said whom to allow, now or before a restart.
 func (s *Server) Serve(lis net.Listener) error {
 	if s.err != nil {
 		lis.Close()
@@ -109,7 +118,7 @@ func (s *Server) register(lis net.Listener) (*Registration, error) {
 	}
 	if !s.foreignHealth {
 		s.foreignHealth = true // once
-		healthpb.RegisterHealthServer(s.grpc, s.health)
+		s.registerService(&healthpb.Health_ServiceDesc, s.health)
 	}
 	registration, err := s.mesh.Register(address)
 	if err != nil {
@@ -157,10 +166,6 @@ func (s *Server) stop() []*Registration {
 
 // advertised is the address that clients dial for a listener.
 func (c Config) advertised(addr net.Addr) (string, error) {
-	if tcp, ok := addr.(*net.TCPAddr); ok && !tcp.IP.IsLoopback() {
-		return "", fmt.Errorf("mesh: listener %s is not on a loopback address: this version has no mutual TLS yet, "+
-			"and serves 127.0.0.1, ::1 and unix sockets only", addr)
-	}
 	if c.Advertise != "" {
 		return c.Advertise, nil
 	}

@@ -3,6 +3,7 @@ package mesh
 import (
 	"time"
 
+	"github.com/tulle-mesh/tulle/mesh/identity"
 	"github.com/tulle-mesh/tulle/mesh/xdsclient"
 )
 
@@ -10,6 +11,8 @@ import (
 type Status struct {
 	// Service is the process's own service, Instance its name within it.
 	Service, Instance string
+	// Identity is who the process is, until when, and why it is nobody if it is.
+	Identity identity.Status
 	// Control is the connection to xdsserver and the configuration held from it.
 	Control xdsclient.Status
 	// Stale is true while calls are made by configuration that xdsserver does
@@ -17,6 +20,9 @@ type Status struct {
 	Stale bool
 	// StaleSince is when it was last confirmed; zero while it is not stale.
 	StaleSince time.Time
+	// Policy is the revision of the access policy that the process's servers enforce:
+	// it grows with each. Zero is none, and no call is let in.
+	Policy uint64
 	// Registrations are the endpoints of this process.
 	Registrations []RegistrationStatus
 }
@@ -27,12 +33,18 @@ func (m *Mesh) Status() Status {
 	s := Status{
 		Service:    m.config.Service,
 		Instance:   m.instance,
+		Identity:   m.source.Status(),
 		Control:    control,
 		Stale:      !control.StaleSince.IsZero(),
 		StaleSince: control.StaleSince,
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()
+	if m.serving != nil {
+		if in := m.serving.policy.Current(); in != nil {
+			s.Policy = in.Revision
+		}
+	}
 	for r := range m.registrations {
 		s.Registrations = append(s.Registrations, r.Status())
 	}

@@ -50,6 +50,31 @@ func ExampleNewBuilder() {
 	// Output: mesh:///voting
 }
 
+// What a service's own servers enforce, as soon as xdsserver has said it.
+func ExampleNewInbound() {
+	client, err := xdsclient.New(xdsclient.Config{
+		Servers:     []string{"127.0.0.1:1"}, // nobody is there
+		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
+		Node:        &corev3.Node{Id: "voting/1", Cluster: "voting"},
+		Types:       resolver.Types,
+	})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	inbound := resolver.NewInbound(client, "voting", nil)
+	ctx, cancel := context.WithCancel(context.Background())
+	var group errgroup.Group
+	group.Go(func() error { return inbound.Run(ctx) })
+	defer func() {
+		cancel()
+		_ = group.Wait()
+	}()
+
+	fmt.Println("allows nothing yet:", inbound.Current().Access("/voting.v1.Voting/Vote") == nil)
+	// Output: allows nothing yet: true
+}
+
 // A service has one canonical name, whatever an application calls it.
 func ExampleServiceName() {
 	for _, name := range []string{"voting", "voting.default", "voting.shop", "Voting"} {

@@ -174,7 +174,7 @@ func (i *Inbound) assemble() (*resource.Inbound, error) {
 		return nil, cmp.Or(l.err, fmt.Errorf("it waits for Listener %q", i.listener.name))
 	}
 	if l.value.Server == nil {
-		return nil, fmt.Errorf("Listener %q is a client's", i.listener.name)
+		return nil, fmt.Errorf("its Listener %q is a client's", i.listener.name)
 	}
 	routes := l.value.Routes
 	if routes == nil {

@@ -102,10 +102,10 @@ func (c *Caller) from() string {
 // "default/voting/deny/0" is a rule that matched, "default/voting, shop/x" are the
 // objects of which none did.
 func because(policy string) string {
-	switch {
-	case policy == "":
+	switch policy {
+	case "":
 		return "no policy allows it"
-	case policy == defaultPolicy:
+	case defaultPolicy:
 		return "the mesh's default allows callers with an identity only"
 	}
 	if object, rule, ok := strings.Cut(policy, "/deny/"); ok {

@@ -13,7 +13,10 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
+	accessv1 "github.com/tulle-mesh/tulle/mesh/api/access/v1"
+	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
+	"github.com/tulle-mesh/tulle/xdsserver/identity"
 	"github.com/tulle-mesh/tulle/xdsserver/manifest"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 	"github.com/tulle-mesh/tulle/xdsserver/serve"
@@ -21,6 +24,7 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/source"
 	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
 	"github.com/tulle-mesh/tulle/xdsserver/source/registry"
+	"github.com/tulle-mesh/tulle/xdsserver/telemetry"
 )
 
 // warmUp is xdsserver's own: the kit's control plane always starts without
@@ -32,29 +36,45 @@ const warmUp = 8 * time.Second
 type control struct {
 	server  *serve.Server
 	members *registry.Registry
+	callers *telemetry.Server
 	cancel  context.CancelFunc
 	group   *errgroup.Group
 
 	published atomic.Pointer[model.Set]
 }
 
-func startControl(lis net.Listener, applied *objects) *control {
+func startControl(lis net.Listener, applied *objects, a *authority) *control {
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.Background())
 	group, ctx := errgroup.WithContext(ctx)
 	c := &control{
-		server: serve.New(serve.Config{WarmUntil: time.Now().Add(warmUp), Logger: logger}),
+		server: serve.New(serve.Config{
+			Identify:         subscriber,
+			WarmUntil:        time.Now().Add(warmUp),
+			MaxConnectionAge: a.ca.Status().LeafTTL / 4, // as daemon does
+			Logger:           logger,
+		}),
 		cancel: cancel,
 		group:  group,
 	}
-	members := registry.New(registry.Config{Settled: c.settled, Logger: logger})
-	merger := merge.New([]source.Source{applied, members}, logger)
+	members := registry.New(registry.Config{Identify: registrant, Settled: c.settled, Logger: logger})
+	trust := identity.NewSource(a.ca)
+	merger := merge.New([]source.Source{applied, members, trust}, logger)
 	builder := snapshot.NewBuilder(snapshot.Config{Logger: logger})
-	srv := grpc.NewServer(c.server.ServerOptions()...)
+	unary, stream := identity.Interceptors()
+	srv := grpc.NewServer(append(c.server.ServerOptions(),
+		grpc.Creds(identity.NewCredentials(a.ca, logger)),
+		grpc.ChainUnaryInterceptor(unary),
+		grpc.ChainStreamInterceptor(stream))...)
 	c.server.Register(srv)
 	c.members = members
 	registryv1.RegisterRegistryServiceServer(srv, members)
+	identityv1.RegisterIdentityServiceServer(srv, a.enrol)
+	c.callers = telemetry.New(telemetry.Config{Identify: reporter, Logger: logger})
+	accessv1.RegisterAccessServiceServer(srv, c.callers)
 
+	a.trusted.Store(&settled{server: c.server, source: trust.Name()})
+	group.Go(func() error { return a.ca.Run(ctx) })
 	group.Go(func() error {
 		defer builder.Close()
 		return merger.Run(ctx, func(set *model.Set) {
@@ -91,7 +111,7 @@ func (c *control) serves(address string) bool {
 	}
 	for _, endpoints := range set.Endpoints {
 		for _, e := range endpoints {
-			if slices.Contains(e.Addresses, address) {
+			if e.Health == model.Healthy && slices.Contains(e.Addresses, address) {
 				return true
 			}
 		}
@@ -105,7 +125,7 @@ func (c *control) stop() error {
 }
 
 // StartServer starts the control plane after [Mesh.StopServer]. It remembers what
-// was applied, and no endpoint.
+// was applied, its authority and the tokens it made, and no endpoint.
 func (m *Mesh) StartServer() {
 	m.tb.Helper()
 	if m.control != nil {
@@ -115,7 +135,7 @@ func (m *Mesh) StartServer() {
 	if err != nil {
 		m.tb.Fatal(err)
 	}
-	m.control = startControl(lis, m.applied)
+	m.control = startControl(lis, m.applied, m.authority)
 }
 
 // StopServer kills the control plane: its connections break.

@@ -17,6 +17,10 @@
 //		m.StartServer()
 //	})
 //
+// Members have real identities: the control plane has an authority of its own, each
+// member joins by a token, and every connection is mutual TLS under the access policy
+// that the test applies.
+//
 // Everything is stopped when the test ends. What it leaves out of the real
 // thing is its disk, its command line and its network.
 package meshtest
@@ -33,6 +37,8 @@ import (
 	"google.golang.org/grpc"
 
 	"github.com/tulle-mesh/tulle/mesh"
+	"github.com/tulle-mesh/tulle/mesh/identity"
+	"github.com/tulle-mesh/tulle/resolver"
 )
 
 // serverAddress is where the control plane listens in the mesh's own network.
@@ -47,9 +53,10 @@ type Mesh struct {
 	// Network carries every connection of the mesh.
 	Network *Network
 
-	tb      testing.TB
-	control *control
-	applied *objects
+	tb        testing.TB
+	control   *control
+	applied   *objects
+	authority *authority
 
 	mu     sync.Mutex
 	caller *mesh.Mesh
@@ -72,17 +79,32 @@ type Instance struct {
 // New starts a mesh with an empty configuration.
 func New(tb testing.TB) *Mesh {
 	tb.Helper()
-	m := &Mesh{Network: NewNetwork(), tb: tb, applied: newObjects()}
+	return NewWith(tb, Config{})
+}
+
+// NewWith is New for a mesh that is unusual.
+func NewWith(tb testing.TB, c Config) *Mesh {
+	tb.Helper()
+	m := &Mesh{Network: NewNetwork(), tb: tb, applied: newObjects(), authority: newAuthority(tb, c)}
 	m.StartServer()
 	tb.Cleanup(m.StopServer)
 	return m
 }
 
 // Join makes another member. config's service and the rest are taken as they
-// are; what the kit must decide (server, network, disk) is filled in where it is
-// empty. The member leaves when the test ends.
+// are; what the kit must decide (server, network, disk, and a token of the service)
+// is filled in where it is empty. The member leaves when the test ends.
 func (m *Mesh) Join(config mesh.Config) *mesh.Mesh {
 	m.tb.Helper()
+	if config.Token == "" && config.TokenFile == "" && config.JWTFile == "" && config.IdentityDir == "" && config.Identity == nil {
+		service := identity.ClientService
+		if config.Service != "" {
+			service, _ = resolver.ServiceName(config.Service) // of a wrong one Join says what is wrong
+		}
+		if service != "" {
+			config.Token = m.Token(service)
+		}
+	}
 	if config.Server == "" {
 		config.Server = "passthrough:///" + serverAddress
 	}
