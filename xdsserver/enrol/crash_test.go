@@ -6,10 +6,10 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"log/slog"
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"testing"
@@ -17,51 +17,41 @@ import (
 	"google.golang.org/grpc/peer"
 
 	"github.com/tulle-mesh/tulle/xdsserver/identity"
+	"github.com/tulle-mesh/tulle/xdsserver/store"
 )
 
 // childVariable makes this binary a server that is killed while it redeems a token:
 // its value is the moment, "before", "after" or "signed".
 const childVariable = "TULLE_ENROL_CHILD"
 
-// A diskTokens keeps each record in a file, durably, and dies when it is told to.
-type diskTokens struct{ dir, moment string }
-
-func (d diskTokens) Tokens() (map[string][]byte, error) {
-	files, err := os.ReadDir(d.dir)
-	if err != nil {
-		return nil, err
-	}
-	all := map[string][]byte{}
-	for _, f := range files {
-		b, err := os.ReadFile(filepath.Join(d.dir, f.Name()))
-		if err != nil {
-			return nil, err
-		}
-		all[f.Name()] = b
-	}
-	return all, nil
+// A dying is a store that kills its process when it is told to.
+type dying struct {
+	*store.Store
+	moment string
 }
 
-func (d diskTokens) UpdateToken(id string, change func([]byte) ([]byte, error)) error {
-	all, err := d.Tokens()
-	if err != nil {
-		return err
-	}
-	b, err := change(all[id])
-	if err != nil {
-		return err
-	}
-	if d.moment == "before" {
-		die()
-	}
-	fresh := filepath.Join(filepath.Dir(d.dir), "fresh")
-	if err := errors.Join(os.WriteFile(fresh, b, 0o600), os.Rename(fresh, filepath.Join(d.dir, id))); err != nil {
-		return err
-	}
+func (d dying) UpdateToken(id string, change func([]byte) ([]byte, error)) error {
+	err := d.Store.UpdateToken(id, func(old []byte) ([]byte, error) {
+		record, err := change(old)
+		if d.moment == "before" {
+			die()
+		}
+		return record, err
+	})
 	if d.moment == "after" {
 		die()
 	}
-	return nil
+	return err
+}
+
+func openStore(tb testing.TB, dir string) *store.Store {
+	tb.Helper()
+	s, err := store.Open(store.Config{Dir: dir, Logger: slog.New(slog.DiscardHandler)})
+	if err != nil {
+		tb.Fatal(err)
+	}
+	tb.Cleanup(func() { s.Close() })
+	return s
 }
 
 // die is kill -9.
@@ -77,7 +67,11 @@ func child() {
 		panic(err)
 	}
 	moment := os.Getenv(childVariable)
-	s, err := New(Config{Authority: ca, Tokens: diskTokens{os.Args[1], moment}, TokensAllowed: true})
+	tokens, err := store.Open(store.Config{Dir: os.Args[1]})
+	if err != nil {
+		panic(err)
+	}
+	s, err := New(Config{Authority: ca, Tokens: dying{tokens, moment}, TokensAllowed: true})
 	if err != nil {
 		panic(err)
 	}
@@ -102,12 +96,12 @@ func TestTokenAfterAKillIsGoodForTheSameKeyOnly(t *testing.T) {
 	}
 	for _, moment := range []string{"before", "after", "signed"} {
 		t.Run(moment, func(t *testing.T) {
-			dir := filepath.Join(t.TempDir(), "tokens")
-			if err := os.Mkdir(dir, 0o700); err != nil {
+			dir := t.TempDir()
+			tokens := openStore(t, dir)
+			text, join := token(t, newServer(t, func(c *Config) { c.Tokens = tokens }), TokenRequest{Service: "voting"})
+			if err := tokens.Close(); err != nil {
 				t.Fatal(err)
 			}
-			s := newServer(t, func(c *Config) { c.Tokens = diskTokens{dir: dir} })
-			text, _ := token(t, s, TokenRequest{Service: "voting"})
 			key, thief := csr(t, newKey(t), x509.CertificateRequest{}), csr(t, newKey(t), x509.CertificateRequest{})
 
 			cmd := exec.Command(exe, dir, text, base64.StdEncoding.EncodeToString(key))
@@ -121,6 +115,8 @@ func TestTokenAfterAKillIsGoodForTheSameKeyOnly(t *testing.T) {
 				t.Fatalf("signed %v: %s", signed, out)
 			}
 
+			tokens = openStore(t, dir)
+			s := newServer(t, func(c *Config) { c.Tokens = tokens })
 			if moment == "before" {
 				// Nothing was given to anybody: whoever comes first has it.
 				if _, err := s.Sign(from(t, remote()), byToken(text, "voting", key)); err != nil {
@@ -132,6 +128,10 @@ func TestTokenAfterAKillIsGoodForTheSameKeyOnly(t *testing.T) {
 			}
 			if _, err := s.Sign(from(t, remote()), byToken(text, "voting", key)); err != nil {
 				t.Errorf("the same key comes again: %v", err)
+			}
+			listed, err := s.ListTokens()
+			if err != nil || len(listed) != 1 || listed[0].ID != join.IDText() || listed[0].Used != 1 {
+				t.Errorf("listed as %+v, %v, want one use", listed, err)
 			}
 		})
 	}

@@ -7,6 +7,7 @@ import (
 	"crypto/x509"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/http"
 	"net/http/httptest"
@@ -27,7 +28,9 @@ type provider struct {
 	*httptest.Server
 	keys    atomic.Pointer[jose.JSONWebKeySet]
 	fetches atomic.Int64
-	down    atomic.Bool
+	asked   atomic.Int64
+	// down answers nothing, keyless no keys.
+	down, keyless atomic.Bool
 }
 
 func newProvider(tb testing.TB) (*provider, *ecdsa.PrivateKey) {
@@ -36,8 +39,9 @@ func newProvider(tb testing.TB) (*provider, *ecdsa.PrivateKey) {
 	p.keys.Store(&jose.JSONWebKeySet{Keys: []jose.JSONWebKey{{Key: &key.PublicKey, KeyID: "one", Algorithm: "ES256", Use: "sig"}}})
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /.well-known/openid-configuration", func(w http.ResponseWriter, _ *http.Request) {
+		p.asked.Add(1)
 		if p.down.Load() {
-			http.Error(w, "away", http.StatusServiceUnavailable)
+			http.Error(w, "away: secret", http.StatusServiceUnavailable)
 			return
 		}
 		_ = json.NewEncoder(w).Encode(map[string]any{
@@ -46,6 +50,10 @@ func newProvider(tb testing.TB) (*provider, *ecdsa.PrivateKey) {
 		})
 	})
 	mux.HandleFunc("GET /keys", func(w http.ResponseWriter, _ *http.Request) {
+		if p.keyless.Load() {
+			http.Error(w, "away: secret", http.StatusServiceUnavailable)
+			return
+		}
 		p.fetches.Add(1)
 		_ = json.NewEncoder(w).Encode(p.keys.Load())
 	})
@@ -155,11 +163,16 @@ func TestHostileJWTsAreRefused(t *testing.T) {
 		"HS256 with the public key":    {signed(t, jose.HS256, public, "one", p.claims(nil)), "unexpected signature algorithm"},
 		"another audience":             {good(map[string]any{"aud": "other"}), "audience"},
 		"no audience":                  {good(map[string]any{"aud": nil}), "audience"},
-		"expired":                      {good(map[string]any{"exp": time.Now().Add(-time.Minute).Unix()}), "expired"},
-		"no expiry":                    {good(map[string]any{"exp": nil}), "expired"},
-		"not valid yet":                {good(map[string]any{"nbf": time.Now().Add(time.Hour).Unix()}), "nbf"},
-		"another issuer":               {good(map[string]any{"iss": other.URL}), "different provider"},
-		"another issuer's own token":   {signed(t, jose.ES256, otherKey, "one", other.claims(nil)), "of issuer"},
+		"several audiences":            {good(map[string]any{"aud": []string{"tulle", "other"}}), `have one made for "tulle" only`},
+		"an audience that begins so":   {good(map[string]any{"aud": "tulle2"}), "audience"},
+		"expired":                      {good(map[string]any{"exp": time.Now().Add(-leeway - 10*time.Second).Unix()}), "expired at"},
+		"no expiry":                    {good(map[string]any{"exp": nil}), "(exp)"},
+		"an expiry beyond all time":    {good(map[string]any{"exp": 1e300}), "(exp)"},
+		"an expiry that is no number":  {good(map[string]any{"exp": "tomorrow"}), ""},
+		"not valid yet":                {good(map[string]any{"nbf": time.Now().Add(leeway + 10*time.Second).Unix()}), ": compare the clocks"},
+		"of tomorrow":                  {good(map[string]any{"iat": time.Now().Add(24 * time.Hour).Unix()}), "(iat)"},
+		"another issuer":               {good(map[string]any{"iss": other.URL}), "is not trusted here"},
+		"another issuer's own token":   {signed(t, jose.ES256, otherKey, "one", other.claims(nil)), "is not trusted here: add it with --oidc"},
 		"another key under a known id": {signed(t, jose.ES256, otherKey, "one", p.claims(nil)), "failed to verify"},
 		"a key nobody knows":           {signed(t, jose.ES256, otherKey, "two", p.claims(nil)), "failed to verify"},
 		"a key of another kind":        {signed(t, jose.RS256, rsaKey, "one", p.claims(nil)), "failed to verify"},
@@ -169,7 +182,9 @@ func TestHostileJWTsAreRefused(t *testing.T) {
 		"a name that climbs":           {good(map[string]any{"app.name": "x/../../default/svc/admin"}), "not one name"},
 		"a name that is escaped":       {good(map[string]any{"app.name": "voting%2fadmin"}), "not one name"},
 		"a wildcard":                   {good(map[string]any{"app.name": "*"}), ""},
-		"no token":                     {"nonsense", ""},
+		"no token":                     {"nonsense", "is no JWT"},
+		"claims that are no JSON":      {"e30.eA.eA", "not JSON"},
+		"an algorithm without end":     {part(map[string]any{"alg": strings.Repeat("x", 4000)}) + "." + part(p.claims(nil)) + ".eA", "unexpected signature algorithm"},
 		"9 KiB":                        {good(map[string]any{"ballast": strings.Repeat("x", 9<<10)}), "8192 are the most"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -178,6 +193,9 @@ func TestHostileJWTsAreRefused(t *testing.T) {
 			})
 			if code := status.Code(err); code != codes.Unauthenticated && code != codes.InvalidArgument || !strings.Contains(err.Error(), test.want) {
 				t.Errorf("got %v, want a refusal with %q", err, test.want)
+			}
+			if len(err.Error()) > 1000 {
+				t.Errorf("the error is as long as the attacker likes: %d bytes", len(err.Error()))
 			}
 			if err != nil && len(test.jwt) > 40 && strings.Contains(err.Error(), test.jwt[len(test.jwt)-20:]) {
 				t.Errorf("the error holds the token: %v", err)
@@ -205,12 +223,133 @@ func TestIssuerMayBeAwayAtFirst(t *testing.T) {
 	p.down.Store(true)
 	i := p.issuer(t)
 	jwt := signed(t, jose.ES256, key, "one", p.claims(nil))
-	if _, err := i.service(t.Context(), jwt); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), p.URL) {
-		t.Errorf("got %v, want UNAVAILABLE that names the issuer", err)
+	s := newServer(t, func(c *Config) { c.Issuers = []*Issuer{i} })
+	for _, part := range []string{"its configuration", "its keys"} {
+		_, err := s.believe(t.Context(), jwt)
+		if status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), p.URL) || !strings.Contains(err.Error(), "try again in 10s") {
+			t.Errorf("without %s: got %v, want UNAVAILABLE that names the issuer", part, err)
+		}
+		if strings.Contains(err.Error(), "secret") {
+			t.Errorf("without %s: the error holds what the issuer answered: %v", part, err)
+		}
+		p.down.Store(false)
+		p.keyless.Store(part == "its configuration")
 	}
-	p.down.Store(false)
-	if service, err := i.service(t.Context(), jwt); err != nil || service != "voting.shop" {
+	if service, err := s.believe(t.Context(), jwt); err != nil || service != "voting.shop" {
 		t.Errorf("got %q, %v", service, err)
+	}
+}
+
+// Who is away is in nobody else's way, and is not asked about others' tokens.
+func TestIssuersDoNotStandInEachOthersWay(t *testing.T) {
+	away, _ := newProvider(t)
+	away.down.Store(true)
+	p, key := newProvider(t)
+	s := newServer(t, func(c *Config) { c.Issuers = []*Issuer{away.issuer(t), p.issuer(t)} })
+	for range 20 {
+		if _, err := s.believe(t.Context(), signed(t, jose.ES256, key, "one", p.claims(nil))); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if n := away.asked.Load(); n != 0 {
+		t.Errorf("the other issuer was asked %d times", n)
+	}
+	if n := p.fetches.Load(); n != 1 {
+		t.Errorf("keys were fetched %d times, want once", n)
+	}
+}
+
+// One issuer may name services in several ways, each for an audience of its own.
+func TestOneIssuerTwoAudiences(t *testing.T) {
+	p, key := newProvider(t)
+	ci, err := ParseIssuer("issuer=" + p.URL + ",audience=ci,identity=ns/ci/svc/runner-{sub}")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := newServer(t, func(c *Config) { c.Issuers = []*Issuer{p.issuer(t), ci} })
+	if got, err := s.believe(t.Context(), signed(t, jose.ES256, key, "one", p.claims(map[string]any{"aud": "ci"}))); err != nil || got != "runner-me.ci" {
+		t.Errorf("got %q, %v, want runner-me.ci", got, err)
+	}
+	_, err = s.believe(t.Context(), signed(t, jose.ES256, key, "one", p.claims(map[string]any{"aud": "x"})))
+	if status.Code(err) != codes.Unauthenticated || strings.Contains(err.Error(), "\n") {
+		t.Errorf("got %v, want one line", err)
+	}
+}
+
+func TestJWTClocksMayDifferALittle(t *testing.T) {
+	p, key := newProvider(t)
+	i := p.issuer(t)
+	for name, change := range map[string]map[string]any{
+		"just expired":     {"exp": time.Now().Add(-leeway / 2).Unix()},
+		"valid in a while": {"nbf": time.Now().Add(leeway / 2).Unix()},
+		"just issued":      {"iat": time.Now().Add(leeway / 2).Unix()},
+		"with fractions":   {"exp": float64(time.Now().Unix()) + 60.5},
+	} {
+		if _, err := i.service(t.Context(), signed(t, jose.ES256, key, "one", p.claims(change))); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestTemplatesNameServicesByClaims(t *testing.T) {
+	// As a projected service account token of Kubernetes has them.
+	claims := map[string]any{
+		"sub":           "system:serviceaccount:shop:voting",
+		"kubernetes.io": map[string]any{"namespace": "shop", "serviceaccount": map[string]any{"name": "voting"}},
+		"a":             map[string]any{"b": map[string]any{"c": "nested"}, "b.c": "half"},
+		"a.b.c":         "literal",
+	}
+	for text, want := range map[string]string{
+		`ns/{"kubernetes.io".namespace}/svc/{"kubernetes.io".serviceaccount.name}`: "ns/shop/svc/voting",
+		`ns/x/svc/{a.b.c}`:          "ns/x/svc/nested",
+		`ns/x/svc/{a."b.c"}`:        "ns/x/svc/half",
+		`ns/x/svc/{"a.b.c"}`:        "ns/x/svc/literal",
+		`ns/x/svc/pre-{a.b.c}-post`: "ns/x/svc/pre-nested-post",
+	} {
+		tmpl, err := parseTemplate(text)
+		if err != nil {
+			t.Errorf("%s: %v", text, err)
+			continue
+		}
+		if got, err := tmpl.fill(claims); err != nil || got != want {
+			t.Errorf("%s: got %q, %v, want %q", text, got, err, want)
+		}
+	}
+}
+
+func TestIssuersDocumentsAreBoundedAndOverHTTPS(t *testing.T) {
+	answer := func(body string) *Issuer {
+		t.Helper()
+		var server *httptest.Server
+		server = httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+			fmt.Fprint(w, strings.ReplaceAll(body, "URL", server.URL))
+		}))
+		t.Cleanup(server.Close)
+		i, err := ParseIssuer("issuer=" + server.URL + ",audience=tulle,identity=ns/x/svc/{sub}")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return i
+	}
+	for name, test := range map[string]struct{ body, want string }{
+		"too large":         {strings.Repeat(" ", maxDocument+1), "answers with more than"},
+		"keys elsewhere":    {`{"issuer":"URL","jwks_uri":"http://ci.example.org/keys"}`, "is not https"},
+		"keys of no scheme": {`{"issuer":"URL","jwks_uri":"file:///etc/passwd"}`, "is not https"},
+		"no keys":           {`{"issuer":"URL"}`, "names no jwks_uri"},
+		"of another issuer": {`{"issuer":"https://ci.example.org","jwks_uri":"URL"}`, "ci.example.org"},
+		"something else":    {`<html>`, ""},
+	} {
+		i := answer(test.body)
+		_, err := i.service(t.Context(), signed(t, jose.ES256, newKey(t), "one", map[string]any{"iss": i.URL(), "aud": "tulle"}))
+		away, ok := errors.AsType[*awayError](err)
+		if !ok || !strings.Contains(away.cause.Error(), test.want) {
+			t.Errorf("%s: got %v, want that the issuer is away, for %q", name, err, test.want)
+		}
+	}
+	// Only who is configured over http may be asked so.
+	careful := newLibrary(false)
+	if _, err := careful.client.Get("http://127.0.0.1:1/"); err == nil || !strings.Contains(err.Error(), "is not https") {
+		t.Errorf("http on this machine, for an issuer elsewhere: %v", err)
 	}
 }
 
@@ -228,6 +367,16 @@ func TestParseIssuerRefuses(t *testing.T) {
 		"an empty part":          {"issuer=https://ci.example.org,audience=a,identity=ns/x/svc/{a..b}", "is no claim"},
 		"a quote without end":    {`issuer=https://ci.example.org,audience=a,identity=ns/x/svc/{"a}`, "is no claim"},
 		"what it does not know":  {"issuer=https://ci.example.org,scope=x", "no part of it"},
+		"two audiences":          {"issuer=https://ci.example.org,audience=b" + rest, "says its audience twice"},
+		"a user":                 {"issuer=https://user:word@ci.example.org" + rest, "without user and query"},
+		"a query":                {"issuer=https://ci.example.org?a=b" + rest, "without user and query"},
+		"no claim at all":        {"issuer=https://ci.example.org,audience=a,identity=ns/x/svc/y", "names no claim"},
+		"two claims in a name":   {"issuer=https://ci.example.org,audience=a,identity=ns/x/svc/{a}-{b}", "two claims make one name"},
+		"too deep a path":        {"issuer=https://ci.example.org,audience=a,identity=ns/x/svc/{a}/y", "is not of the form"},
+		"a name that never is":   {"issuer=https://ci.example.org,audience=a,identity=ns/X/svc/{a}", "is not of the form"},
+		"a brace too many":       {"issuer=https://ci.example.org,audience=a,identity=ns/x}/svc/{a}", "is not of the form"},
+		"text behind a quote":    {`issuer=https://ci.example.org,audience=a,identity=ns/x/svc/{"a"b}`, "is no claim"},
+		"the server's own":       {"issuer=https://ci.example.org,audience=a,identity=xdsserver", "is not of the form"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			if _, err := ParseIssuer(test.text); err == nil || !strings.Contains(err.Error(), test.want) {
@@ -248,7 +397,11 @@ func FuzzParseIssuer(f *testing.F) {
 		if i.audience == "" || i.url == "" || len(i.template) == 0 {
 			t.Errorf("%q is read as %+v", text, i)
 		}
-		_, _ = i.template.fill(map[string]any{"a": map[string]any{"b": "x"}, "sub": "y"})
+		// Whatever claims there are, what comes of them is a service or refused.
+		path, err := i.template.fill(map[string]any{"a": map[string]any{"b": "x"}, "sub": "y/../z", "a.b": "*"})
+		if err == nil && strings.Count(path, "/") != 3 {
+			t.Errorf("%q makes %q", text, path)
+		}
 	})
 }
 

@@ -4,8 +4,8 @@ import (
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/x509"
+	"encoding/asn1"
 	"fmt"
-	"strconv"
 	"strings"
 
 	"google.golang.org/grpc/codes"
@@ -34,7 +34,7 @@ func parseRequest(der []byte) (*request, error) {
 	}
 	csr, err := x509.ParseCertificateRequest(der)
 	if err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "enrol: csr: is no certificate request (PKCS#10, DER): %v", err)
+		return nil, status.Errorf(codes.InvalidArgument, "enrol: csr: is no certificate request (PKCS#10, DER): %.200v", err)
 	}
 	key, ok := csr.PublicKey.(*ecdsa.PublicKey)
 	if !ok || key.Curve != elliptic.P256() {
@@ -75,6 +75,18 @@ func (r *request) names(id string) string {
 	for _, ip := range r.csr.IPAddresses {
 		add("address", ip.String())
 	}
+	known := len(r.csr.URIs) + len(r.csr.DNSNames) + len(r.csr.EmailAddresses) + len(r.csr.IPAddresses)
+	for _, e := range r.csr.Extensions {
+		if !e.Id.Equal(subjectAltName) {
+			add("extension", e.Id.String()) // CA:TRUE, key usages
+			continue
+		}
+		// Of the kinds of names that there are, crypto/x509 reads four.
+		var all []asn1.RawValue
+		if _, err := asn1.Unmarshal(e.Value, &all); err != nil || len(all) != known {
+			names = append(names, "names of unknown kinds")
+		}
+	}
 	const most = 8
 	if more := len(names) - most; more > 0 {
 		names = append(names[:most], fmt.Sprintf("and %d more", more))
@@ -82,4 +94,5 @@ func (r *request) names(id string) string {
 	return strings.Join(names, ", ")
 }
 
-func itoa(n int) string { return strconv.Itoa(n) }
+// subjectAltName is the extension that names are in (RFC 5280, section 4.2.1.6).
+var subjectAltName = asn1.ObjectIdentifier{2, 5, 29, 17}

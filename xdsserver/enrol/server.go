@@ -1,9 +1,9 @@
 package enrol
 
 import (
+	"cmp"
 	"errors"
 	"log/slog"
-	"sync"
 	"time"
 
 	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
@@ -25,7 +25,7 @@ type Config struct {
 	// Audit is where decisions are written; nil writes none, for tests.
 	Audit *Audit
 	// LeafTTL is how long certificates live, for the limit of renewals; zero means
-	// 24 hours.
+	// what the authority says, and 24 hours where it says nothing.
 	LeafTTL time.Duration
 	// Logger takes what an operator should know; nil means slog.Default().
 	Logger *slog.Logger
@@ -37,10 +37,7 @@ type Server struct {
 
 	config Config
 	limits *limits
-
-	// redeeming makes redemptions and changes of tokens take turns: each is read,
-	// decided on and written as one.
-	redeeming sync.Mutex
+	decoy  []byte // the record of a token that is not known
 }
 
 var _ identityv1.IdentityServiceServer = (*Server)(nil)
@@ -53,11 +50,9 @@ func New(c Config) (*Server, error) {
 	if c.Tokens == nil {
 		c.Tokens = NewMemoryTokens()
 	}
-	if c.LeafTTL == 0 {
-		c.LeafTTL = 24 * time.Hour
-	}
+	c.LeafTTL = cmp.Or(c.LeafTTL, c.Authority.Status().LeafTTL, 24*time.Hour)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Server{config: c, limits: newLimits(c.LeafTTL)}, nil
+	return &Server{config: c, limits: newLimits(c.LeafTTL), decoy: newDecoy()}, nil
 }

@@ -8,7 +8,9 @@ import (
 	"errors"
 	"net"
 	"net/netip"
+	"strconv"
 	"strings"
+	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -27,73 +29,90 @@ type applicant struct {
 	caller *identity.Caller
 	// addr is its IP address; not valid over a unix socket.
 	addr netip.Addr
-	// from is its address for people and for limits.
-	from     string
-	instance string
+	// from is its address for people, source for limits.
+	from, source string
+	instance     string
 	// asks is the service it asks to be, canonical; may be empty.
 	asks string
 	csr  *request
+	// token is the id of the token it comes with; may be empty.
+	token string
 }
 
 // Sign implements identityv1.IdentityServiceServer.
 func (s *Server) Sign(ctx context.Context, req *identityv1.SignRequest) (*identityv1.SignResponse, error) {
-	a, err := s.receive(ctx, req)
-	if err != nil {
-		return nil, s.refuse(a, err)
-	}
-	service, event, err := s.attest(ctx, a, req)
-	if err != nil {
-		return nil, s.refuse(a, err)
-	}
-	if err := s.limits.sign(); err != nil {
-		return nil, s.refuse(a, err)
-	}
-	answer, err := s.issue(ctx, a, service, event)
+	a := &applicant{from: "unknown"}
+	answer, err := s.sign(ctx, a, req)
 	if err != nil {
 		return nil, s.refuse(a, err)
 	}
 	return answer, nil
 }
 
+func (s *Server) sign(ctx context.Context, a *applicant, req *identityv1.SignRequest) (*identityv1.SignResponse, error) {
+	if err := s.receive(ctx, a, req); err != nil {
+		return nil, err
+	}
+	service, event, err := s.attest(ctx, a, req)
+	if err != nil {
+		return nil, err
+	}
+	// After attestation: what all share is not for those whom nothing attests.
+	if err := s.limits.sign(); err != nil {
+		return nil, err
+	}
+	return s.issue(ctx, a, service, event)
+}
+
 // receive takes in what the request says, cheap checks first.
-func (s *Server) receive(ctx context.Context, req *identityv1.SignRequest) (applicant, error) {
-	a := applicant{from: "unknown"}
+func (s *Server) receive(ctx context.Context, a *applicant, req *identityv1.SignRequest) error {
 	caller, ok := identity.CallerFromContext(ctx)
 	if !ok {
-		return a, status.Error(codes.Unauthenticated, "enrol: the connection is not of the mesh port")
+		return status.Error(codes.Unauthenticated, "enrol: the connection is not of the mesh port")
 	}
 	a.caller = caller
-	a.addr, a.from = addressOf(caller)
+	a.locate()
 	if len(req.GetInstance()) > maxInstance || strings.ContainsFunc(req.GetInstance(), func(r rune) bool { return r < ' ' || r == 0x7f }) {
-		return a, status.Errorf(codes.InvalidArgument, "enrol: instance: has over %d bytes, or characters that cannot be shown", maxInstance)
+		return status.Errorf(codes.InvalidArgument, "enrol: instance: has over %d bytes, or characters that cannot be shown", maxInstance)
 	}
 	a.instance = req.GetInstance()
-	if caller.Peer == nil && !caller.Local && a.from != inMemory {
-		if err := s.limits.enrol(a.from); err != nil {
-			return a, err
+	// xdsserver's own user starts as many processes as it likes: it could read their
+	// keys anyway, and what all share bounds it.
+	if caller.Peer == nil && !caller.Local && a.source != inMemory {
+		if err := s.limits.enrol(a.source); err != nil {
+			return err
 		}
 	}
 	var err error
 	if a.asks, err = asked(req); err != nil {
-		return a, err
+		return err
 	}
 	a.csr, err = parseRequest(req.GetCsr())
-	return a, err
+	return err
 }
 
 // inMemory is where callers are that no network connects: those of tests.
 const inMemory = "memory"
 
-// addressOf returns where a caller is.
-func addressOf(c *identity.Caller) (addr netip.Addr, from string) {
-	if tcp, ok := c.Addr.(*net.TCPAddr); ok {
-		addr = tcp.AddrPort().Addr().Unmap()
-		return addr, addr.String()
+// locate notes where the caller is.
+func (a *applicant) locate() {
+	if tcp, ok := a.caller.Addr.(*net.TCPAddr); ok {
+		a.addr = tcp.AddrPort().Addr().Unmap().WithZone("")
+		a.from, a.source = a.addr.String(), a.addr.String()
+		if a.addr.Is6() {
+			// Who has one address of IPv6 has all of its network (RFC 6177).
+			if network, err := a.addr.Prefix(64); err == nil {
+				a.source = network.String()
+			}
+		}
+		return
 	}
-	if c.Addr == nil || c.Addr.Network() != "unix" {
-		return addr, inMemory
+	if a.caller.Addr == nil || a.caller.Addr.Network() != "unix" {
+		a.from, a.source = inMemory, inMemory
+		return
 	}
-	return addr, "unix socket, uid " + itoa(c.UID)
+	a.from = "unix socket, uid " + strconv.Itoa(a.caller.UID)
+	a.source = a.from
 }
 
 // asked returns the service that the request asks for, canonical.
@@ -115,16 +134,11 @@ func asked(req *identityv1.SignRequest) (string, error) {
 }
 
 // attest returns the service that the caller is.
-func (s *Server) attest(ctx context.Context, a applicant, req *identityv1.SignRequest) (service, event string, err error) {
+func (s *Server) attest(ctx context.Context, a *applicant, req *identityv1.SignRequest) (service, event string, err error) {
 	switch {
 	case a.caller.Peer != nil:
-		service, event = a.caller.Peer.Service, eventRenewed
-		if service == "" {
-			return "", "", status.Errorf(codes.PermissionDenied, "enrol: %s is no service of the mesh", a.caller.Peer.URI)
-		}
-		if err := s.limits.renew(service + "/" + a.instance); err != nil {
-			return "", "", err
-		}
+		event = eventRenewed
+		service, err = s.renew(a)
 	case req.GetToken() != "":
 		event = eventEnrolled
 		service, err = s.redeem(a, req.GetToken())
@@ -152,11 +166,24 @@ func (s *Server) attest(ctx context.Context, a applicant, req *identityv1.SignRe
 	return service, event, nil
 }
 
+// renew returns the service that the caller's certificate proves.
+func (s *Server) renew(a *applicant) (string, error) {
+	peer := a.caller.Peer
+	if peer.Service == "" {
+		return "", status.Errorf(codes.PermissionDenied, "enrol: %s is no service of the mesh", peer.URI)
+	}
+	// A connection outlives its certificate, which then proves nothing any more.
+	if end := peer.NotAfter(); time.Now().After(end) {
+		return "", status.Errorf(codes.Unauthenticated, "enrol: the certificate of %s expired at %s: connect without it, and join anew", peer.URI, stamp(end))
+	}
+	return peer.Service, s.limits.renew(peer.Service, a.instance)
+}
+
 // issue has the key signed.
-func (s *Server) issue(ctx context.Context, a applicant, service, event string) (*identityv1.SignResponse, error) {
+func (s *Server) issue(ctx context.Context, a *applicant, service, event string) (*identityv1.SignResponse, error) {
 	trust := s.config.Authority.Trust()
 	id := spiffe.ServiceID(trust.Bundle.TrustDomain(), service)
-	entry := Entry{Identity: id, Peer: a.from, Instance: a.instance}
+	entry := Entry{Identity: id, Peer: a.from, Instance: a.instance, Token: a.token}
 	if names := a.csr.names(id); names != "" {
 		s.audit(entry.as(eventAskedForMore, "the certificate request names "+names+", which is ignored"))
 	}
@@ -170,6 +197,9 @@ func (s *Server) issue(ctx context.Context, a applicant, service, event string) 
 	chain, err := s.config.Authority.Issue(ctx, identity.Order{ID: id, Key: a.csr.key})
 	if notIssuer, ok := errors.AsType[*identity.NotIssuerError](err); ok {
 		return nil, status.Error(codes.FailedPrecondition, "enrol: "+notIssuer.Error())
+	}
+	if ctx.Err() != nil && err != nil {
+		return nil, status.FromContextError(ctx.Err()).Err() // who asked is gone
 	}
 	if err != nil {
 		s.config.Logger.Error("identity not issued", "identity", id, "error", err)
@@ -190,15 +220,16 @@ func (s *Server) issue(ctx context.Context, a applicant, service, event string) 
 }
 
 // refuse notes a refusal and returns it.
-func (s *Server) refuse(a applicant, err error) error {
-	entry := Entry{Peer: a.from, Instance: a.instance}
+func (s *Server) refuse(a *applicant, err error) error {
+	entry := Entry{Peer: a.from, Instance: a.instance, Token: a.token}
 	if a.caller != nil && a.caller.Peer != nil {
 		entry.Identity = a.caller.Peer.URI
 	}
-	// Those who ask without end fill no disk: a few lines a second are enough.
-	if s.limits.note() {
+	// Those who ask without end fill no disk, and push no other line out of the log.
+	var noted bool
+	if noted, entry.Unwritten = s.limits.note(); noted {
 		s.audit(entry.as(eventRefused, status.Convert(err).Message()))
-		s.config.Logger.Warn("identity refused", "peer", a.from, "asks", a.asks, "error", err)
+		s.config.Logger.Warn("identity refused", "peer", a.from, "asks", a.asks, "unwritten", entry.Unwritten, "error", err)
 	}
 	return err
 }
@@ -211,4 +242,4 @@ func (s *Server) audit(e Entry) {
 }
 
 // keyHash names a public key.
-func keyHash(csr *request) [sha256.Size]byte { return sha256.Sum256(csr.spki) }
+func keyHash(csr *request) Hash { return sha256.Sum256(csr.spki) }

@@ -8,13 +8,18 @@ import (
 	"crypto/rsa"
 	"crypto/x509"
 	"crypto/x509/pkix"
-	"fmt"
+	"encoding/asn1"
+	"log/slog"
 	"net"
 	"net/url"
+	"os"
 	"path/filepath"
 	"strings"
 	"testing"
+	"testing/synctest"
+	"time"
 
+	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -117,7 +122,7 @@ func TestSignRefusesWaysThatAreNotOpen(t *testing.T) {
 	if _, err := closed.Sign(from(t, local()), &identityv1.SignRequest{Service: "web", Csr: plain}); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("over the socket: %v, want UNAUTHENTICATED", err)
 	}
-	if _, err := closed.Sign(from(t, remote()), byToken(voting, "voting", plain)); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "--enrol token") {
+	if _, err := closed.Sign(from(t, remote()), byToken(voting, "voting", plain)); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "--enrol socket,token") {
 		t.Errorf("by token: %v, want UNAUTHENTICATED", err)
 	}
 	if _, _, err := closed.CreateToken(t.Context(), TokenRequest{Service: "voting", Address: "h:1"}); status.Code(err) != codes.FailedPrecondition {
@@ -156,39 +161,128 @@ func TestRequestForAnothersIdentityIsIgnoredAndAudited(t *testing.T) {
 		t.Errorf("got %s, CA %v, subject %q", got.URI, got.Certificate.IsCA, got.Certificate.Subject)
 	}
 	log := readAudit(t, path)
-	if len(log) != 3 || log[0].Event != eventAskedForMore || !strings.Contains(log[0].Reason, "svc/admin") || !strings.Contains(log[0].Reason, "/xdsserver") ||
+	if len(log) != 3 || !strings.Contains(log[0].Reason, `extension "2.5.29.19"`) || log[0].Event != eventAskedForMore || !strings.Contains(log[0].Reason, "svc/admin") || !strings.Contains(log[0].Reason, "/xdsserver") ||
 		log[1].Event != eventAttested || log[2].Event != eventEnrolled || log[2].Serial == "" {
 		t.Errorf("audit log: %+v", log)
 	}
 }
 
-func TestLimitsHoldPerSourceAndSayWhenToComeBack(t *testing.T) {
-	s := newServer(t)
-	plain := csr(t, newKey(t), x509.CertificateRequest{})
-	ask := func(ip string) error {
-		c := remote()
-		c.Addr = &net.TCPAddr{IP: net.ParseIP(ip), Port: 1}
-		_, err := s.Sign(from(t, c), &identityv1.SignRequest{Service: "web", Csr: plain})
-		return err
+func TestNamesThatAreNotReadAreAskedForToo(t *testing.T) {
+	// An otherName (RFC 5280, section 4.2.1.6), which crypto/x509 leaves out.
+	other, err := asn1.Marshal([]asn1.RawValue{{Class: asn1.ClassContextSpecific, Tag: 0, IsCompound: true, Bytes: []byte{6, 1, 42}}})
+	if err != nil {
+		t.Fatal(err)
 	}
-	for i := range enrolBurst {
-		if err := ask("10.0.0.1"); status.Code(err) != codes.Unauthenticated {
-			t.Fatalf("attempt %d: %v", i, err)
+	der := csr(t, newKey(t), x509.CertificateRequest{ExtraExtensions: []pkix.Extension{{Id: subjectAltName, Value: other}}})
+	r, err := parseRequest(der)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := r.names("spiffe://tulle.local/ns/default/svc/web"); got != "names of unknown kinds" {
+		t.Errorf("got %q", got)
+	}
+	// What it gets anyway is nothing more.
+	own, err := url.Parse("spiffe://tulle.local/ns/default/svc/web")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r, err = parseRequest(csr(t, newKey(t), x509.CertificateRequest{URIs: []*url.URL{own}}))
+	if err != nil || r.names(own.String()) != "" {
+		t.Errorf("its own name: %q, %v, want nothing", r.names(own.String()), err)
+	}
+}
+
+func TestExpiredCertificateRenewsNothing(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		web := holder(t, s, "web")
+		ask := func() error {
+			_, err := s.Sign(from(t, web), &identityv1.SignRequest{Csr: csr(t, newKey(t), x509.CertificateRequest{})})
+			return err
+		}
+		time.Sleep(24*time.Hour - time.Second)
+		if err := ask(); err != nil {
+			t.Errorf("a second before its end: %v", err)
+		}
+		time.Sleep(2 * time.Second)
+		if err := ask(); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "expired at 2000-01-02T00:00:00Z") {
+			t.Errorf("a second after its end: %v, want UNAUTHENTICATED", err)
+		}
+	})
+}
+
+// Nobody new joins without a line on disk; who is in the mesh stays.
+func TestAuditThatFailsKeepsTheNewOutAndTheOldIn(t *testing.T) {
+	for name, test := range map[string]struct {
+		ask  func(s *Server) error
+		code codes.Code
+	}{
+		"over the socket": {func(s *Server) error {
+			_, err := s.Sign(from(t, local()), &identityv1.SignRequest{Service: "web", Csr: csr(t, newKey(t), x509.CertificateRequest{})})
+			return err
+		}, codes.Unavailable},
+		"a token is made": {func(s *Server) error {
+			_, _, err := s.CreateToken(t.Context(), TokenRequest{Service: "web", Address: "h:1"})
+			return err
+		}, codes.Unavailable},
+		"a renewal": {func(s *Server) error {
+			web := holder(t, newServer(t, func(c *Config) { c.Authority = s.config.Authority }), "web")
+			_, err := s.Sign(from(t, web), &identityv1.SignRequest{Csr: csr(t, newKey(t), x509.CertificateRequest{})})
+			return err
+		}, codes.OK},
+		"a token is revoked": {func(s *Server) error {
+			_, join := token(t, newServer(t, func(c *Config) { c.Tokens = s.config.Tokens }), TokenRequest{Service: "web"})
+			return s.RevokeToken(join.IDText())
+		}, codes.OK},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := filepath.Join(t.TempDir(), "audit")
+			if err := os.Mkdir(dir, 0o700); err != nil {
+				t.Fatal(err)
+			}
+			audit := openAudit(t, filepath.Join(dir, "audit.log"))
+			var log strings.Builder
+			s := newServer(t, func(c *Config) {
+				c.Audit, c.Logger = audit, slog.New(slog.NewTextHandler(&log, nil))
+			})
+			audit.file.Close()
+			if err := os.RemoveAll(dir); err != nil {
+				t.Fatal(err)
+			}
+			if err := test.ask(s); status.Code(err) != test.code {
+				t.Errorf("got %v, want %v", err, test.code)
+			}
+			if test.code == codes.OK && !strings.Contains(log.String(), "level=ERROR") {
+				t.Errorf("the log does not say so loudly: %s", log.String())
+			}
+		})
+	}
+}
+
+func TestReplayIsAuditedByTheTokensID(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "audit.log")
+	audit := openAudit(t, path)
+	s := newServer(t, func(c *Config) { c.Audit = audit })
+	text, join := token(t, s, TokenRequest{Service: "voting"})
+	for range 2 {
+		_, _ = s.Sign(from(t, remote()), byToken(text, "", csr(t, newKey(t), x509.CertificateRequest{})))
+	}
+	var events []string
+	for _, e := range readAudit(t, path) {
+		events = append(events, e.Event)
+		if e.Token != join.IDText() {
+			t.Errorf("%s is of token %q", e.Event, e.Token)
 		}
 	}
-	err := ask("10.0.0.1")
-	if status.Code(err) != codes.ResourceExhausted || len(status.Convert(err).Details()) != 1 {
-		t.Errorf("one too many: %v, want RESOURCE_EXHAUSTED with RetryInfo", err)
+	if diff := cmp.Diff([]string{eventCreated, eventRedeemed, eventAttested, eventEnrolled, eventRefused}, events); diff != "" {
+		t.Errorf("events (-want +got):\n%s", diff)
 	}
-	if err := ask("10.0.0.2"); status.Code(err) != codes.Unauthenticated {
-		t.Errorf("another source: %v, want its own limit", err)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
 	}
-	// Nobody's attempts grow the memory without bound.
-	for i := range 2 * maxSources {
-		s.limits.enrols.of(fmt.Sprint(i))
-	}
-	if n := len(s.limits.enrols.byKey); n > maxSources {
-		t.Errorf("%d sources are known, want at most %d", n, maxSources)
+	if secret := strings.Split(text, ".")[2]; strings.Contains(string(b), secret) {
+		t.Error("the audit log holds the secret")
 	}
 }
 
@@ -196,23 +290,28 @@ func TestLimitsHoldPerSourceAndSayWhenToComeBack(t *testing.T) {
 // attested identity.
 func FuzzCSR(f *testing.F) {
 	s := newServer(f)
+	s.limits = unlimited()
+	const want = "spiffe://tulle.local/ns/default/svc/web"
 	f.Add(csr(f, newKey(f), x509.CertificateRequest{}))
 	f.Add(csr(f, newKey(f), x509.CertificateRequest{Subject: pkix.Name{CommonName: "x"}, DNSNames: []string{"a"}}))
+	f.Add(csr(f, newKey(f), x509.CertificateRequest{ExtraExtensions: []pkix.Extension{{Id: subjectAltName, Value: []byte{0x30, 0}}}}))
 	f.Fuzz(func(t *testing.T, der []byte) {
-		r, err := parseRequest(der)
+		answer, err := s.Sign(from(t, local()), &identityv1.SignRequest{Service: "web", Csr: der})
 		if err != nil {
 			if status.Code(err) != codes.InvalidArgument {
 				t.Errorf("got %v, want INVALID_ARGUMENT", err)
 			}
 			return
 		}
-		chain, err := s.config.Authority.Issue(t.Context(), identity.Order{ID: "spiffe://tulle.local/ns/default/svc/web", Key: r.key})
+		p := verified(t, s, answer)
+		asked, err := x509.ParseCertificateRequest(der)
 		if err != nil {
 			t.Fatal(err)
 		}
-		leaf, err := x509.ParseCertificate(chain[0])
-		if err != nil || len(leaf.URIs) != 1 || leaf.URIs[0].String() != "spiffe://tulle.local/ns/default/svc/web" || leaf.IsCA || len(leaf.DNSNames) > 0 {
-			t.Errorf("issued %+v, %v", leaf.URIs, err)
+		if leaf := p.Certificate; p.URI != want || leaf.IsCA || leaf.Subject.String() != "" ||
+			len(leaf.URIs)+len(leaf.DNSNames)+len(leaf.EmailAddresses)+len(leaf.IPAddresses) != 1 ||
+			!leaf.PublicKey.(*ecdsa.PublicKey).Equal(asked.PublicKey) {
+			t.Errorf("issued %s with %v", p.URI, leaf.Subject)
 		}
 	})
 }

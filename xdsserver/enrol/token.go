@@ -4,7 +4,9 @@ import (
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
+	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"net/netip"
 	"slices"
@@ -23,8 +25,9 @@ const (
 	// Beyond these a token is one that is found in an image one day: it must say
 	// where it may be used.
 	easyTTL, easyUses = 24 * time.Hour, 1
-	maxUses           = 10_000
-	maxCIDRs          = 32
+	// maxUses bounds a record, which holds each use and is written whole: 150 KB.
+	maxUses  = 1000
+	maxCIDRs = 32
 	// retryWithin is how long the holder of a redeemed token may come again with
 	// the same key: its answer was lost, or xdsserver was.
 	retryWithin = 10 * time.Minute
@@ -52,14 +55,30 @@ type Token struct {
 type Redemption struct {
 	At   time.Time `json:"at"`
 	Peer string    `json:"peer"`
-	// Key is the SHA-256 of the public key that was signed.
-	Key [sha256.Size]byte `json:"key"`
+	// Key is the public key that was signed.
+	Key Hash `json:"key"`
+}
+
+// A Hash is the SHA-256 of a token's secret, or of a public key
+// (SubjectPublicKeyInfo). Its text is hexadecimal.
+type Hash [sha256.Size]byte
+
+// MarshalText implements encoding.TextMarshaler.
+func (h Hash) MarshalText() ([]byte, error) { return hex.AppendEncode(nil, h[:]), nil }
+
+// UnmarshalText implements encoding.TextUnmarshaler.
+func (h *Hash) UnmarshalText(text []byte) error {
+	if len(text) != hex.EncodedLen(len(h)) {
+		return fmt.Errorf("hash has %d characters, want %d", len(text), hex.EncodedLen(len(h)))
+	}
+	_, err := hex.Decode(h[:], text)
+	return err
 }
 
 // A record is a token as it is stored.
 type record struct {
 	Service     string         `json:"service"`
-	Secret      [32]byte       `json:"secretSha256"`
+	Secret      Hash           `json:"secretSha256"`
 	Created     time.Time      `json:"created"`
 	Expires     time.Time      `json:"expires"`
 	Uses        int            `json:"uses"`
@@ -77,8 +96,9 @@ func decode(b []byte) (*record, error) {
 	if err := json.Unmarshal(b, r); err != nil {
 		return nil, fmt.Errorf("enrol: token record: %w", err)
 	}
-	if r.Service == "" || r.Uses < 1 || r.Expires.IsZero() {
-		return nil, fmt.Errorf("enrol: token record: is not whole")
+	// An empty hash is one that no secret has; to be sure, it is no record.
+	if r.Service == "" || r.Uses < 1 || r.Expires.IsZero() || r.Secret == (Hash{}) {
+		return nil, errors.New("enrol: token record: is not whole")
 	}
 	return r, nil
 }
@@ -92,7 +112,7 @@ func (r *record) token(id string) Token {
 
 // admit decides over one redemption at now: nil is yes, and fresh that it must be
 // recorded first.
-func (r *record) admit(a applicant, id string, secret [api.TokenSecretSize]byte, now time.Time) (fresh bool, err error) {
+func (r *record) admit(a *applicant, id string, secret [api.TokenSecretSize]byte, now time.Time) (fresh bool, err error) {
 	hash := sha256.Sum256(secret[:])
 	if subtle.ConstantTimeCompare(hash[:], r.Secret[:]) != 1 {
 		return false, errUnknownToken
@@ -134,63 +154,71 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 
 // redeem returns the service that a token makes its holder. What is to be recorded
 // is on disk when it returns.
-func (s *Server) redeem(a applicant, text string) (service string, err error) {
+func (s *Server) redeem(a *applicant, text string) (service string, err error) {
 	if !s.config.TokensAllowed {
-		return "", status.Error(codes.Unauthenticated, "enrol: this xdsserver takes no tokens: start it with --enrol token")
+		return "", status.Error(codes.Unauthenticated, "enrol: this xdsserver takes no tokens: start it with --enrol socket,token")
 	}
 	join, err := api.ParseJoinToken(text)
 	if err != nil {
 		return "", status.Error(codes.InvalidArgument, "enrol: "+err.Error())
 	}
-	id := join.IDText()
-	s.redeeming.Lock()
-	defer s.redeeming.Unlock()
-	now := time.Now()
-	known, err := s.lookup(id)
-	if err != nil {
-		return "", err
-	}
-	if known == nil {
-		// As much work as for one that is known.
-		hash := sha256.Sum256(join.Secret[:])
-		subtle.ConstantTimeCompare(hash[:], make([]byte, len(hash)))
-		return "", errUnknownToken
-	}
-	fresh, err := known.admit(a, id, join.Secret, now)
-	if err != nil || !fresh {
-		return known.Service, err
-	}
+	id, now := join.IDText(), time.Now()
+	a.token = id
+	var (
+		refused error
+		fresh   bool
+	)
+	// Read, decided on and written as one: of many who come at once, each sees what
+	// the one before it used.
 	err = s.config.Tokens.UpdateToken(id, func(old []byte) ([]byte, error) {
-		r, err := decode(old)
-		if err != nil || r == nil {
-			return nil, errUnknownToken
+		r := s.recordOf(id, old)
+		if fresh, refused = r.admit(a, id, join.Secret, now); refused != nil {
+			return nil, refused
+		}
+		service = r.Service
+		if !fresh {
+			return old, nil
 		}
 		r.Redemptions = append(r.Redemptions, Redemption{At: now, Peer: a.from, Key: keyHash(a.csr)})
 		return json.Marshal(r)
 	})
-	if err != nil {
+	switch {
+	case refused != nil:
+		return "", refused
+	case err != nil:
 		s.config.Logger.Error("token not redeemed, it cannot be recorded", "token", id, "error", err)
 		return "", status.Error(codes.Unavailable, "enrol: the use of the token cannot be recorded: is xdsserver's disk full?")
+	case fresh:
+		s.audit(Entry{Event: eventRedeemed, Identity: s.identityOf(service), Peer: a.from, Instance: a.instance, Token: id})
 	}
-	s.audit(Entry{Event: eventRedeemed, Identity: s.identityOf(known.Service), Peer: a.from, Instance: a.instance, Token: id})
-	return known.Service, nil
+	return service, nil
+}
+
+// recordOf returns the record that a redemption is decided by. Where there is none
+// it is a decoy, whose secret nobody has: who guesses ids gets the same answer, by
+// the same work.
+func (s *Server) recordOf(id string, stored []byte) *record {
+	if stored == nil {
+		stored = s.decoy
+	}
+	r, err := decode(stored)
+	if err != nil {
+		s.config.Logger.Error("token is damaged and of no use", "token", id, "error", err)
+		return &record{}
+	}
+	return r
+}
+
+// newDecoy makes the record of no token.
+func newDecoy() []byte {
+	r := &record{Service: "none", Created: time.Now(), Expires: time.Now().Add(maxTTL), Uses: 1}
+	_, _ = rand.Read(r.Secret[:]) // it never fails
+	b, _ := json.Marshal(r)       // nor does this, of these types
+	return b
 }
 
 func (s *Server) identityOf(service string) string {
 	return spiffe.ServiceID(s.config.Authority.Trust().Bundle.TrustDomain(), service)
-}
-
-func (s *Server) lookup(id string) (*record, error) {
-	all, err := s.config.Tokens.Tokens()
-	if err != nil {
-		return nil, status.Errorf(codes.Unavailable, "enrol: tokens cannot be read: %v", err)
-	}
-	r, err := decode(all[id])
-	if err != nil {
-		s.config.Logger.Error("token is damaged and of no use", "token", id, "error", err)
-		return nil, nil
-	}
-	return r, nil
 }
 
 // newJoin draws a token's secret.

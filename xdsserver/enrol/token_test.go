@@ -3,6 +3,7 @@ package enrol
 import (
 	"crypto/x509"
 	"encoding/json"
+	"errors"
 	"net"
 	"net/netip"
 	"strings"
@@ -119,20 +120,24 @@ func TestTokenIsUsedFromItsNetworkOnly(t *testing.T) {
 
 func TestOfManyWhoRedeemAtOnceSoManySucceedAsMay(t *testing.T) {
 	for _, uses := range []int{1, 3} {
-		s := newServer(t, func(c *Config) { c.Authority = newCA(t) })
+		// Two servers, as after an upgrade that overlaps: the store decides.
+		tokens := openStore(t, t.TempDir())
+		var servers [2]*Server
+		for i := range servers {
+			servers[i] = newServer(t, func(c *Config) { c.Tokens = tokens })
+			servers[i].limits = unlimited()
+		}
 		request := TokenRequest{Service: "voting", Uses: uses}
 		if uses > 1 {
 			request.CIDRs = []netip.Prefix{netip.MustParsePrefix("10.0.0.0/8")}
 		}
-		text, _ := token(t, s, request)
+		text, _ := token(t, servers[0], request)
 		var good, refused atomic.Int64
 		var wait sync.WaitGroup
 		for i := range 100 {
-			c := remote()
-			c.Addr = &net.TCPAddr{IP: net.IPv4(10, 0, 1, byte(i)), Port: 1}
-			ctx, key := from(t, c), csr(t, newKey(t), x509.CertificateRequest{})
+			ctx, key := from(t, remote()), csr(t, newKey(t), x509.CertificateRequest{})
 			wait.Go(func() {
-				switch _, err := s.Sign(ctx, byToken(text, "voting", key)); {
+				switch _, err := servers[i%2].Sign(ctx, byToken(text, "voting", key)); {
 				case err == nil:
 					good.Add(1)
 				case status.Code(err) == codes.PermissionDenied:
@@ -145,6 +150,83 @@ func TestOfManyWhoRedeemAtOnceSoManySucceedAsMay(t *testing.T) {
 		wait.Wait()
 		if good.Load() != int64(uses) || good.Load()+refused.Load() != 100 {
 			t.Errorf("%d uses: %d succeeded and %d were refused", uses, good.Load(), refused.Load())
+		}
+		if listed, err := servers[1].ListTokens(); err != nil || len(listed) != 1 || listed[0].Used != uses {
+			t.Errorf("%d uses: listed as %+v, %v", uses, listed, err)
+		}
+	}
+}
+
+// A token of many uses stays one that the store takes.
+func TestTokenOfTheMostUsesCanBeUsedUp(t *testing.T) {
+	tokens := openStore(t, t.TempDir())
+	r := &record{Service: "voting", Created: time.Now(), Expires: time.Now().Add(maxTTL), Uses: maxUses, Secret: Hash{1}}
+	for range maxCIDRs {
+		r.CIDRs = append(r.CIDRs, netip.MustParsePrefix("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/128"))
+	}
+	for i := range maxUses {
+		r.Redemptions = append(r.Redemptions, Redemption{At: time.Now(), Peer: "2001:db8:ffff:ffff:ffff:ffff:ffff:ffff", Key: Hash{byte(i), byte(i >> 8)}})
+	}
+	b, err := json.Marshal(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := tokens.UpdateToken("full", func([]byte) ([]byte, error) { return b, nil }); err != nil {
+		t.Error(err)
+	}
+	if len(b) > 256<<10 {
+		t.Errorf("its record has %d bytes, and is written whole with each use", len(b))
+	}
+}
+
+// A disk that fails after the record was written, or before, gives nobody a
+// certificate: the same process comes again.
+func TestTokenWhoseUseCannotBeRecordedIsNotSigned(t *testing.T) {
+	broken := &brokenTokens{TokenStore: NewMemoryTokens()}
+	s := newServer(t, func(c *Config) { c.Tokens = broken })
+	text, _ := token(t, s, TokenRequest{Service: "voting"})
+	key, thief := csr(t, newKey(t), x509.CertificateRequest{}), csr(t, newKey(t), x509.CertificateRequest{})
+	broken.fail = true
+	if _, err := s.Sign(from(t, remote()), byToken(text, "", key)); status.Code(err) != codes.Unavailable || !strings.Contains(err.Error(), "cannot be recorded") {
+		t.Errorf("got %v, want UNAVAILABLE", err)
+	}
+	// It is there, but was not acknowledged: coming again waits for that.
+	if _, err := s.Sign(from(t, remote()), byToken(text, "", key)); status.Code(err) != codes.Unavailable {
+		t.Errorf("again: got %v, want UNAVAILABLE", err)
+	}
+	broken.fail = false
+	if _, err := s.Sign(from(t, remote()), byToken(text, "", thief)); status.Code(err) != codes.PermissionDenied {
+		t.Errorf("another key: got %v, want PERMISSION_DENIED", err)
+	}
+	if _, err := s.Sign(from(t, remote()), byToken(text, "", key)); err != nil {
+		t.Errorf("with space again: %v", err)
+	}
+}
+
+// brokenTokens writes and does not acknowledge it.
+type brokenTokens struct {
+	TokenStore
+
+	fail bool
+}
+
+func (b *brokenTokens) UpdateToken(id string, change func([]byte) ([]byte, error)) error {
+	err := b.TokenStore.UpdateToken(id, change)
+	if err == nil && b.fail {
+		return errors.New("no space left on device")
+	}
+	return err
+}
+
+func TestTokenThatIsDamagedIsOfNoUse(t *testing.T) {
+	s := newServer(t)
+	text, join := token(t, s, TokenRequest{Service: "voting"})
+	for _, damage := range []string{"{}", "nonsense", `{"service":"voting","uses":1,"expires":"2999-01-01T00:00:00Z"}`} {
+		if err := s.config.Tokens.UpdateToken(join.IDText(), func([]byte) ([]byte, error) { return []byte(damage), nil }); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := s.Sign(from(t, remote()), byToken(text, "", csr(t, newKey(t), x509.CertificateRequest{}))); status.Code(err) != codes.PermissionDenied {
+			t.Errorf("%s: got %v, want PERMISSION_DENIED", damage, err)
 		}
 	}
 }
@@ -161,7 +243,9 @@ func TestCreateTokenRefusesWhatIsFoundInAnImageOneDay(t *testing.T) {
 		"many uses from anywhere": {TokenRequest{Service: "voting", Uses: 2}, "add --cidr"},
 		"two days from anywhere":  {TokenRequest{Service: "voting", TTL: 48 * time.Hour}, "add --cidr"},
 		"a year":                  {TokenRequest{Service: "voting", TTL: 365 * 24 * time.Hour}, "want up to 720h0m0s"},
-		"uses without end":        {TokenRequest{Service: "voting", Uses: 1 << 30}, "want 1 to 10000"},
+		"a network of nothing":    {TokenRequest{Service: "voting", CIDRs: []netip.Prefix{{}}}, "want each as in"},
+		"IPv4 in IPv6":            {TokenRequest{Service: "voting", CIDRs: []netip.Prefix{netip.MustParsePrefix("::ffff:10.0.0.0/104")}}, "want each as in"},
+		"uses without end":        {TokenRequest{Service: "voting", Uses: 1 << 30}, "want 1 to 1000"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			test.request.Address = "10.0.0.5:18000"
@@ -215,5 +299,12 @@ func FuzzTokenRecord(f *testing.F) {
 		}
 		r.stale(time.Now())
 		r.token("x")
+		again, err := json.Marshal(r)
+		if err != nil {
+			return // a year that JSON has not
+		}
+		if r2, err := decode(again); err != nil || len(r2.Redemptions) != len(r.Redemptions) || r2.Secret != r.Secret {
+			t.Errorf("%s is read as %+v, %v", again, r2, err)
+		}
 	})
 }

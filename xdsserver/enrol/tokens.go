@@ -5,6 +5,7 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"maps"
 	"net"
 	"net/netip"
@@ -26,8 +27,10 @@ type TokenStore interface {
 	// Tokens returns all records by id. They are not changed.
 	Tokens() (map[string][]byte, error)
 	// UpdateToken replaces the record of one id by what change makes of it, nil
-	// where there is none; change returning nil removes it. When it returns nil the
-	// change is on disk and survives any crash; on an error nothing has changed.
+	// where there is none; change returning nil removes it. It calls change once, and
+	// that of no other meanwhile. When it returns nil, what change returned is on disk
+	// and survives any crash, also if that is the old record; an error of change is
+	// returned as it is, and nothing has changed.
 	UpdateToken(id string, change func(old []byte) ([]byte, error)) error
 }
 
@@ -57,19 +60,23 @@ func (s *Server) CreateToken(_ context.Context, req TokenRequest) (api.JoinToken
 	now := time.Now()
 	r := &record{
 		Service: req.Service, Secret: sha256.Sum256(join.Secret[:]),
-		Created: now, Expires: now.Add(req.TTL), Uses: req.Uses, CIDRs: req.CIDRs,
+		Created: now, Expires: now.Add(req.TTL), Uses: req.Uses, CIDRs: slices.Clone(req.CIDRs),
 	}
 	b, err := json.Marshal(r)
 	if err != nil {
 		return api.JoinToken{}, Token{}, status.Errorf(codes.Internal, "enrol: token: %v", err)
 	}
-	s.redeeming.Lock()
-	defer s.redeeming.Unlock()
 	s.clean(now)
 	if err := s.config.Audit.Append(Entry{Event: eventCreated, Identity: s.identityOf(r.Service), Token: join.IDText()}); err != nil {
 		return api.JoinToken{}, Token{}, status.Errorf(codes.Unavailable, "enrol: no token was created: %v", err)
 	}
-	if err := s.config.Tokens.UpdateToken(join.IDText(), func([]byte) ([]byte, error) { return b, nil }); err != nil {
+	err = s.config.Tokens.UpdateToken(join.IDText(), func(old []byte) ([]byte, error) {
+		if old != nil {
+			return nil, errors.New("its id is taken: try again")
+		}
+		return b, nil
+	})
+	if err != nil {
 		return api.JoinToken{}, Token{}, status.Errorf(codes.Unavailable, "enrol: no token was created: %v", err)
 	}
 	return join, r.token(join.IDText()), nil
@@ -77,7 +84,7 @@ func (s *Server) CreateToken(_ context.Context, req TokenRequest) (api.JoinToken
 
 func (s *Server) checkToken(req TokenRequest) error {
 	if !s.config.TokensAllowed {
-		return status.Error(codes.FailedPrecondition, "enrol: this xdsserver takes no tokens: start it with --enrol token")
+		return status.Error(codes.FailedPrecondition, "enrol: this xdsserver takes no tokens: start it with --enrol socket,token")
 	}
 	id, err := spiffe.ParseID(spiffe.ServiceID("tulle.local", req.Service))
 	if err != nil || id.Service != req.Service {
@@ -94,12 +101,17 @@ func (s *Server) checkToken(req TokenRequest) error {
 		return status.Errorf(codes.InvalidArgument, "enrol: uses %d: want 1 to %d", req.Uses, maxUses)
 	case len(req.CIDRs) > maxCIDRs:
 		return status.Errorf(codes.InvalidArgument, "enrol: %d networks, %d are the most", len(req.CIDRs), maxCIDRs)
+	case slices.ContainsFunc(req.CIDRs, unusable):
+		return status.Errorf(codes.InvalidArgument, "enrol: networks %v: want each as in 10.0.0.0/8 or 2001:db8::/32", req.CIDRs)
 	case len(req.CIDRs) == 0 && (req.TTL > easyTTL || req.Uses > easyUses):
 		return status.Errorf(codes.InvalidArgument, "enrol: a token that is good for more than one process, or for more than %v, "+
 			"must say where it may be used: add --cidr, as in --cidr 10.0.0.0/8", easyTTL)
 	}
 	return nil
 }
+
+// unusable reports whether no peer's address, which is never IPv4 in IPv6, can be in p.
+func unusable(p netip.Prefix) bool { return !p.IsValid() || p.Addr().Is4In6() }
 
 // ListTokens returns the tokens that may still be used, and those of the last day
 // that may not, the newest first.
@@ -121,38 +133,34 @@ func (s *Server) ListTokens() ([]Token, error) {
 // RevokeToken makes a token useless; NOT_FOUND when there is none of that id. Who
 // joined by it stays.
 func (s *Server) RevokeToken(id string) error {
-	s.redeeming.Lock()
-	defer s.redeeming.Unlock()
-	known, err := s.lookup(id)
-	if err != nil {
-		return err
-	}
-	if known == nil {
-		return status.Errorf(codes.NotFound, "enrol: no token has the id %.40q: 'xdsserver token list' shows all", id)
-	}
-	err = s.config.Tokens.UpdateToken(id, func(old []byte) ([]byte, error) {
+	unknown := status.Errorf(codes.NotFound, "enrol: no token has the id %.40q: 'xdsserver token list' shows all", id)
+	service := ""
+	err := s.config.Tokens.UpdateToken(id, func(old []byte) ([]byte, error) {
 		r, err := decode(old)
-		if err != nil || r == nil {
-			return old, err
+		if err != nil {
+			return nil, err
 		}
-		r.Revoked = true
+		if r == nil {
+			return nil, unknown
+		}
+		service, r.Revoked = r.Service, true
 		return json.Marshal(r)
 	})
+	if service == "" && status.Code(err) == codes.NotFound {
+		return unknown
+	}
 	if err != nil {
 		return status.Errorf(codes.Unavailable, "enrol: the token is not revoked: %v", err)
 	}
-	s.audit(Entry{Event: eventRevoked, Identity: s.identityOf(known.Service), Token: id})
+	s.audit(Entry{Event: eventRevoked, Identity: s.identityOf(service), Token: id})
 	return nil
 }
 
 // stale reports whether the token has been of no use for a day.
 func (r *record) stale(now time.Time) bool {
 	since := r.Expires
-	if r.Revoked && since.Before(now) || len(r.Redemptions) >= r.Uses {
-		since = r.Created
-		if n := len(r.Redemptions); n > 0 {
-			since = r.Redemptions[n-1].At
-		}
+	if n := len(r.Redemptions); n >= r.Uses {
+		since = r.Redemptions[n-1].At
 	}
 	return now.Sub(since) > keptFor
 }
@@ -165,11 +173,13 @@ func (s *Server) clean(now time.Time) {
 		return
 	}
 	for id, b := range all {
-		if r, err := decode(b); err == nil && r.stale(now) {
-			if err := s.config.Tokens.UpdateToken(id, func([]byte) ([]byte, error) { return nil, nil }); err != nil {
-				s.config.Logger.Warn("token of no use is not removed", "token", id, "error", err)
-				return
-			}
+		if r, err := decode(b); err != nil || r == nil || !r.stale(now) {
+			continue
+		}
+		// What is stale stays so: no use can have come since.
+		if err := s.config.Tokens.UpdateToken(id, func([]byte) ([]byte, error) { return nil, nil }); err != nil {
+			s.config.Logger.Warn("token of no use is not removed", "token", id, "error", err)
+			return
 		}
 	}
 }
