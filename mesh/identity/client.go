@@ -130,9 +130,9 @@ func (c *clientConn) Read(b []byte) (int, error) {
 	if err == nil {
 		return n, nil
 	}
-	alert := new(net.OpError)
+	alert, ok := errors.AsType[*net.OpError](err)
 	// The alerts about certificates (RFC 8446, section 6.2) all say so.
-	if !errors.As(err, &alert) || alert.Op != "remote error" || !strings.Contains(alert.Err.Error(), "certificate") {
+	if !ok || alert.Op != "remote error" || !strings.Contains(alert.Err.Error(), "certificate") {
 		return n, err
 	}
 	if c.credentials.control {

@@ -3,6 +3,7 @@ package identity
 import (
 	"context"
 	"crypto/tls"
+	"errors"
 	"io"
 	"log/slog"
 	"net"
@@ -287,7 +288,7 @@ func TestAServerWithoutAnIdentityRefusesAfterAWhile(t *testing.T) {
 			if !contains(err, test.want) || time.Since(began) != handshakeTimeout {
 				t.Errorf("%s: got %v after %v", name, err, time.Since(began))
 			}
-			if _, err := client.Read(make([]byte, 1)); err != io.EOF {
+			if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {
 				t.Errorf("%s: the connection is left open: %v", name, err)
 			}
 		}

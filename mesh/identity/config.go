@@ -53,19 +53,19 @@ type Config struct {
 }
 
 // String leaves the token out, so that a Config that is printed by mistake still
-// keeps its secret.
-func (c Config) String() string { //nolint:gocritic // a value printed by mistake must not print the token
+// keeps its secret. It is a value's method, for a value printed by mistake.
+func (c Config) String() string {
 	return fmt.Sprintf("identity of %s from %s", c.Service, strings.Join(c.Servers, ", "))
 }
 
 // GoString is String: %#v must not print the token either.
-func (c Config) GoString() string { return c.String() } //nolint:gocritic // as String
+func (c Config) GoString() string { return c.String() }
 
 // LogValue implements [slog.LogValuer].
-func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) } //nolint:gocritic // as String
+func (c Config) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // withDefaults fills in what was left out and checks the rest.
-func (c Config) withDefaults() (Config, error) { //nolint:gocritic // once per process
+func (c Config) withDefaults() (Config, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -94,7 +94,7 @@ func (c Config) withDefaults() (Config, error) { //nolint:gocritic // once per p
 }
 
 // service is the name without its namespace, as requests have it.
-func (c *Config) service() (name, namespace string) {
+func (c Config) service() (name, namespace string) {
 	name, namespace, found := strings.Cut(c.Service, ".")
 	if !found {
 		namespace = spiffe.DefaultNamespace
@@ -103,7 +103,7 @@ func (c *Config) service() (name, namespace string) {
 }
 
 // joinToken returns the token to enrol with; ok is false where none is configured.
-func (c *Config) joinToken() (token api.JoinToken, ok bool, err error) {
+func (c Config) joinToken() (token api.JoinToken, ok bool, err error) {
 	text := c.Token
 	if text == "" {
 		if c.TokenFile == "" {
@@ -156,8 +156,7 @@ func readFile(path string, limit int64) ([]byte, error) {
 
 // pathError says the path once.
 func pathError(path string, err error) error {
-	var inner *os.PathError
-	if errors.As(err, &inner) {
+	if inner, ok := errors.AsType[*os.PathError](err); ok {
 		err = inner.Err
 	}
 	return fmt.Errorf("%s: %w", path, err)

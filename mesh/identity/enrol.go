@@ -45,7 +45,7 @@ func (k *keeper) enrol(ctx context.Context) (*Identity, error) {
 		if err == nil {
 			return i, nil
 		}
-		if none := new(NoProofError); !errors.As(err, &none) { // it names the server itself
+		if _, ok := errors.AsType[*NoProofError](err); !ok { // it names the server itself
 			err = fmt.Errorf("%s: %w", server, err)
 		}
 		failed = append(failed, err)
@@ -72,7 +72,7 @@ func (e enrolError) Unwrap() []error { return e }
 // hopeless reports whether no server can ever enrol this process.
 func (e enrolError) hopeless() bool {
 	for _, err := range e {
-		if none := new(NoProofError); !errors.As(err, &none) {
+		if _, ok := errors.AsType[*NoProofError](err); !ok {
 			return false
 		}
 	}
@@ -103,7 +103,7 @@ func (k *keeper) enrolAt(ctx context.Context, server string) (*Identity, error) 
 	defer conn.Close()
 	ctx, cancel := context.WithTimeout(ctx, enrolTimeout)
 	defer cancel()
-	r := k.pending.request(&s.config)
+	r := k.pending.request(s.config)
 	if p.attest != nil {
 		p.attest(r)
 	}
@@ -128,7 +128,7 @@ func (k *keeper) enrolAt(ctx context.Context, server string) (*Identity, error) 
 // A token does both. A JWT proves the process, the kernel proves both ends of a
 // unix socket, and a bundle proves the server.
 func (k *keeper) proofFor(server string) (proof, error) {
-	c := &k.source.config
+	c := k.source.config
 	token, ok, err := c.joinToken()
 	if err != nil {
 		return proof{}, err

@@ -16,7 +16,7 @@ import (
 // An Identity is an X.509-SVID with its key, and what peers are verified against.
 // The two are one value, so that no handshake ever sees one of today and one of
 // yesterday. It is immutable.
-type Identity struct {
+type Identity struct { //nolint:recvcheck // the printing methods are a value's, so that a value printed by mistake keeps the key to itself
 	// ID is who the process is.
 	ID spiffe.ID
 	// URI is ID as text, made once.
@@ -113,15 +113,15 @@ func (i *Identity) Serial() string {
 }
 
 // String leaves the private key out.
-func (i Identity) String() string { //nolint:gocritic // a value printed by mistake must not print the key, so not by pointer
+func (i Identity) String() string {
 	return i.URI + " until " + i.NotAfter.UTC().Format(time.RFC3339)
 }
 
 // GoString is String: %#v must not print the private key either.
-func (i Identity) GoString() string { return i.String() } //nolint:gocritic // as String
+func (i Identity) GoString() string { return i.String() }
 
 // LogValue implements [slog.LogValuer].
-func (i Identity) LogValue() slog.Value { return slog.StringValue(i.String()) } //nolint:gocritic // as String
+func (i Identity) LogValue() slog.Value { return slog.StringValue(i.String()) }
 
 // chain returns the SVID and the intermediates above it.
 func (i *Identity) chain() []*x509.Certificate {

@@ -199,7 +199,7 @@ func clientTLS(ctx context.Context, raw net.Conn, own *Identity, verify verifier
 
 // plainly says what is behind an error of crypto/tls that readers misread.
 func plainly(err error) error {
-	if header := new(tls.RecordHeaderError); errors.As(err, header) {
+	if _, ok := errors.AsType[tls.RecordHeaderError](err); ok {
 		return fmt.Errorf("what answers speaks no TLS: %w", err)
 	}
 	return err

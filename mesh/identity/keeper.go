@@ -153,7 +153,7 @@ func (k *keeper) attempt(ctx context.Context, old *Identity) (time.Time, error) 
 	if ctx.Err() != nil {
 		return time.Time{}, ctx.Err()
 	}
-	if none := (enrolError)(nil); old == nil && errors.As(err, &none) && none.hopeless() {
+	if none, ok := errors.AsType[enrolError](err); ok && old == nil && none.hopeless() {
 		return time.Time{}, none
 	}
 	k.source.note(err)
@@ -169,7 +169,7 @@ func (k *keeper) renew(ctx context.Context, old *Identity) (*Identity, error) {
 		return nil, err
 	}
 	// Waiting takes the moment in which xdsserver comes back.
-	i, err := o.sign(ctx, k.conn, o.request(&k.source.config), grpc.WaitForReady(true))
+	i, err := o.sign(ctx, k.conn, o.request(k.source.config), grpc.WaitForReady(true))
 	if err != nil {
 		return nil, fmt.Errorf("renewal: %w", err)
 	}

@@ -4,6 +4,7 @@ import (
 	"context"
 	"crypto/tls"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net"
 	"strings"
@@ -46,6 +47,11 @@ func (n *network) dial(ctx context.Context, addr string) (net.Conn, error) {
 	return nil, fmt.Errorf("dial %s: connection refused", addr)
 }
 
+// dialAny dials addr, whatever it is asked for.
+func (n *network) dialAny(addr string) func(context.Context, string) (net.Conn, error) {
+	return func(ctx context.Context, _ string) (net.Conn, error) { return n.dial(ctx, addr) }
+}
+
 // serve runs the authority at addr until stop is called.
 func (a *authority) serve(l net.Listener) (stop func()) {
 	config := &tls.Config{
@@ -86,7 +92,7 @@ type process struct {
 func start(tb testing.TB, n *network, config Config) *process {
 	tb.Helper()
 	p := &process{tb: tb, logs: &logs{}}
-	config.Logger = slog.New(slog.NewTextHandler(p.logs, &slog.HandlerOptions{Level: slog.LevelDebug}))
+	config.Logger = textLogger(p.logs)
 	if config.Dial == nil && n != nil {
 		config.Dial = n.dial
 	}
@@ -166,6 +172,10 @@ func (l *logs) String() string {
 	return l.b.String()
 }
 
+func textLogger(l *logs) *slog.Logger {
+	return slog.New(slog.NewTextHandler(l, &slog.HandlerOptions{Level: slog.LevelDebug}))
+}
+
 func (l *logs) count(text string) int { return strings.Count(l.String(), text) }
 
 func contains(err error, text string) bool { return err != nil && strings.Contains(err.Error(), text) }
@@ -179,14 +189,11 @@ func (f fixed) Run(ctx context.Context, publish func(*Identity)) error {
 	return nil
 }
 
-// raw is an Identity without checks, as a test of refusals needs it.
-func raw(c tls.Certificate, a *authority) *Identity {
-	i := &Identity{Certificate: c, Bundle: a.bundle(), NotBefore: c.Leaf.NotBefore, NotAfter: c.Leaf.NotAfter, issued: c.Leaf.NotBefore}
-	if len(c.Leaf.URIs) > 0 {
-		i.URI = c.Leaf.URIs[0].String()
-	} else {
-		i.URI = "nobody"
-	}
-	i.ID.TrustDomain = a.domain
-	return i
+// broken is a provider that ends.
+type broken struct{}
+
+func (broken) Run(_ context.Context, publish func(*Identity)) error {
+	publish(nil)
+	publish(&Identity{})
+	return fs.ErrInvalid
 }

@@ -40,7 +40,7 @@ func newOrder(token string) (*order, error) {
 	if err != nil {
 		return nil, fmt.Errorf("private key: %w", err)
 	}
-	// No name: who the process is is attested, never asked for.
+	// No name in it: an identity is attested, never asked for.
 	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
 	if err != nil {
 		return nil, fmt.Errorf("certificate request: %w", err)
@@ -49,7 +49,7 @@ func newOrder(token string) (*order, error) {
 }
 
 // request is the message that asks for the order's certificate.
-func (o *order) request(c *Config) *identityv1.SignRequest {
+func (o *order) request(c Config) *identityv1.SignRequest {
 	service, namespace := c.service()
 	return &identityv1.SignRequest{Csr: o.csr, Service: service, Namespace: namespace, Instance: c.Instance}
 }
@@ -95,12 +95,11 @@ func (e *answerError) Error() string {
 // refused reports whether a server has decided, so that asking again is of use
 // only after a person has mended something.
 func refused(err error) bool {
-	var several enrolError
-	if errors.As(err, &several) {
+	if several, ok := errors.AsType[enrolError](err); ok {
 		return slices.ContainsFunc(several, refused)
 	}
-	e := new(answerError)
-	if !errors.As(err, &e) {
+	e, ok := errors.AsType[*answerError](err)
+	if !ok {
 		return false
 	}
 	switch e.status.Code() {
@@ -113,6 +112,6 @@ func refused(err error) bool {
 
 // unauthenticated reports whether xdsserver does not know the process any more.
 func unauthenticated(err error) bool {
-	e := new(answerError)
-	return errors.As(err, &e) && e.status.Code() == codes.Unauthenticated
+	e, ok := errors.AsType[*answerError](err)
+	return ok && e.status.Code() == codes.Unauthenticated
 }

@@ -77,7 +77,7 @@ func TestAnIdentityOutlivesXdsserverAndSaysWhyItEnds(t *testing.T) {
 		p := start(t, n, Config{Service: "voting", Token: a.token(xds).Reveal()})
 		i := p.must()
 		stop()
-		time.Sleep(i.NotAfter.Sub(time.Now()))
+		time.Sleep(time.Until(i.NotAfter))
 		synctest.Wait()
 		if _, err := p.usable(t.Context()); err != nil {
 			t.Errorf("in its last moment: %v", err)

@@ -122,12 +122,13 @@ func serverTLS(ctx context.Context, raw net.Conn, own *Identity) (*tls.Conn, *sp
 
 // log says who was refused and why.
 func (c *serverCredentials) log(addr net.Addr, err error) {
-	limit, text := &c.source.refusals, "connection refused"
+	now := time.Now()
 	if errors.Is(err, errPlaintext) {
-		limit, text = &c.source.plain, "connection in plaintext refused"
-	}
-	if missed, ok := limit.allow(time.Now()); ok {
-		c.source.logger.Info(text, "from", addr.String(), "error", err, "more", missed)
+		if missed, ok := c.source.plain.allow(now); ok {
+			c.source.logger.Info("connection in plaintext refused", "from", addr.String(), "error", err, "more", missed)
+		}
+	} else if missed, ok := c.source.refusals.allow(now); ok {
+		c.source.logger.Info("connection refused", "from", addr.String(), "error", err, "more", missed)
 	}
 }
 

@@ -46,7 +46,7 @@ func pipe(tb testing.TB) (client, server net.Conn) {
 
 // hostile is a client that does not check the server, and is refused by it.
 func hostile(certificates ...tls.Certificate) *tls.Config {
-	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: certificates, NextProtos: []string{"h2"}, InsecureSkipVerify: true} //nolint:forbidigo,gosec // who attacks does not check
+	return &tls.Config{MinVersion: tls.VersionTLS12, Certificates: certificates, NextProtos: []string{"h2"}, InsecureSkipVerify: true}
 }
 
 func TestAServerRefusesWhoIsNobodyAndSaysWhy(t *testing.T) {

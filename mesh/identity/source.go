@@ -62,7 +62,7 @@ type Source struct {
 
 // New returns a Source without an identity, which [Source.Run] gets. It does no
 // I/O.
-func New(config Config) (*Source, error) { //nolint:gocritic // once per process
+func New(config Config) (*Source, error) {
 	config, err := config.withDefaults()
 	if err != nil {
 		return nil, err

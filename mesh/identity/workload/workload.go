@@ -18,12 +18,16 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"time"
 
 	"github.com/spiffe/go-spiffe/v2/workloadapi"
 
 	"github.com/tulle-mesh/tulle/mesh/identity"
 	"github.com/tulle-mesh/tulle/mesh/spiffe"
 )
+
+// retryAfter is the pause before the API is asked again after its client gave up.
+const retryAfter = time.Second
 
 // A Provider is an [identity.Provider]. It runs once.
 type Provider struct {
@@ -50,12 +54,23 @@ func (p *Provider) Run(ctx context.Context, publish func(*identity.Identity)) er
 	if err != nil {
 		return fmt.Errorf("workload api: %w", err)
 	}
-	defer client.Close()
-	err = client.WatchX509Context(ctx, &watcher{provider: p, publish: publish})
-	if ctx.Err() != nil {
-		return nil
+	defer func() { _ = client.Close() }() // nothing was written
+	for {
+		err := client.WatchX509Context(ctx, &watcher{provider: p, publish: publish})
+		if ctx.Err() != nil {
+			return nil
+		}
+		// The client gives up where the API cancels the stream or finds the request
+		// wrong. An agent that is stopped or replaced does that, too.
+		p.note(fmt.Errorf("workload api: %w", err))
+		timer := time.NewTimer(retryAfter)
+		select {
+		case <-ctx.Done():
+			timer.Stop()
+			return nil
+		case <-timer.C:
+		}
 	}
-	return fmt.Errorf("workload api: %w", err)
 }
 
 // Err returns why the API has not given an identity the last time; nil when it has.
