@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"net/url"
 	"strings"
 	"time"
 
@@ -45,7 +46,7 @@ func newLibrary(plain bool) *library {
 
 // RoundTrip implements http.RoundTripper.
 func (l *library) RoundTrip(req *http.Request) (*http.Response, error) {
-	if req.URL.Scheme != "https" && !(l.plain && loopback(req.URL.Hostname())) {
+	if !safe(req.URL, l.plain) {
 		return nil, fmt.Errorf("%s is not https", req.URL.Redacted())
 	}
 	if !l.limit.Allow() {
@@ -67,9 +68,14 @@ func (l *library) RoundTrip(req *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-func loopback(host string) bool {
-	ip := net.ParseIP(host)
-	return host == "localhost" || ip != nil && ip.IsLoopback()
+// safe reports whether nobody on the way to u can change what comes from there;
+// plain says that this machine is no way.
+func safe(u *url.URL, plain bool) bool {
+	if u.Scheme == "https" {
+		return true
+	}
+	ip := net.ParseIP(u.Hostname())
+	return plain && u.Scheme == "http" && (u.Hostname() == "localhost" || ip != nil && ip.IsLoopback())
 }
 
 // look finds out where the issuer's keys are, once it answers.
@@ -90,14 +96,16 @@ func (i *Issuer) look(ctx context.Context) (*oidc.RemoteKeySet, error) {
 	if err != nil {
 		return nil, err
 	}
-	var document struct {
-		Keys string `json:"jwks_uri"`
+	var document map[string]any
+	if err := provider.Claims(&document); err != nil {
+		return nil, err
 	}
-	if err := provider.Claims(&document); err != nil || document.Keys == "" {
+	address, _ := document["jwks_uri"].(string)
+	if address == "" {
 		return nil, errors.New("its configuration names no jwks_uri")
 	}
 	// Keys are fetched for as long as the process lives, within the client's limits.
-	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), i.library.client), document.Keys)
+	keys := oidc.NewRemoteKeySet(oidc.ClientContext(context.WithoutCancel(ctx), i.library.client), address)
 	i.keys.Store(keys)
 	return keys, nil
 }

@@ -76,8 +76,7 @@ func ParseIssuer(text string) (*Issuer, error) {
 	}
 	i := &Issuer{url: parts["issuer"], audience: parts["audience"], looking: make(chan struct{}, 1)}
 	u, err := url.Parse(i.url)
-	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" ||
-		u.Scheme != "https" && !(u.Scheme == "http" && loopback(u.Hostname())) {
+	if err != nil || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" || !safe(u, true) {
 		return nil, fmt.Errorf("oidc: issuer %.200q: want an https URL, without user and query", i.url)
 	}
 	if i.audience == "" {
@@ -225,7 +224,8 @@ func checkTimes(claims map[string]any, now time.Time) error {
 			return fmt.Errorf("has a time %s that is none", name)
 		}
 		if now.Before(from.Add(-leeway)) {
-			return fmt.Errorf("is not valid before %s (%s), in %v: compare the clocks of its issuer and of xdsserver", stamp(from), name, from.Sub(now).Round(time.Second))
+			return fmt.Errorf("is not valid before %s (%s), in %v: compare the clocks of its issuer and of xdsserver",
+				stamp(from), name, from.Sub(now).Round(time.Second))
 		}
 	}
 	return nil

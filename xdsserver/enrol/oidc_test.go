@@ -348,7 +348,11 @@ func TestIssuersDocumentsAreBoundedAndOverHTTPS(t *testing.T) {
 	}
 	// Only who is configured over http may be asked so.
 	careful := newLibrary(false)
-	if _, err := careful.client.Get("http://127.0.0.1:1/"); err == nil || !strings.Contains(err.Error(), "is not https") {
+	resp, err := careful.client.Get("http://127.0.0.1:1/")
+	if err == nil {
+		resp.Body.Close()
+	}
+	if err == nil || !strings.Contains(err.Error(), "is not https") {
 		t.Errorf("http on this machine, for an issuer elsewhere: %v", err)
 	}
 }

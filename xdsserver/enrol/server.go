@@ -3,6 +3,7 @@ package enrol
 import (
 	"cmp"
 	"errors"
+	"fmt"
 	"log/slog"
 	"time"
 
@@ -54,5 +55,9 @@ func New(c Config) (*Server, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	return &Server{config: c, limits: newLimits(c.LeafTTL), decoy: newDecoy()}, nil
+	decoy, err := newDecoy()
+	if err != nil {
+		return nil, fmt.Errorf("enrol: %w", err)
+	}
+	return &Server{config: c, limits: newLimits(c.LeafTTL), decoy: decoy}, nil
 }

@@ -93,8 +93,10 @@ func TestSignRefusesAndSaysWhatToDo(t *testing.T) {
 		"another service by its certificate": {holder(t, s, "web"), &identityv1.SignRequest{Service: "voting", Csr: plain}, codes.PermissionDenied, `asks to be "voting" and is attested as "web"`},
 		"another service by its token":       {remote(), byToken(voting, "web", plain), codes.PermissionDenied, `is for the service "voting"`},
 		"a token that was never made":        {remote(), byToken(strings.Replace(voting, "tulle1.", "tulle1.A", 1), "voting", plain), codes.InvalidArgument, "token: its id is damaged"},
-		"a JWT where none is trusted": {remote(), &identityv1.SignRequest{Csr: plain, Attestation: &identityv1.SignRequest_Jwt{Jwt: "a.b.c"}},
-			codes.Unauthenticated, "--oidc"},
+		"a JWT where none is trusted": {
+			remote(), &identityv1.SignRequest{Csr: plain, Attestation: &identityv1.SignRequest_Jwt{Jwt: "a.b.c"}},
+			codes.Unauthenticated, "--oidc",
+		},
 		"no request":                 {local(), &identityv1.SignRequest{Service: "web"}, codes.InvalidArgument, "csr: is missing"},
 		"a request that is none":     {local(), &identityv1.SignRequest{Service: "web", Csr: []byte("no")}, codes.InvalidArgument, "is no certificate request"},
 		"a huge request":             {local(), &identityv1.SignRequest{Service: "web", Csr: make([]byte, 4097)}, codes.InvalidArgument, "4096 are the most"},
@@ -102,8 +104,10 @@ func TestSignRefusesAndSaysWhatToDo(t *testing.T) {
 		"an RSA key":                 {local(), &identityv1.SignRequest{Service: "web", Csr: csr(t, rsaKey, x509.CertificateRequest{})}, codes.InvalidArgument, "its key is RSA, want ECDSA P-256"},
 		"a P-384 key":                {local(), &identityv1.SignRequest{Service: "web", Csr: csr(t, p384, x509.CertificateRequest{})}, codes.InvalidArgument, "its key is ECDSA P-384"},
 		"an Ed25519 key":             {local(), &identityv1.SignRequest{Service: "web", Csr: csr(t, edKey, x509.CertificateRequest{})}, codes.InvalidArgument, "its key is Ed25519"},
-		"an instance that cannot be shown": {local(), &identityv1.SignRequest{Service: "web", Csr: plain, Instance: "a\nb"},
-			codes.InvalidArgument, "instance"},
+		"an instance that cannot be shown": {
+			local(), &identityv1.SignRequest{Service: "web", Csr: plain, Instance: "a\nb"},
+			codes.InvalidArgument, "instance",
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := s.Sign(from(t, test.caller), test.req)

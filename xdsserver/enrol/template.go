@@ -55,7 +55,10 @@ func parseTemplate(text string) (template, error) {
 func claimPath(text string) []string {
 	var path []string
 	for {
-		name, rest, more := "", "", false
+		var (
+			name, rest string
+			more       bool
+		)
 		if quoted, ok := strings.CutPrefix(text, `"`); ok {
 			name, rest, ok = strings.Cut(quoted, `"`)
 			if !ok {

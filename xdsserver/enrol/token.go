@@ -78,7 +78,7 @@ func (h *Hash) UnmarshalText(text []byte) error {
 // A record is a token as it is stored.
 type record struct {
 	Service     string         `json:"service"`
-	Secret      Hash           `json:"secretSha256"`
+	Proof       Hash           `json:"proof"` // of the secret
 	Created     time.Time      `json:"created"`
 	Expires     time.Time      `json:"expires"`
 	Uses        int            `json:"uses"`
@@ -97,7 +97,7 @@ func decode(b []byte) (*record, error) {
 		return nil, fmt.Errorf("enrol: token record: %w", err)
 	}
 	// An empty hash is one that no secret has; to be sure, it is no record.
-	if r.Service == "" || r.Uses < 1 || r.Expires.IsZero() || r.Secret == (Hash{}) {
+	if r.Service == "" || r.Uses < 1 || r.Expires.IsZero() || r.Proof == (Hash{}) {
 		return nil, errors.New("enrol: token record: is not whole")
 	}
 	return r, nil
@@ -114,7 +114,7 @@ func (r *record) token(id string) Token {
 // recorded first.
 func (r *record) admit(a *applicant, id string, secret [api.TokenSecretSize]byte, now time.Time) (fresh bool, err error) {
 	hash := sha256.Sum256(secret[:])
-	if subtle.ConstantTimeCompare(hash[:], r.Secret[:]) != 1 {
+	if subtle.ConstantTimeCompare(hash[:], r.Proof[:]) != 1 {
 		return false, errUnknownToken
 	}
 	create := "create another with 'xdsserver token create --service " + r.Service + "'"
@@ -136,7 +136,8 @@ func (r *record) admit(a *applicant, id string, secret [api.TokenSecretSize]byte
 			if now.Sub(before.At) <= retryWithin {
 				return false, nil
 			}
-			return false, status.Errorf(codes.PermissionDenied, "enrol: token %s was used for this key at %s: renew with the certificate, or %s", id, stamp(before.At), create)
+			return false, status.Errorf(codes.PermissionDenied, "enrol: token %s was used for this key at %s: renew with the certificate, or %s",
+				id, stamp(before.At), create)
 		}
 	}
 	if len(r.Redemptions) >= r.Uses {
@@ -210,11 +211,10 @@ func (s *Server) recordOf(id string, stored []byte) *record {
 }
 
 // newDecoy makes the record of no token.
-func newDecoy() []byte {
+func newDecoy() ([]byte, error) {
 	r := &record{Service: "none", Created: time.Now(), Expires: time.Now().Add(maxTTL), Uses: 1}
-	_, _ = rand.Read(r.Secret[:]) // it never fails
-	b, _ := json.Marshal(r)       // nor does this, of these types
-	return b
+	_, _ = rand.Read(r.Proof[:]) // it never fails
+	return json.Marshal(r)
 }
 
 func (s *Server) identityOf(service string) string {

@@ -160,7 +160,7 @@ func TestOfManyWhoRedeemAtOnceSoManySucceedAsMay(t *testing.T) {
 // A token of many uses stays one that the store takes.
 func TestTokenOfTheMostUsesCanBeUsedUp(t *testing.T) {
 	tokens := openStore(t, t.TempDir())
-	r := &record{Service: "voting", Created: time.Now(), Expires: time.Now().Add(maxTTL), Uses: maxUses, Secret: Hash{1}}
+	r := &record{Service: "voting", Created: time.Now(), Expires: time.Now().Add(maxTTL), Uses: maxUses, Proof: Hash{1}}
 	for range maxCIDRs {
 		r.CIDRs = append(r.CIDRs, netip.MustParsePrefix("2001:db8:ffff:ffff:ffff:ffff:ffff:ffff/128"))
 	}
@@ -303,7 +303,7 @@ func FuzzTokenRecord(f *testing.F) {
 		if err != nil {
 			return // a year that JSON has not
 		}
-		if r2, err := decode(again); err != nil || len(r2.Redemptions) != len(r.Redemptions) || r2.Secret != r.Secret {
+		if r2, err := decode(again); err != nil || len(r2.Redemptions) != len(r.Redemptions) || r2.Proof != r.Proof {
 			t.Errorf("%s is read as %+v, %v", again, r2, err)
 		}
 	})

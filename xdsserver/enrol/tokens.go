@@ -59,7 +59,7 @@ func (s *Server) CreateToken(_ context.Context, req TokenRequest) (api.JoinToken
 	join := newJoin(req.Address, identity.TokenPin(s.config.Authority))
 	now := time.Now()
 	r := &record{
-		Service: req.Service, Secret: sha256.Sum256(join.Secret[:]),
+		Service: req.Service, Proof: sha256.Sum256(join.Secret[:]),
 		Created: now, Expires: now.Add(req.TTL), Uses: req.Uses, CIDRs: slices.Clone(req.CIDRs),
 	}
 	b, err := json.Marshal(r)

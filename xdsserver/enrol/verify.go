@@ -44,7 +44,8 @@ func verifyChain(path string, prev *string) (lines int, last string, err error) 
 		switch {
 		case prev == nil, *prev == e.Prev:
 		case lines == 0:
-			return 0, "", fmt.Errorf("enrol: audit log: %s: its first line does not follow from what was before it: lines were taken out, or %s%s was", path, path, oldAudit)
+			return 0, "", fmt.Errorf("enrol: audit log: %s: its first line does not follow from what was before it: lines were taken out, or %s%s was",
+				path, path, oldAudit)
 		default:
 			return lines, last, fmt.Errorf("enrol: audit log: %s: line %d does not follow line %d: one of them was changed, or a line between them taken out",
 				path, lines+1, lines)
