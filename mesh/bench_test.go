@@ -52,6 +52,11 @@ func BenchmarkAgainstPlain(b *testing.B) {
 		mtlsClient(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit))
 	plain := dialPlain(b, startEcho(b, insecure.NewCredentials()), insecure.NewCredentials())
 	conns := []*grpc.ClientConn{meshed()[0], mtls, plain}
+	for _, conn := range conns { // the instance may not be known yet
+		if err := conn.Invoke(b.Context(), echoMethod, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue), grpc.WaitForReady(true)); err != nil {
+			b.Fatal(err)
+		}
+	}
 	for b.Loop() {
 		var rates, ratios [3][]float64
 		var added []float64
