@@ -40,7 +40,7 @@ type clientCredentials struct {
 
 var (
 	_         credentials.TransportCredentials = (*clientCredentials)(nil)
-	errNobody                                  = errors.New("the configuration names no identity for this endpoint, so nothing could prove that it is the right one")
+	errNobody                                  = errors.New("the configuration names no identity for this endpoint, so nothing can prove that it is the right one")
 )
 
 // ClientHandshake implements [credentials.TransportCredentials].

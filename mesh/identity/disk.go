@@ -121,7 +121,7 @@ func sweep(path string) {
 // keepState writes the state file whenever it is behind, until done is closed. A
 // file that cannot be written is no reason to do without the identity.
 func (s *Source) keepState(done <-chan struct{}) error {
-	var last string
+	var logged news
 	for {
 		select {
 		case <-s.keep:
@@ -136,11 +136,7 @@ func (s *Source) keepState(done <-chan struct{}) error {
 			continue
 		}
 		err := writeState(s.config.StateFile, s.Current())
-		switch {
-		case err == nil:
-			last = ""
-		case err.Error() != last:
-			last = err.Error()
+		if logged.differ(err) {
 			s.logger.Warn("identity is not kept on disk, a restart has to enrol again", "error", err)
 		}
 	}

@@ -311,6 +311,25 @@ func TestWhatASignerAnswersIsChecked(t *testing.T) {
 	}
 }
 
+func TestAChainAloneIsNotTakenForMoreThanItIs(t *testing.T) {
+	a := newAuthority(t, domain)
+	leaf := a.certificate(service(t, domain, "web")).Leaf
+	for name, test := range map[string]struct {
+		chain []*x509Certificate
+		want  string
+	}{
+		"nothing":              {nil, "does not end in a CA"},
+		"a leaf":               {[]*x509Certificate{leaf}, "does not end in a CA"},
+		"no CA at its end":     {[]*x509Certificate{leaf, leaf}, "does not end in a CA"},
+		"no identity":          {[]*x509Certificate{a.root.cert, a.root.cert}, "names no SPIFFE identity"},
+		"of another authority": {[]*x509Certificate{leaf, newAuthority(t, domain).root.cert}, "signed by unknown authority"},
+	} {
+		if _, err := consistent(test.chain); !contains(err, test.want) {
+			t.Errorf("%s: got %v, want %q", name, err, test.want)
+		}
+	}
+}
+
 func TestConfigsThatCannotWorkAreRefused(t *testing.T) {
 	for name, test := range map[string]struct {
 		config Config

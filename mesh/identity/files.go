@@ -55,23 +55,20 @@ func (f *Files) Run(ctx context.Context, publish func(*Identity)) error {
 	ticker := time.NewTicker(pollFiles)
 	defer ticker.Stop()
 	var last fileSet
-	var logged string
+	var logged news
 	for {
 		set, err := f.read()
+		var i *Identity
 		if err == nil && !set.equal(&last) {
-			var i *Identity
-			if i, err = set.identity(); err == nil {
-				last = set
-				publish(i)
-			}
+			i, err = set.identity()
 		}
 		f.note(err)
-		switch {
-		case err == nil:
-			logged = ""
-		case err.Error() != logged:
-			logged = err.Error()
+		if logged.differ(err) {
 			f.logger.Warn("identity files ignored", "folder", f.dir, "error", err)
+		}
+		if i != nil {
+			last = set
+			publish(i)
 		}
 		select {
 		case <-ctx.Done():

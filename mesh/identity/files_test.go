@@ -6,6 +6,7 @@ import (
 	"encoding/pem"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
@@ -78,7 +79,7 @@ func TestFilesAreReadAgainWhenTheyChange(t *testing.T) {
 
 // withFiles is the config with such a provider.
 func (c Config) withFiles(dir string) Config {
-	c.Provider = NewFiles(dir, nil)
+	c.Provider = NewFiles(dir, slog.New(slog.DiscardHandler))
 	return c
 }
 
@@ -183,9 +184,13 @@ func TestExpiredFilesAreNoIdentity(t *testing.T) {
 			t.Errorf("%v names xdsserver, which has no part in it", err)
 		}
 		_ = p.stop()
-		q := start(t, nil, Config{Service: "voting"}.withFiles(dir))
+		log := &logs{}
+		q := start(t, nil, Config{Service: "voting", Provider: NewFiles(dir, textLogger(log))})
 		if _, err := q.wait(time.Minute); !contains(err, "expired at 2000-01-02T00:00:00Z, 1h") {
 			t.Errorf("from the start: %v", err)
+		}
+		if got := log.count("identity files ignored"); got != 1 {
+			t.Errorf("logged %d times, want once:\n%s", got, log)
 		}
 		_ = q.stop()
 	})

@@ -55,7 +55,7 @@ type keeper struct {
 	// alarmed counts the alarms of the current identity, one more once it expired.
 	alarmed int
 	// logged is the last failure that was logged.
-	logged string
+	logged news
 	// anew is when the process may enrol again although it has an identity.
 	anew time.Time
 }
@@ -182,7 +182,7 @@ func (k *keeper) renew(ctx context.Context, old *Identity) (*Identity, error) {
 // succeed takes a new identity, and returns when to renew it.
 func (k *keeper) succeed(i *Identity, from string, demand uint64) time.Time {
 	k.source.accept(i, from, demand)
-	k.failures, k.alarmed, k.logged = 0, 0, ""
+	k.failures, k.alarmed, k.logged = 0, 0, news{}
 	args := []any{"identity", i, "serial", i.Serial(), "from", from}
 	if from == fromRenewal {
 		k.source.logger.Debug("identity", args...)
@@ -272,10 +272,9 @@ func (k *keeper) fail(old *Identity, err error) time.Time {
 	return next
 }
 
-// log warns of a failure, once for as long as its text stays the same.
+// log warns of a failure, once for as long as it stays the same.
 func (k *keeper) log(err error) {
-	if text := err.Error(); text != k.logged {
-		k.logged = text
+	if k.logged.differ(err) {
 		k.source.logger.Warn("no new identity", "service", k.source.config.Service, "error", err)
 	}
 }

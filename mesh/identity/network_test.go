@@ -124,7 +124,7 @@ func control(tb testing.TB, s *Source) *grpc.ClientConn {
 	}
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(s.ControlCredentials()),
-		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, MaxDelay: 3 * time.Second}}),
+		grpc.WithConnectParams(grpc.ConnectParams{Backoff: backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, MaxDelay: 20 * time.Second}}),
 		grpc.WithIdleTimeout(0),
 	}
 	if s.config.Dial != nil {

@@ -80,25 +80,3 @@ func hostOf(addr net.Addr) string {
 	}
 	return addr.Network()
 }
-
-// A limiter lets one log line through in a while, and counts those it holds back.
-type limiter struct {
-	every time.Duration
-
-	mu     sync.Mutex
-	next   time.Time
-	missed int
-}
-
-// allow reports whether a line may be logged, and how many were not before it.
-func (l *limiter) allow(now time.Time) (missed int, ok bool) {
-	l.mu.Lock()
-	defer l.mu.Unlock()
-	if now.Before(l.next) {
-		l.missed++
-		return 0, false
-	}
-	missed, l.missed = l.missed, 0
-	l.next = now.Add(l.every)
-	return missed, true
-}

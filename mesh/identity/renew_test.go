@@ -109,7 +109,7 @@ func TestAnExpiredProcessEnrolsAgainWithinSecondsOfXdsserversReturn(t *testing.T
 		p := start(t, n, Config{Service: "voting", Token: token})
 		p.must()
 		stop()
-		time.Sleep(3 * time.Hour)
+		time.Sleep(65 * time.Minute)
 		a.set(func(a *authority) { a.tokens[token] = nil }) // one of several uses
 		defer a.serve(n.listen(xds))()
 		time.Sleep(10 * time.Second)
@@ -246,6 +246,38 @@ func TestARenewalThatIsAskedForHappensWithinAMinute(t *testing.T) {
 				_ = p.stop()
 			})
 		})
+	}
+}
+
+// The answer to a renewal and the configuration's stream race: what came last on
+// the stream is not undone by an answer that was on its way.
+func TestABundleThatComesDuringARenewalIsKept(t *testing.T) {
+	a := newAuthority(t, domain)
+	s, err := New(Config{Service: "voting", Servers: []string{xds}, Logger: textLogger(&logs{})})
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.accept(a.identity("voting"), fromEnrolment, 0)
+	next, other := newCA(t, nil, "next root"), newCA(t, nil, "other root")
+	for name, test := range map[string]struct {
+		roots []*x509.Certificate
+		want  int
+	}{
+		"with the new identity's root":    {[]*x509.Certificate{a.root.cert, next.cert}, 2},
+		"without the new identity's root": {[]*x509.Certificate{next.cert, other.cert, newCA(t, nil, "third root").cert}, 1},
+	} {
+		demand := s.demand()
+		answer := a.identity("voting")
+		s.SetTrust(&resource.TrustBundle{TrustDomain: domain, Authorities: test.roots})
+		s.accept(answer, fromRenewal, demand)
+		if got := len(s.Current().Bundle.Roots()); got != test.want {
+			t.Errorf("%s: %d roots, want %d", name, got, test.want)
+		}
+	}
+	s.demand()
+	s.accept(a.identity("voting"), fromRenewal, 0)
+	if got := len(s.Current().Bundle.Roots()); got != 1 {
+		t.Errorf("a bundle that came before the renewal began hides the answer's: %d roots", got)
 	}
 }
 
