@@ -106,6 +106,33 @@ func TestRenewalsHaveALimitOfTheirOwn(t *testing.T) {
 	})
 }
 
+// What all share is not for those whom nothing attests.
+func TestAllShareOneLimit(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := newServer(t)
+		s.limits.enrols.limit = rate.Inf
+		plain := csr(t, newKey(t), x509.CertificateRequest{})
+		most := 2 * signRate * runtime.GOMAXPROCS(0)
+		for range 2 * most {
+			if _, err := s.Sign(from(t, remote()), &identityv1.SignRequest{Service: "web", Csr: plain}); status.Code(err) != codes.Unauthenticated {
+				t.Fatal(err)
+			}
+		}
+		ask := func() error {
+			_, err := s.Sign(from(t, local()), &identityv1.SignRequest{Service: "web", Csr: plain})
+			return err
+		}
+		for i := range most {
+			if err := ask(); err != nil {
+				t.Fatalf("certificate %d: %v", i, err)
+			}
+		}
+		if err := ask(); status.Code(err) != codes.ResourceExhausted || !strings.Contains(err.Error(), "too many certificates") {
+			t.Errorf("one too many: %v, want RESOURCE_EXHAUSTED", err)
+		}
+	})
+}
+
 // A leaf of seconds is renewed every few of them: the limit is the authority's.
 func TestLimitOfRenewalsFollowsTheAuthority(t *testing.T) {
 	ca, err := identity.NewCA(identity.Config{TrustDomain: domain, LeafTTL: 10 * time.Second, Logger: slog.New(slog.DiscardHandler)})

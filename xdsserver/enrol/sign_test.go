@@ -14,6 +14,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
@@ -76,8 +77,11 @@ func TestSignRefusesAndSaysWhatToDo(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	damaged := append([]byte(nil), plain...)
-	damaged[len(damaged)-1] ^= 1
+	cut := func(der []byte) []byte {
+		der = slices.Clone(der)
+		der[len(der)-1] ^= 1
+		return der
+	}
 	stranger := &identity.Caller{UID: 4711, Addr: &net.UnixAddr{Net: "unix", Name: "@"}}
 	for name, test := range map[string]struct {
 		caller *identity.Caller
@@ -100,10 +104,14 @@ func TestSignRefusesAndSaysWhatToDo(t *testing.T) {
 		"no request":                 {local(), &identityv1.SignRequest{Service: "web"}, codes.InvalidArgument, "csr: is missing"},
 		"a request that is none":     {local(), &identityv1.SignRequest{Service: "web", Csr: []byte("no")}, codes.InvalidArgument, "is no certificate request"},
 		"a huge request":             {local(), &identityv1.SignRequest{Service: "web", Csr: make([]byte, 4097)}, codes.InvalidArgument, "4096 are the most"},
-		"a request of another's key": {local(), &identityv1.SignRequest{Service: "web", Csr: damaged}, codes.InvalidArgument, "not signed by its own key"},
+		"a request of another's key": {local(), &identityv1.SignRequest{Service: "web", Csr: cut(plain)}, codes.InvalidArgument, "not signed by its own key"},
 		"an RSA key":                 {local(), &identityv1.SignRequest{Service: "web", Csr: csr(t, rsaKey, x509.CertificateRequest{})}, codes.InvalidArgument, "its key is RSA, want ECDSA P-256"},
-		"a P-384 key":                {local(), &identityv1.SignRequest{Service: "web", Csr: csr(t, p384, x509.CertificateRequest{})}, codes.InvalidArgument, "its key is ECDSA P-384"},
-		"an Ed25519 key":             {local(), &identityv1.SignRequest{Service: "web", Csr: csr(t, edKey, x509.CertificateRequest{})}, codes.InvalidArgument, "its key is Ed25519"},
+		"an RSA key, whatever its signature is": {
+			local(), &identityv1.SignRequest{Service: "web", Csr: cut(csr(t, rsaKey, x509.CertificateRequest{}))},
+			codes.InvalidArgument, "its key is RSA",
+		},
+		"a P-384 key":    {local(), &identityv1.SignRequest{Service: "web", Csr: csr(t, p384, x509.CertificateRequest{})}, codes.InvalidArgument, "its key is ECDSA P-384"},
+		"an Ed25519 key": {local(), &identityv1.SignRequest{Service: "web", Csr: csr(t, edKey, x509.CertificateRequest{})}, codes.InvalidArgument, "its key is Ed25519"},
 		"an instance that cannot be shown": {
 			local(), &identityv1.SignRequest{Service: "web", Csr: plain, Instance: "a\nb"},
 			codes.InvalidArgument, "instance",
@@ -126,7 +134,7 @@ func TestSignRefusesWaysThatAreNotOpen(t *testing.T) {
 	if _, err := closed.Sign(from(t, local()), &identityv1.SignRequest{Service: "web", Csr: plain}); status.Code(err) != codes.Unauthenticated {
 		t.Errorf("over the socket: %v, want UNAUTHENTICATED", err)
 	}
-	if _, err := closed.Sign(from(t, remote()), byToken(voting, "voting", plain)); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "--enrol socket,token") {
+	if _, err := closed.Sign(from(t, remote()), byToken(voting, "voting", plain)); status.Code(err) != codes.Unauthenticated || !strings.Contains(err.Error(), "--enrol token, or") {
 		t.Errorf("by token: %v, want UNAUTHENTICATED", err)
 	}
 	if _, _, err := closed.CreateToken(t.Context(), TokenRequest{Service: "voting", Address: "h:1"}); status.Code(err) != codes.FailedPrecondition {

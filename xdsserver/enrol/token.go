@@ -157,7 +157,7 @@ func stamp(t time.Time) string { return t.UTC().Format(time.RFC3339) }
 // is on disk when it returns.
 func (s *Server) redeem(a *applicant, text string) (service string, err error) {
 	if !s.config.TokensAllowed {
-		return "", status.Error(codes.Unauthenticated, "enrol: this xdsserver takes no tokens: start it with --enrol socket,token")
+		return "", status.Error(codes.Unauthenticated, "enrol: this xdsserver takes no tokens: start it with --enrol token, or socket,token for both")
 	}
 	join, err := api.ParseJoinToken(text)
 	if err != nil {

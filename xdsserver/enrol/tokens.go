@@ -84,7 +84,7 @@ func (s *Server) CreateToken(_ context.Context, req TokenRequest) (api.JoinToken
 
 func (s *Server) checkToken(req TokenRequest) error {
 	if !s.config.TokensAllowed {
-		return status.Error(codes.FailedPrecondition, "enrol: this xdsserver takes no tokens: start it with --enrol socket,token")
+		return status.Error(codes.FailedPrecondition, "enrol: this xdsserver takes no tokens: start it with --enrol token, or socket,token for both")
 	}
 	id, err := spiffe.ParseID(spiffe.ServiceID("tulle.local", req.Service))
 	if err != nil || id.Service != req.Service {

@@ -126,6 +126,36 @@ func TestTokenThatIsThereAlreadyIsAcknowledgedWithItsCopyOnly(t *testing.T) {
 	}
 }
 
+// A page of an earlier transaction holds records that are sound, each by itself.
+func TestTokensThatDoNotAddUpAreDamage(t *testing.T) {
+	for name, change := range map[string]func(b *bbolt.Bucket) error{
+		"one is as it was before": func(b *bbolt.Bucket) error { return b.Put([]byte("a"), seal([]byte("a"), []byte("fresh"))) },
+		"one is gone":             func(b *bbolt.Bucket) error { return b.Delete([]byte("a")) },
+		"one is damaged":          func(b *bbolt.Bucket) error { return b.Put([]byte("a"), []byte("damaged")) },
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := t.TempDir()
+			s, _ := open(t, dir)
+			update(t, s, "a", "used")
+			closeStore(t, s)
+			db, err := bbolt.Open(filepath.Join(dir, mainFile), 0o600, nil)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Update(func(tx *bbolt.Tx) error { return change(tx.Bucket(tokensBucket)) }); err != nil {
+				t.Fatal(err)
+			}
+			if err := db.Close(); err != nil {
+				t.Fatal(err)
+			}
+			again, log := open(t, dir)
+			if got := tokens(t, again); got["a"] != "used" || !strings.Contains(log.String(), "level=ERROR") {
+				t.Errorf("got %v, log %s", got, log)
+			}
+		})
+	}
+}
+
 func TestCopyThatIsGoneIsWrittenBeforeATokenIsAcknowledged(t *testing.T) {
 	dir := t.TempDir()
 	s, _ := open(t, dir)
