@@ -197,8 +197,16 @@ func TestSetTrustReplacesTheBundleOfItsOwnTrustDomainOnly(t *testing.T) {
 		if p.Current() != first {
 			t.Error("the bundle of another trust domain is taken")
 		}
+		changed := p.Changed()
+		p.SetTrust(trustOf(a, time.Time{}))
+		select {
+		case <-changed:
+			t.Error("the same bundle is taken for a change")
+		default:
+		}
 		next := newCA(t, nil, "next root")
 		p.SetTrust(trustOf(a, time.Time{}, next.cert))
+		<-changed
 		second := p.Current()
 		if len(second.Bundle.Roots()) != 2 || second.Certificate.Leaf != first.Certificate.Leaf || len(first.Bundle.Roots()) != 1 {
 			t.Errorf("got %d roots, want both, and the old value untouched", len(second.Bundle.Roots()))

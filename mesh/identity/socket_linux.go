@@ -10,8 +10,8 @@ import (
 // serverUser returns the user of the process that listens at the other end of a
 // unix socket, as the kernel noted it when it began to (unix(7), SO_PEERCRED).
 func serverUser(conn net.Conn) (int, error) {
-	unix, ok := conn.(*net.UnixConn)
-	if !ok {
+	unix, ok := conn.(syscall.Conn)
+	if !ok || conn.RemoteAddr().Network() != "unix" {
 		return 0, errors.New("not a unix socket, so the kernel cannot say whose process the server is: enrol with a token")
 	}
 	raw, err := unix.SyscallConn()

@@ -50,6 +50,7 @@ type Source struct {
 	renewAt time.Time
 	reached time.Time
 	err     error
+	changed chan struct{} // closed when current is replaced
 	// trust is the bundle that SetTrust brought last, trusts how many it brought,
 	// seen how many when the keeper last began to ask for an identity.
 	trust        *spiffe.Bundle
@@ -75,6 +76,7 @@ func New(config Config) (*Source, error) {
 		renew:    make(chan struct{}, 1),
 		suspect:  make(chan struct{}, 1),
 		keep:     make(chan struct{}, 1),
+		changed:  make(chan struct{}),
 		refusals: limiter{every: time.Second},
 		plain:    limiter{every: time.Minute},
 	}, nil
@@ -138,9 +140,26 @@ func (s *Source) provided(i *Identity) {
 // publish makes i the current identity. s.mu is held.
 func (s *Source) publish(i *Identity, from string) {
 	s.from, s.err = from, nil
-	if s.current.Swap(i) == nil {
-		close(s.ready)
+	if s.current.Load() == nil {
+		defer close(s.ready)
 	}
+	s.replace(i)
+}
+
+// replace makes i the current identity and says so. s.mu is held.
+func (s *Source) replace(i *Identity) {
+	s.current.Store(i)
+	close(s.changed)
+	s.changed = make(chan struct{})
+}
+
+// Changed returns a channel that is closed when the current identity is replaced by
+// another, or gets another bundle. Call it before Current, so that nothing is
+// missed, and again after the channel is closed.
+func (s *Source) Changed() <-chan struct{} {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.changed
 }
 
 // Current returns the identity of the moment; nil before the first. It may have
@@ -206,7 +225,7 @@ func (s *Source) setTrust(bundle *spiffe.Bundle, renewBefore time.Time) (*Identi
 	i := old
 	if !old.Bundle.Equal(bundle) {
 		i = old.withBundle(bundle)
-		s.current.Store(i)
+		s.replace(i)
 	}
 	s.trust = bundle
 	s.trusts++
