@@ -100,9 +100,6 @@ func TestCallsWaitForTheFirstPolicy(t *testing.T) {
 func taken(context.Context, any) (any, error) { return nil, nil }
 
 func TestAnAllowedCallCostsNoAllocation(t *testing.T) {
-	if _, ok := any(new(resource.Access)).(interface{ ReadsMetadata() bool }); !ok {
-		t.Skip("resource.Access does not say whether it reads metadata, which is copied for each call")
-	}
 	server := newServer(newPolicies(anyoneMay(t)))
 	ctx := metadata.NewIncomingContext(calledBy(t.Context(), peerOf(t, web, time.Hour)), metadata.Pairs(":authority", "voting"))
 	info := &grpc.UnaryServerInfo{FullMethod: method}

@@ -101,7 +101,7 @@ func Decide(ctx context.Context, in *resource.Inbound, c *Caller, method string,
 	}
 	rules := in.Access(method)
 	var md metadata.MD
-	if readsMetadata(rules) {
+	if rules.ReadsMetadata() {
 		md, _ = metadata.FromIncomingContext(ctx) // a copy
 	}
 	return Verdict{Decision: rules.Decide(&resource.Caller{ID: c.id()}, method, md)}
@@ -119,9 +119,3 @@ func Until(in *resource.Inbound, c *Caller) time.Time {
 	return in.Listener.Server.PermissiveUntil
 }
 
-// readsMetadata is whether some rule looks at metadata. To copy it for each call
-// would cost more than the decision.
-func readsMetadata(rules *resource.Access) bool {
-	r, ok := any(rules).(interface{ ReadsMetadata() bool })
-	return !ok || r.ReadsMetadata()
-}

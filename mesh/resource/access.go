@@ -75,8 +75,16 @@ func (a *Access) Decide(c *Caller, method string, md metadata.MD) Decision {
 	return d
 }
 
+// ReadsMetadata reports whether a decision may depend on a call's metadata. Where it
+// does not, Decide takes nil for it: grpc copies it for whoever asks.
+func (a *Access) ReadsMetadata() bool {
+	return a != nil && (a.enforced.readsMetadata() || a.candidate != nil && a.candidate.readsMetadata())
+}
+
 // ruleChain is the rules of both filters; neither is nil.
 type ruleChain struct{ deny, allow *rules }
+
+func (c *ruleChain) readsMetadata() bool { return len(c.deny.conditions) > 0 || len(c.allow.conditions) > 0 }
 
 func (c *ruleChain) decide(q *query) (allowed bool, policy string) {
 	if policy, ok := c.deny.match(q); ok {
