@@ -15,7 +15,6 @@ import (
 
 	"github.com/tulle-mesh/tulle/interceptors/access/accesstest"
 	"github.com/tulle-mesh/tulle/mesh/call"
-	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 func TestServerTakesWhatIsAllowed(t *testing.T) {

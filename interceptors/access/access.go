@@ -118,4 +118,3 @@ func Until(in *resource.Inbound, c *Caller) time.Time {
 	}
 	return in.Listener.Server.PermissiveUntil
 }
-

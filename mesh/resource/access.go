@@ -84,7 +84,9 @@ func (a *Access) ReadsMetadata() bool {
 // ruleChain is the rules of both filters; neither is nil.
 type ruleChain struct{ deny, allow *rules }
 
-func (c *ruleChain) readsMetadata() bool { return len(c.deny.conditions) > 0 || len(c.allow.conditions) > 0 }
+func (c *ruleChain) readsMetadata() bool {
+	return len(c.deny.conditions) > 0 || len(c.allow.conditions) > 0
+}
 
 func (c *ruleChain) decide(q *query) (allowed bool, policy string) {
 	if policy, ok := c.deny.match(q); ok {
