@@ -224,12 +224,19 @@ func (s *Server) orphans(stored []store.Object, changes []store.Change) error {
 	set := s.config.Merger.Preview(s.config.Store.Name(), left)
 	known := s.problems()
 	for _, p := range set.Problems {
-		if !p.Warning && !slices.Contains(known, p) {
+		if !p.Warning && !slices.ContainsFunc(known, func(k model.Problem) bool { return same(k, p) }) {
 			return connect.NewError(connect.CodeFailedPrecondition,
 				fmt.Errorf("%s names it at %s: delete or change that first; nothing was deleted", refString(p.Object), p.Field))
 		}
 	}
 	return nil
+}
+
+// same reports whether two problems say the same. What stands for an object
+// meanwhile is made anew each time.
+func same(a, b model.Problem) bool {
+	a.Instead, b.Instead = nil, nil
+	return a == b
 }
 
 // notStored says why an object cannot be deleted here.

@@ -83,7 +83,7 @@ func clients(l serve.Ledger, answer *adminv1.GetStatusResponse) {
 			Node:      s.Node,
 			Service:   s.Cluster,
 			UserAgent: s.UserAgent,
-			Peer:      s.Peer,
+			Peer:      peerText(s.Peer),
 			Delta:     s.Delta,
 			Current:   s.Current,
 			Resources: int32(s.Resources),

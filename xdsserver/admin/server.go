@@ -25,16 +25,19 @@ import (
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
 	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/xdsserver/enrol"
+	"github.com/tulle-mesh/tulle/xdsserver/identity"
 	"github.com/tulle-mesh/tulle/xdsserver/manifest"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 	"github.com/tulle-mesh/tulle/xdsserver/serve"
 	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
 	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
 	"github.com/tulle-mesh/tulle/xdsserver/store"
+	"github.com/tulle-mesh/tulle/xdsserver/telemetry"
 )
 
-// Config is what the API reports on and changes. Every field but Logger is
-// required.
+// Config is what the API reports on and changes. Every field but Authority, Tokens,
+// Callers and Logger is required; what a missing one is for is refused.
 type Config struct {
 	Store  *store.Store
 	Merger *merge.Merger
@@ -43,6 +46,16 @@ type Config struct {
 	// Published is what is served now, nil before the first publication.
 	Published func() *Publication
 	Server    *serve.Server
+	// Authority signs identities, Tokens makes join tokens, Callers knows who calls
+	// whom.
+	Authority identity.Authority
+	Tokens    *enrol.Server
+	Callers   *telemetry.Server
+	// Enrolment are the ways to join, for operators.
+	Enrolment []string
+	// Address is the host:port of join tokens that name no other; empty when there
+	// is none that another machine could use.
+	Address string
 	// DataDir and Listeners are shown to operators.
 	DataDir   string
 	Listeners []string
@@ -61,8 +74,6 @@ type Publication struct {
 
 // A Server implements the API. It is safe for concurrent use.
 type Server struct {
-	adminv1connect.UnimplementedAdminServiceHandler
-
 	config  Config
 	started time.Time
 }
@@ -184,7 +195,9 @@ func (s *Server) GetStatus(context.Context, *adminv1.GetStatusRequest) (*adminv1
 			answer.Problems = append(answer.Problems, toProblem(problem))
 		}
 	}
-	clients(s.config.Server.Ledger(), answer)
+	ledger := s.config.Server.Ledger()
+	clients(ledger, answer)
+	answer.Security = s.security(ledger)
 	return answer, nil
 }
 

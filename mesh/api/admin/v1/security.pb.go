@@ -35,7 +35,10 @@ type Token struct {
 	Uses int32 `protobuf:"varint,5,opt,name=uses,proto3" json:"uses,omitempty"`
 	Used int32 `protobuf:"varint,6,opt,name=used,proto3" json:"used,omitempty"`
 	// The networks that it may be used from; empty is any.
-	Cidrs         []string `protobuf:"bytes,7,rep,name=cidrs,proto3" json:"cidrs,omitempty"`
+	Cidrs []string `protobuf:"bytes,7,rep,name=cidrs,proto3" json:"cidrs,omitempty"`
+	// "usable", "used up", "expired", "revoked".
+	State         string        `protobuf:"bytes,8,opt,name=state,proto3" json:"state,omitempty"`
+	Redemptions   []*Redemption `protobuf:"bytes,9,rep,name=redemptions,proto3" json:"redemptions,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -119,6 +122,73 @@ func (x *Token) GetCidrs() []string {
 	return nil
 }
 
+func (x *Token) GetState() string {
+	if x != nil {
+		return x.State
+	}
+	return ""
+}
+
+func (x *Token) GetRedemptions() []*Redemption {
+	if x != nil {
+		return x.Redemptions
+	}
+	return nil
+}
+
+// Redemption is one use of a token.
+type Redemption struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`
+	Peer          string                 `protobuf:"bytes,2,opt,name=peer,proto3" json:"peer,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Redemption) Reset() {
+	*x = Redemption{}
+	mi := &file_admin_v1_security_proto_msgTypes[1]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Redemption) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Redemption) ProtoMessage() {}
+
+func (x *Redemption) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_security_proto_msgTypes[1]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Redemption.ProtoReflect.Descriptor instead.
+func (*Redemption) Descriptor() ([]byte, []int) {
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{1}
+}
+
+func (x *Redemption) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *Redemption) GetPeer() string {
+	if x != nil {
+		return x.Peer
+	}
+	return ""
+}
+
 type CreateTokenRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// "name" or "name.namespace".
@@ -137,7 +207,7 @@ type CreateTokenRequest struct {
 
 func (x *CreateTokenRequest) Reset() {
 	*x = CreateTokenRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[1]
+	mi := &file_admin_v1_security_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -149,7 +219,7 @@ func (x *CreateTokenRequest) String() string {
 func (*CreateTokenRequest) ProtoMessage() {}
 
 func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[1]
+	mi := &file_admin_v1_security_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -162,7 +232,7 @@ func (x *CreateTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenRequest.ProtoReflect.Descriptor instead.
 func (*CreateTokenRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{1}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *CreateTokenRequest) GetService() string {
@@ -211,7 +281,7 @@ type CreateTokenResponse struct {
 
 func (x *CreateTokenResponse) Reset() {
 	*x = CreateTokenResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[2]
+	mi := &file_admin_v1_security_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -223,7 +293,7 @@ func (x *CreateTokenResponse) String() string {
 func (*CreateTokenResponse) ProtoMessage() {}
 
 func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[2]
+	mi := &file_admin_v1_security_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -236,7 +306,7 @@ func (x *CreateTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CreateTokenResponse.ProtoReflect.Descriptor instead.
 func (*CreateTokenResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{2}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *CreateTokenResponse) GetText() string {
@@ -261,7 +331,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[3]
+	mi := &file_admin_v1_security_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -273,7 +343,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[3]
+	mi := &file_admin_v1_security_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -286,7 +356,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{3}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{4}
 }
 
 type ListTokensResponse struct {
@@ -298,7 +368,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[4]
+	mi := &file_admin_v1_security_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -310,7 +380,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[4]
+	mi := &file_admin_v1_security_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -323,7 +393,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{4}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -342,7 +412,7 @@ type RevokeTokenRequest struct {
 
 func (x *RevokeTokenRequest) Reset() {
 	*x = RevokeTokenRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[5]
+	mi := &file_admin_v1_security_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -354,7 +424,7 @@ func (x *RevokeTokenRequest) String() string {
 func (*RevokeTokenRequest) ProtoMessage() {}
 
 func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[5]
+	mi := &file_admin_v1_security_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -367,7 +437,7 @@ func (x *RevokeTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenRequest.ProtoReflect.Descriptor instead.
 func (*RevokeTokenRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{5}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *RevokeTokenRequest) GetId() string {
@@ -385,7 +455,7 @@ type RevokeTokenResponse struct {
 
 func (x *RevokeTokenResponse) Reset() {
 	*x = RevokeTokenResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[6]
+	mi := &file_admin_v1_security_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -397,7 +467,7 @@ func (x *RevokeTokenResponse) String() string {
 func (*RevokeTokenResponse) ProtoMessage() {}
 
 func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[6]
+	mi := &file_admin_v1_security_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -410,7 +480,7 @@ func (x *RevokeTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RevokeTokenResponse.ProtoReflect.Descriptor instead.
 func (*RevokeTokenResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{6}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{7}
 }
 
 // CACertificate is one certificate of the authority.
@@ -437,7 +507,7 @@ type CACertificate struct {
 
 func (x *CACertificate) Reset() {
 	*x = CACertificate{}
-	mi := &file_admin_v1_security_proto_msgTypes[7]
+	mi := &file_admin_v1_security_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -449,7 +519,7 @@ func (x *CACertificate) String() string {
 func (*CACertificate) ProtoMessage() {}
 
 func (x *CACertificate) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[7]
+	mi := &file_admin_v1_security_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -462,7 +532,7 @@ func (x *CACertificate) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CACertificate.ProtoReflect.Descriptor instead.
 func (*CACertificate) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{7}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *CACertificate) GetName() string {
@@ -547,7 +617,7 @@ type Rotation struct {
 
 func (x *Rotation) Reset() {
 	*x = Rotation{}
-	mi := &file_admin_v1_security_proto_msgTypes[8]
+	mi := &file_admin_v1_security_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -559,7 +629,7 @@ func (x *Rotation) String() string {
 func (*Rotation) ProtoMessage() {}
 
 func (x *Rotation) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[8]
+	mi := &file_admin_v1_security_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -572,7 +642,7 @@ func (x *Rotation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rotation.ProtoReflect.Descriptor instead.
 func (*Rotation) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{8}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *Rotation) GetLevel() string {
@@ -639,7 +709,7 @@ type Authority struct {
 
 func (x *Authority) Reset() {
 	*x = Authority{}
-	mi := &file_admin_v1_security_proto_msgTypes[9]
+	mi := &file_admin_v1_security_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -651,7 +721,7 @@ func (x *Authority) String() string {
 func (*Authority) ProtoMessage() {}
 
 func (x *Authority) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[9]
+	mi := &file_admin_v1_security_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -664,7 +734,7 @@ func (x *Authority) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Authority.ProtoReflect.Descriptor instead.
 func (*Authority) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{9}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{10}
 }
 
 func (x *Authority) GetTrustDomain() string {
@@ -752,7 +822,7 @@ type GetAuthorityRequest struct {
 
 func (x *GetAuthorityRequest) Reset() {
 	*x = GetAuthorityRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[10]
+	mi := &file_admin_v1_security_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -764,7 +834,7 @@ func (x *GetAuthorityRequest) String() string {
 func (*GetAuthorityRequest) ProtoMessage() {}
 
 func (x *GetAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[10]
+	mi := &file_admin_v1_security_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -777,7 +847,7 @@ func (x *GetAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*GetAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{10}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{11}
 }
 
 type GetAuthorityResponse struct {
@@ -789,7 +859,7 @@ type GetAuthorityResponse struct {
 
 func (x *GetAuthorityResponse) Reset() {
 	*x = GetAuthorityResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[11]
+	mi := &file_admin_v1_security_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -801,7 +871,7 @@ func (x *GetAuthorityResponse) String() string {
 func (*GetAuthorityResponse) ProtoMessage() {}
 
 func (x *GetAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[11]
+	mi := &file_admin_v1_security_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -814,7 +884,7 @@ func (x *GetAuthorityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*GetAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{11}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *GetAuthorityResponse) GetAuthority() *Authority {
@@ -834,7 +904,7 @@ type RotateAuthorityRequest struct {
 
 func (x *RotateAuthorityRequest) Reset() {
 	*x = RotateAuthorityRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[12]
+	mi := &file_admin_v1_security_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -846,7 +916,7 @@ func (x *RotateAuthorityRequest) String() string {
 func (*RotateAuthorityRequest) ProtoMessage() {}
 
 func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[12]
+	mi := &file_admin_v1_security_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -859,7 +929,7 @@ func (x *RotateAuthorityRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityRequest.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{12}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *RotateAuthorityRequest) GetIntermediate() bool {
@@ -878,7 +948,7 @@ type RotateAuthorityResponse struct {
 
 func (x *RotateAuthorityResponse) Reset() {
 	*x = RotateAuthorityResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[13]
+	mi := &file_admin_v1_security_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -890,7 +960,7 @@ func (x *RotateAuthorityResponse) String() string {
 func (*RotateAuthorityResponse) ProtoMessage() {}
 
 func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[13]
+	mi := &file_admin_v1_security_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -903,7 +973,7 @@ func (x *RotateAuthorityResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RotateAuthorityResponse.ProtoReflect.Descriptor instead.
 func (*RotateAuthorityResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{13}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *RotateAuthorityResponse) GetAuthority() *Authority {
@@ -936,7 +1006,7 @@ type Identity struct {
 
 func (x *Identity) Reset() {
 	*x = Identity{}
-	mi := &file_admin_v1_security_proto_msgTypes[14]
+	mi := &file_admin_v1_security_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -948,7 +1018,7 @@ func (x *Identity) String() string {
 func (*Identity) ProtoMessage() {}
 
 func (x *Identity) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[14]
+	mi := &file_admin_v1_security_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -961,7 +1031,7 @@ func (x *Identity) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Identity.ProtoReflect.Descriptor instead.
 func (*Identity) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{14}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{15}
 }
 
 func (x *Identity) GetNode() string {
@@ -1037,7 +1107,7 @@ type ListIdentitiesRequest struct {
 
 func (x *ListIdentitiesRequest) Reset() {
 	*x = ListIdentitiesRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[15]
+	mi := &file_admin_v1_security_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1049,7 +1119,7 @@ func (x *ListIdentitiesRequest) String() string {
 func (*ListIdentitiesRequest) ProtoMessage() {}
 
 func (x *ListIdentitiesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[15]
+	mi := &file_admin_v1_security_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1062,7 +1132,7 @@ func (x *ListIdentitiesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIdentitiesRequest.ProtoReflect.Descriptor instead.
 func (*ListIdentitiesRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{15}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *ListIdentitiesRequest) GetService() string {
@@ -1081,7 +1151,7 @@ type ListIdentitiesResponse struct {
 
 func (x *ListIdentitiesResponse) Reset() {
 	*x = ListIdentitiesResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[16]
+	mi := &file_admin_v1_security_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1093,7 +1163,7 @@ func (x *ListIdentitiesResponse) String() string {
 func (*ListIdentitiesResponse) ProtoMessage() {}
 
 func (x *ListIdentitiesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[16]
+	mi := &file_admin_v1_security_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1106,7 +1176,7 @@ func (x *ListIdentitiesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListIdentitiesResponse.ProtoReflect.Descriptor instead.
 func (*ListIdentitiesResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{16}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{17}
 }
 
 func (x *ListIdentitiesResponse) GetIdentities() []*Identity {
@@ -1127,7 +1197,7 @@ type Metadata struct {
 
 func (x *Metadata) Reset() {
 	*x = Metadata{}
-	mi := &file_admin_v1_security_proto_msgTypes[17]
+	mi := &file_admin_v1_security_proto_msgTypes[18]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1139,7 +1209,7 @@ func (x *Metadata) String() string {
 func (*Metadata) ProtoMessage() {}
 
 func (x *Metadata) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[17]
+	mi := &file_admin_v1_security_proto_msgTypes[18]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1152,7 +1222,7 @@ func (x *Metadata) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Metadata.ProtoReflect.Descriptor instead.
 func (*Metadata) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{17}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{18}
 }
 
 func (x *Metadata) GetName() string {
@@ -1185,7 +1255,7 @@ type AuthorizeRequest struct {
 
 func (x *AuthorizeRequest) Reset() {
 	*x = AuthorizeRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[18]
+	mi := &file_admin_v1_security_proto_msgTypes[19]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1197,7 +1267,7 @@ func (x *AuthorizeRequest) String() string {
 func (*AuthorizeRequest) ProtoMessage() {}
 
 func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[18]
+	mi := &file_admin_v1_security_proto_msgTypes[19]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1210,7 +1280,7 @@ func (x *AuthorizeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeRequest.ProtoReflect.Descriptor instead.
 func (*AuthorizeRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{18}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{19}
 }
 
 func (x *AuthorizeRequest) GetService() string {
@@ -1265,7 +1335,7 @@ type AccessRule struct {
 
 func (x *AccessRule) Reset() {
 	*x = AccessRule{}
-	mi := &file_admin_v1_security_proto_msgTypes[19]
+	mi := &file_admin_v1_security_proto_msgTypes[20]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1277,7 +1347,7 @@ func (x *AccessRule) String() string {
 func (*AccessRule) ProtoMessage() {}
 
 func (x *AccessRule) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[19]
+	mi := &file_admin_v1_security_proto_msgTypes[20]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1290,7 +1360,7 @@ func (x *AccessRule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AccessRule.ProtoReflect.Descriptor instead.
 func (*AccessRule) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{19}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{20}
 }
 
 func (x *AccessRule) GetPolicy() string {
@@ -1361,7 +1431,7 @@ type AuthorizeResponse struct {
 
 func (x *AuthorizeResponse) Reset() {
 	*x = AuthorizeResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[20]
+	mi := &file_admin_v1_security_proto_msgTypes[21]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1373,7 +1443,7 @@ func (x *AuthorizeResponse) String() string {
 func (*AuthorizeResponse) ProtoMessage() {}
 
 func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[20]
+	mi := &file_admin_v1_security_proto_msgTypes[21]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1386,7 +1456,7 @@ func (x *AuthorizeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeResponse.ProtoReflect.Descriptor instead.
 func (*AuthorizeResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{20}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{21}
 }
 
 func (x *AuthorizeResponse) GetVerdict() *AuthorizeResponse_Verdict {
@@ -1413,7 +1483,7 @@ type SuggestPolicyRequest struct {
 
 func (x *SuggestPolicyRequest) Reset() {
 	*x = SuggestPolicyRequest{}
-	mi := &file_admin_v1_security_proto_msgTypes[21]
+	mi := &file_admin_v1_security_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1425,7 +1495,7 @@ func (x *SuggestPolicyRequest) String() string {
 func (*SuggestPolicyRequest) ProtoMessage() {}
 
 func (x *SuggestPolicyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[21]
+	mi := &file_admin_v1_security_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1438,7 +1508,7 @@ func (x *SuggestPolicyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestPolicyRequest.ProtoReflect.Descriptor instead.
 func (*SuggestPolicyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{21}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *SuggestPolicyRequest) GetService() string {
@@ -1460,7 +1530,7 @@ type SuggestPolicyResponse struct {
 
 func (x *SuggestPolicyResponse) Reset() {
 	*x = SuggestPolicyResponse{}
-	mi := &file_admin_v1_security_proto_msgTypes[22]
+	mi := &file_admin_v1_security_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1472,7 +1542,7 @@ func (x *SuggestPolicyResponse) String() string {
 func (*SuggestPolicyResponse) ProtoMessage() {}
 
 func (x *SuggestPolicyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[22]
+	mi := &file_admin_v1_security_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1485,7 +1555,7 @@ func (x *SuggestPolicyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SuggestPolicyResponse.ProtoReflect.Descriptor instead.
 func (*SuggestPolicyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{22}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *SuggestPolicyResponse) GetYaml() string {
@@ -1514,7 +1584,7 @@ type PlaintextCaller struct {
 
 func (x *PlaintextCaller) Reset() {
 	*x = PlaintextCaller{}
-	mi := &file_admin_v1_security_proto_msgTypes[23]
+	mi := &file_admin_v1_security_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1526,7 +1596,7 @@ func (x *PlaintextCaller) String() string {
 func (*PlaintextCaller) ProtoMessage() {}
 
 func (x *PlaintextCaller) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[23]
+	mi := &file_admin_v1_security_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1539,7 +1609,7 @@ func (x *PlaintextCaller) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use PlaintextCaller.ProtoReflect.Descriptor instead.
 func (*PlaintextCaller) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{23}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *PlaintextCaller) GetAddress() string {
@@ -1576,7 +1646,7 @@ type Permissive struct {
 
 func (x *Permissive) Reset() {
 	*x = Permissive{}
-	mi := &file_admin_v1_security_proto_msgTypes[24]
+	mi := &file_admin_v1_security_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1588,7 +1658,7 @@ func (x *Permissive) String() string {
 func (*Permissive) ProtoMessage() {}
 
 func (x *Permissive) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[24]
+	mi := &file_admin_v1_security_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1601,7 +1671,7 @@ func (x *Permissive) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Permissive.ProtoReflect.Descriptor instead.
 func (*Permissive) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{24}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *Permissive) GetService() string {
@@ -1649,7 +1719,7 @@ type Security struct {
 
 func (x *Security) Reset() {
 	*x = Security{}
-	mi := &file_admin_v1_security_proto_msgTypes[25]
+	mi := &file_admin_v1_security_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1661,7 +1731,7 @@ func (x *Security) String() string {
 func (*Security) ProtoMessage() {}
 
 func (x *Security) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[25]
+	mi := &file_admin_v1_security_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1674,7 +1744,7 @@ func (x *Security) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Security.ProtoReflect.Descriptor instead.
 func (*Security) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{25}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Security) GetAuthority() *Authority {
@@ -1750,7 +1820,7 @@ type AuthorizeResponse_Verdict struct {
 
 func (x *AuthorizeResponse_Verdict) Reset() {
 	*x = AuthorizeResponse_Verdict{}
-	mi := &file_admin_v1_security_proto_msgTypes[26]
+	mi := &file_admin_v1_security_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1762,7 +1832,7 @@ func (x *AuthorizeResponse_Verdict) String() string {
 func (*AuthorizeResponse_Verdict) ProtoMessage() {}
 
 func (x *AuthorizeResponse_Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[26]
+	mi := &file_admin_v1_security_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1775,7 +1845,7 @@ func (x *AuthorizeResponse_Verdict) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AuthorizeResponse_Verdict.ProtoReflect.Descriptor instead.
 func (*AuthorizeResponse_Verdict) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{20, 0}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{21, 0}
 }
 
 func (x *AuthorizeResponse_Verdict) GetAllowed() bool {
@@ -1817,7 +1887,7 @@ var File_admin_v1_security_proto protoreflect.FileDescriptor
 
 const file_admin_v1_security_proto_rawDesc = "" +
 	"\n" +
-	"\x17admin/v1/security.proto\x12\x0etulle.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xdb\x01\n" +
+	"\x17admin/v1/security.proto\x12\x0etulle.admin.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaf\x02\n" +
 	"\x05Token\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
 	"\aservice\x18\x02 \x01(\tR\aservice\x124\n" +
@@ -1825,7 +1895,13 @@ const file_admin_v1_security_proto_rawDesc = "" +
 	"\aexpires\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12\x12\n" +
 	"\x04uses\x18\x05 \x01(\x05R\x04uses\x12\x12\n" +
 	"\x04used\x18\x06 \x01(\x05R\x04used\x12\x14\n" +
-	"\x05cidrs\x18\a \x03(\tR\x05cidrs\"\x9f\x01\n" +
+	"\x05cidrs\x18\a \x03(\tR\x05cidrs\x12\x14\n" +
+	"\x05state\x18\b \x01(\tR\x05state\x12<\n" +
+	"\vredemptions\x18\t \x03(\v2\x1a.tulle.admin.v1.RedemptionR\vredemptions\"L\n" +
+	"\n" +
+	"Redemption\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12\x12\n" +
+	"\x04peer\x18\x02 \x01(\tR\x04peer\"\x9f\x01\n" +
 	"\x12CreateTokenRequest\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12+\n" +
 	"\x03ttl\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x03ttl\x12\x12\n" +
@@ -1967,77 +2043,80 @@ func file_admin_v1_security_proto_rawDescGZIP() []byte {
 	return file_admin_v1_security_proto_rawDescData
 }
 
-var file_admin_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 27)
+var file_admin_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
 var file_admin_v1_security_proto_goTypes = []any{
 	(*Token)(nil),                     // 0: tulle.admin.v1.Token
-	(*CreateTokenRequest)(nil),        // 1: tulle.admin.v1.CreateTokenRequest
-	(*CreateTokenResponse)(nil),       // 2: tulle.admin.v1.CreateTokenResponse
-	(*ListTokensRequest)(nil),         // 3: tulle.admin.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),        // 4: tulle.admin.v1.ListTokensResponse
-	(*RevokeTokenRequest)(nil),        // 5: tulle.admin.v1.RevokeTokenRequest
-	(*RevokeTokenResponse)(nil),       // 6: tulle.admin.v1.RevokeTokenResponse
-	(*CACertificate)(nil),             // 7: tulle.admin.v1.CACertificate
-	(*Rotation)(nil),                  // 8: tulle.admin.v1.Rotation
-	(*Authority)(nil),                 // 9: tulle.admin.v1.Authority
-	(*GetAuthorityRequest)(nil),       // 10: tulle.admin.v1.GetAuthorityRequest
-	(*GetAuthorityResponse)(nil),      // 11: tulle.admin.v1.GetAuthorityResponse
-	(*RotateAuthorityRequest)(nil),    // 12: tulle.admin.v1.RotateAuthorityRequest
-	(*RotateAuthorityResponse)(nil),   // 13: tulle.admin.v1.RotateAuthorityResponse
-	(*Identity)(nil),                  // 14: tulle.admin.v1.Identity
-	(*ListIdentitiesRequest)(nil),     // 15: tulle.admin.v1.ListIdentitiesRequest
-	(*ListIdentitiesResponse)(nil),    // 16: tulle.admin.v1.ListIdentitiesResponse
-	(*Metadata)(nil),                  // 17: tulle.admin.v1.Metadata
-	(*AuthorizeRequest)(nil),          // 18: tulle.admin.v1.AuthorizeRequest
-	(*AccessRule)(nil),                // 19: tulle.admin.v1.AccessRule
-	(*AuthorizeResponse)(nil),         // 20: tulle.admin.v1.AuthorizeResponse
-	(*SuggestPolicyRequest)(nil),      // 21: tulle.admin.v1.SuggestPolicyRequest
-	(*SuggestPolicyResponse)(nil),     // 22: tulle.admin.v1.SuggestPolicyResponse
-	(*PlaintextCaller)(nil),           // 23: tulle.admin.v1.PlaintextCaller
-	(*Permissive)(nil),                // 24: tulle.admin.v1.Permissive
-	(*Security)(nil),                  // 25: tulle.admin.v1.Security
-	(*AuthorizeResponse_Verdict)(nil), // 26: tulle.admin.v1.AuthorizeResponse.Verdict
-	(*timestamppb.Timestamp)(nil),     // 27: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 28: google.protobuf.Duration
+	(*Redemption)(nil),                // 1: tulle.admin.v1.Redemption
+	(*CreateTokenRequest)(nil),        // 2: tulle.admin.v1.CreateTokenRequest
+	(*CreateTokenResponse)(nil),       // 3: tulle.admin.v1.CreateTokenResponse
+	(*ListTokensRequest)(nil),         // 4: tulle.admin.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),        // 5: tulle.admin.v1.ListTokensResponse
+	(*RevokeTokenRequest)(nil),        // 6: tulle.admin.v1.RevokeTokenRequest
+	(*RevokeTokenResponse)(nil),       // 7: tulle.admin.v1.RevokeTokenResponse
+	(*CACertificate)(nil),             // 8: tulle.admin.v1.CACertificate
+	(*Rotation)(nil),                  // 9: tulle.admin.v1.Rotation
+	(*Authority)(nil),                 // 10: tulle.admin.v1.Authority
+	(*GetAuthorityRequest)(nil),       // 11: tulle.admin.v1.GetAuthorityRequest
+	(*GetAuthorityResponse)(nil),      // 12: tulle.admin.v1.GetAuthorityResponse
+	(*RotateAuthorityRequest)(nil),    // 13: tulle.admin.v1.RotateAuthorityRequest
+	(*RotateAuthorityResponse)(nil),   // 14: tulle.admin.v1.RotateAuthorityResponse
+	(*Identity)(nil),                  // 15: tulle.admin.v1.Identity
+	(*ListIdentitiesRequest)(nil),     // 16: tulle.admin.v1.ListIdentitiesRequest
+	(*ListIdentitiesResponse)(nil),    // 17: tulle.admin.v1.ListIdentitiesResponse
+	(*Metadata)(nil),                  // 18: tulle.admin.v1.Metadata
+	(*AuthorizeRequest)(nil),          // 19: tulle.admin.v1.AuthorizeRequest
+	(*AccessRule)(nil),                // 20: tulle.admin.v1.AccessRule
+	(*AuthorizeResponse)(nil),         // 21: tulle.admin.v1.AuthorizeResponse
+	(*SuggestPolicyRequest)(nil),      // 22: tulle.admin.v1.SuggestPolicyRequest
+	(*SuggestPolicyResponse)(nil),     // 23: tulle.admin.v1.SuggestPolicyResponse
+	(*PlaintextCaller)(nil),           // 24: tulle.admin.v1.PlaintextCaller
+	(*Permissive)(nil),                // 25: tulle.admin.v1.Permissive
+	(*Security)(nil),                  // 26: tulle.admin.v1.Security
+	(*AuthorizeResponse_Verdict)(nil), // 27: tulle.admin.v1.AuthorizeResponse.Verdict
+	(*timestamppb.Timestamp)(nil),     // 28: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 29: google.protobuf.Duration
 }
 var file_admin_v1_security_proto_depIdxs = []int32{
-	27, // 0: tulle.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	27, // 1: tulle.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
-	28, // 2: tulle.admin.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
-	0,  // 3: tulle.admin.v1.CreateTokenResponse.token:type_name -> tulle.admin.v1.Token
-	0,  // 4: tulle.admin.v1.ListTokensResponse.tokens:type_name -> tulle.admin.v1.Token
-	27, // 5: tulle.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
-	27, // 6: tulle.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
-	27, // 7: tulle.admin.v1.CACertificate.since:type_name -> google.protobuf.Timestamp
-	27, // 8: tulle.admin.v1.CACertificate.until:type_name -> google.protobuf.Timestamp
-	27, // 9: tulle.admin.v1.Rotation.since:type_name -> google.protobuf.Timestamp
-	27, // 10: tulle.admin.v1.Rotation.until:type_name -> google.protobuf.Timestamp
-	7,  // 11: tulle.admin.v1.Authority.roots:type_name -> tulle.admin.v1.CACertificate
-	7,  // 12: tulle.admin.v1.Authority.intermediates:type_name -> tulle.admin.v1.CACertificate
-	8,  // 13: tulle.admin.v1.Authority.rotation:type_name -> tulle.admin.v1.Rotation
-	27, // 14: tulle.admin.v1.Authority.issues_until:type_name -> google.protobuf.Timestamp
-	28, // 15: tulle.admin.v1.Authority.leaf_ttl:type_name -> google.protobuf.Duration
-	9,  // 16: tulle.admin.v1.GetAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
-	9,  // 17: tulle.admin.v1.RotateAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
-	27, // 18: tulle.admin.v1.Identity.not_before:type_name -> google.protobuf.Timestamp
-	27, // 19: tulle.admin.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
-	27, // 20: tulle.admin.v1.Identity.connected:type_name -> google.protobuf.Timestamp
-	14, // 21: tulle.admin.v1.ListIdentitiesResponse.identities:type_name -> tulle.admin.v1.Identity
-	17, // 22: tulle.admin.v1.AuthorizeRequest.metadata:type_name -> tulle.admin.v1.Metadata
-	17, // 23: tulle.admin.v1.AccessRule.metadata:type_name -> tulle.admin.v1.Metadata
-	26, // 24: tulle.admin.v1.AuthorizeResponse.verdict:type_name -> tulle.admin.v1.AuthorizeResponse.Verdict
-	19, // 25: tulle.admin.v1.AuthorizeResponse.rules:type_name -> tulle.admin.v1.AccessRule
-	27, // 26: tulle.admin.v1.PlaintextCaller.last:type_name -> google.protobuf.Timestamp
-	27, // 27: tulle.admin.v1.Permissive.until:type_name -> google.protobuf.Timestamp
-	23, // 28: tulle.admin.v1.Permissive.callers:type_name -> tulle.admin.v1.PlaintextCaller
-	9,  // 29: tulle.admin.v1.Security.authority:type_name -> tulle.admin.v1.Authority
-	24, // 30: tulle.admin.v1.Security.permissive:type_name -> tulle.admin.v1.Permissive
-	14, // 31: tulle.admin.v1.Security.identities:type_name -> tulle.admin.v1.Identity
-	27, // 32: tulle.admin.v1.Security.now:type_name -> google.protobuf.Timestamp
-	33, // [33:33] is the sub-list for method output_type
-	33, // [33:33] is the sub-list for method input_type
-	33, // [33:33] is the sub-list for extension type_name
-	33, // [33:33] is the sub-list for extension extendee
-	0,  // [0:33] is the sub-list for field type_name
+	28, // 0: tulle.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	28, // 1: tulle.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	1,  // 2: tulle.admin.v1.Token.redemptions:type_name -> tulle.admin.v1.Redemption
+	28, // 3: tulle.admin.v1.Redemption.at:type_name -> google.protobuf.Timestamp
+	29, // 4: tulle.admin.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	0,  // 5: tulle.admin.v1.CreateTokenResponse.token:type_name -> tulle.admin.v1.Token
+	0,  // 6: tulle.admin.v1.ListTokensResponse.tokens:type_name -> tulle.admin.v1.Token
+	28, // 7: tulle.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
+	28, // 8: tulle.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
+	28, // 9: tulle.admin.v1.CACertificate.since:type_name -> google.protobuf.Timestamp
+	28, // 10: tulle.admin.v1.CACertificate.until:type_name -> google.protobuf.Timestamp
+	28, // 11: tulle.admin.v1.Rotation.since:type_name -> google.protobuf.Timestamp
+	28, // 12: tulle.admin.v1.Rotation.until:type_name -> google.protobuf.Timestamp
+	8,  // 13: tulle.admin.v1.Authority.roots:type_name -> tulle.admin.v1.CACertificate
+	8,  // 14: tulle.admin.v1.Authority.intermediates:type_name -> tulle.admin.v1.CACertificate
+	9,  // 15: tulle.admin.v1.Authority.rotation:type_name -> tulle.admin.v1.Rotation
+	28, // 16: tulle.admin.v1.Authority.issues_until:type_name -> google.protobuf.Timestamp
+	29, // 17: tulle.admin.v1.Authority.leaf_ttl:type_name -> google.protobuf.Duration
+	10, // 18: tulle.admin.v1.GetAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
+	10, // 19: tulle.admin.v1.RotateAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
+	28, // 20: tulle.admin.v1.Identity.not_before:type_name -> google.protobuf.Timestamp
+	28, // 21: tulle.admin.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
+	28, // 22: tulle.admin.v1.Identity.connected:type_name -> google.protobuf.Timestamp
+	15, // 23: tulle.admin.v1.ListIdentitiesResponse.identities:type_name -> tulle.admin.v1.Identity
+	18, // 24: tulle.admin.v1.AuthorizeRequest.metadata:type_name -> tulle.admin.v1.Metadata
+	18, // 25: tulle.admin.v1.AccessRule.metadata:type_name -> tulle.admin.v1.Metadata
+	27, // 26: tulle.admin.v1.AuthorizeResponse.verdict:type_name -> tulle.admin.v1.AuthorizeResponse.Verdict
+	20, // 27: tulle.admin.v1.AuthorizeResponse.rules:type_name -> tulle.admin.v1.AccessRule
+	28, // 28: tulle.admin.v1.PlaintextCaller.last:type_name -> google.protobuf.Timestamp
+	28, // 29: tulle.admin.v1.Permissive.until:type_name -> google.protobuf.Timestamp
+	24, // 30: tulle.admin.v1.Permissive.callers:type_name -> tulle.admin.v1.PlaintextCaller
+	10, // 31: tulle.admin.v1.Security.authority:type_name -> tulle.admin.v1.Authority
+	25, // 32: tulle.admin.v1.Security.permissive:type_name -> tulle.admin.v1.Permissive
+	15, // 33: tulle.admin.v1.Security.identities:type_name -> tulle.admin.v1.Identity
+	28, // 34: tulle.admin.v1.Security.now:type_name -> google.protobuf.Timestamp
+	35, // [35:35] is the sub-list for method output_type
+	35, // [35:35] is the sub-list for method input_type
+	35, // [35:35] is the sub-list for extension type_name
+	35, // [35:35] is the sub-list for extension extendee
+	0,  // [0:35] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_security_proto_init() }
@@ -2051,7 +2130,7 @@ func file_admin_v1_security_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_security_proto_rawDesc), len(file_admin_v1_security_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   27,
+			NumMessages:   28,
 			NumExtensions: 0,
 			NumServices:   0,
 		},

@@ -89,7 +89,8 @@ type AdminServiceClient interface {
 	// CreateToken makes a join token; the answer is the only place that ever holds
 	// its secret. FAILED_PRECONDITION when xdsserver takes no tokens.
 	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
-	// ListTokens returns the tokens that may still be used, the oldest first.
+	// ListTokens returns the tokens that may still be used, and those of the last day
+	// that may not, the newest first.
 	ListTokens(context.Context, *v1.ListTokensRequest) (*v1.ListTokensResponse, error)
 	// RevokeToken makes a token useless; processes that joined by it stay.
 	// NOT_FOUND when there is none of this id.
@@ -358,7 +359,8 @@ type AdminServiceHandler interface {
 	// CreateToken makes a join token; the answer is the only place that ever holds
 	// its secret. FAILED_PRECONDITION when xdsserver takes no tokens.
 	CreateToken(context.Context, *v1.CreateTokenRequest) (*v1.CreateTokenResponse, error)
-	// ListTokens returns the tokens that may still be used, the oldest first.
+	// ListTokens returns the tokens that may still be used, and those of the last day
+	// that may not, the newest first.
 	ListTokens(context.Context, *v1.ListTokensRequest) (*v1.ListTokensResponse, error)
 	// RevokeToken makes a token useless; processes that joined by it stay.
 	// NOT_FOUND when there is none of this id.
