@@ -9,15 +9,22 @@
 //
 // A change of configuration goes from left to right, always:
 //
-//	store, file, registry -> merge -> model.Set -> snapshot -> serve -> clients
+//	store, file, registry, identity -> merge -> model.Set -> snapshot -> serve -> clients
+//
+// Everybody who connects to the mesh port is somebody: its credentials are those of
+// the authority, and one method, by which a process joins, may be called by one
+// that has no certificate yet.
 package daemon
 
 import (
 	"context"
 	"errors"
+	"io"
 	"log/slog"
 	"net"
 	"net/http"
+	"path/filepath"
+	"slices"
 	"sync/atomic"
 	"time"
 
@@ -26,8 +33,12 @@ import (
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
+	accessv1 "github.com/tulle-mesh/tulle/mesh/api/access/v1"
+	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
 	"github.com/tulle-mesh/tulle/xdsserver/admin"
+	"github.com/tulle-mesh/tulle/xdsserver/enrol"
+	"github.com/tulle-mesh/tulle/xdsserver/identity"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 	"github.com/tulle-mesh/tulle/xdsserver/serve"
 	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
@@ -36,6 +47,7 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
 	"github.com/tulle-mesh/tulle/xdsserver/source/registry"
 	"github.com/tulle-mesh/tulle/xdsserver/store"
+	"github.com/tulle-mesh/tulle/xdsserver/telemetry"
 )
 
 // warmUp is how long processes have to come back after a start without memory,
@@ -46,27 +58,15 @@ const warmUp = 8 * time.Second
 // stopWithin bounds the wait for streams and requests in progress at the end.
 const stopWithin = 2 * time.Second
 
-// Config is what xdsserver is started with.
-type Config struct {
-	// Listen is the mesh port, a loopback host:port. Empty means 127.0.0.1:18000.
-	Listen string
-	// Socket is a unix socket that serves the same; empty means none.
-	Socket string
-	// HTTP is the admin API's loopback host:port. Empty means 127.0.0.1:18080.
-	HTTP string
-	// Data is the directory of the store. Required.
-	Data string
-	// Path is a configuration file or a directory of them; empty means none.
-	Path string
-	// Logger is for the operator; nil means slog.Default().
-	Logger *slog.Logger
-}
-
 // A Daemon is a running xdsserver.
 type Daemon struct {
 	// Immutable after New.
 	logger    *slog.Logger
 	store     *store.Store
+	authority identity.Authority
+	audit     *enrol.Audit
+	enrol     *enrol.Server
+	telemetry *telemetry.Server
 	sources   []source.Source
 	members   *registry.Registry
 	merger    *merge.Merger
@@ -75,7 +75,7 @@ type Daemon struct {
 	grpc      *grpc.Server
 	http      *http.Server
 	listeners []net.Listener // of the mesh port
-	admin     net.Listener
+	admin     []net.Listener
 
 	published atomic.Pointer[admin.Publication]
 }
@@ -85,8 +85,9 @@ type Daemon struct {
 // other state of the machine would mend.
 func New(c Config) (_ *Daemon, err error) {
 	c = c.withDefaults()
-	if c.Data == "" {
-		return nil, &ConfigError{Flag: "--data", Reason: "names no directory: give it one, what is applied is kept there"}
+	ways, err := c.check()
+	if err != nil {
+		return nil, err
 	}
 	d := &Daemon{logger: c.Logger}
 	defer func() {
@@ -98,15 +99,18 @@ func New(c Config) (_ *Daemon, err error) {
 	if d.store, err = store.Open(store.Config{Dir: c.Data, Logger: c.Logger}); err != nil {
 		return nil, err
 	}
-	d.members = registry.New(registry.Config{Store: d.store, Settled: d.settled, Logger: c.Logger})
-	d.sources = []source.Source{d.store, d.members}
+	if err := d.openIdentity(c, ways); err != nil {
+		return nil, err
+	}
+	d.members = registry.New(registry.Config{Store: d.store, Settled: d.settled, Identify: registrant, Logger: c.Logger})
+	d.sources = []source.Source{d.store, d.members, identity.NewSource(d.authority)}
 	if c.Path != "" {
 		files, err := file.New(file.Config{Path: c.Path, Logger: c.Logger})
 		if err != nil {
 			return nil, err
 		}
 		// Before the store: what a file says is not changed from elsewhere.
-		d.sources = []source.Source{files, d.store, d.members}
+		d.sources = slices.Insert(d.sources, 0, source.Source(files))
 	}
 	d.merger = merge.New(d.sources, c.Logger)
 	d.builder = snapshot.NewBuilder(snapshot.Config{Judge: true, Logger: c.Logger})
@@ -116,11 +120,15 @@ func New(c Config) (_ *Daemon, err error) {
 		// Who remembers endpoints takes none away before its lease ends.
 		warmUntil = time.Now().Add(warmUp)
 	}
-	d.server = serve.New(serve.Config{WarmUntil: warmUntil, Logger: c.Logger})
-	d.grpc = grpc.NewServer(d.server.ServerOptions()...)
-	d.server.Register(d.grpc)
-	registryv1.RegisterRegistryServiceServer(d.grpc, d.members)
-	healthpb.RegisterHealthServer(d.grpc, health.NewServer())
+	d.server = serve.New(serve.Config{
+		WarmUntil: warmUntil,
+		Identify:  subscriber,
+		// Certificates are renewed half-way: by then everybody has come back with
+		// the new one.
+		MaxConnectionAge: d.authority.Status().LeafTTL / 4,
+		Logger:           c.Logger,
+	})
+	d.newGRPC()
 
 	names, err := d.listen(c)
 	if err != nil {
@@ -132,12 +140,66 @@ func New(c Config) (_ *Daemon, err error) {
 		Check:     d.builder.Check,
 		Published: d.published.Load,
 		Server:    d.server,
+		Authority: d.authority,
+		Tokens:    d.enrol,
+		Callers:   d.telemetry,
+		Enrolment: ways.names(),
+		Address:   meshAddress(c, d.listeners[0].Addr()),
 		DataDir:   c.Data,
 		Listeners: names,
 		WarmUntil: warmUntil,
 		Logger:    c.Logger,
 	}).HTTPServer()
 	return d, nil
+}
+
+// openIdentity opens what says who is who: the authority, and how processes join.
+func (d *Daemon) openIdentity(c Config, ways enrolment) (err error) {
+	authority, err := newAuthority(c, d.trusted)
+	if err != nil {
+		return err
+	}
+	d.authority = authority
+	if d.audit, err = enrol.OpenAudit(filepath.Join(c.Data, "audit.log")); err != nil {
+		return err
+	}
+	issuers := make([]*enrol.Issuer, 0, len(ways.oidc))
+	for _, o := range ways.oidc {
+		issuer, err := enrol.ParseIssuer(o)
+		if err != nil {
+			return &ConfigError{Flag: "--oidc", Reason: err.Error()}
+		}
+		issuers = append(issuers, issuer)
+	}
+	if d.enrol, err = enrol.New(enrol.Config{
+		Authority:     d.authority,
+		Tokens:        d.store,
+		Issuers:       issuers,
+		Socket:        ways.socket,
+		TokensAllowed: ways.token,
+		Audit:         d.audit,
+		LeafTTL:       d.authority.Status().LeafTTL,
+		Logger:        c.Logger,
+	}); err != nil {
+		return err
+	}
+	d.telemetry = telemetry.New(telemetry.Config{Identify: reporter, Logger: c.Logger})
+	return nil
+}
+
+// newGRPC makes the server of the mesh port.
+func (d *Daemon) newGRPC() {
+	unary, stream := identity.Interceptors()
+	d.grpc = grpc.NewServer(append(d.server.ServerOptions(),
+		grpc.Creds(identity.NewCredentials(d.authority, d.logger)),
+		grpc.ChainUnaryInterceptor(unary),
+		grpc.ChainStreamInterceptor(stream),
+	)...)
+	d.server.Register(d.grpc)
+	registryv1.RegisterRegistryServiceServer(d.grpc, d.members)
+	identityv1.RegisterIdentityServiceServer(d.grpc, d.enrol)
+	accessv1.RegisterAccessServiceServer(d.grpc, d.telemetry)
+	healthpb.RegisterHealthServer(d.grpc, health.NewServer())
 }
 
 // Run serves until ctx ends, and then closes everything.
@@ -155,18 +217,22 @@ func (d *Daemon) Run(ctx context.Context) error {
 			return nil // stopped before it began
 		})
 	}
-	group.Go(func() error {
-		if err := d.http.Serve(d.admin); !errors.Is(err, http.ErrServerClosed) {
-			return err
-		}
-		return nil
-	})
+	for _, lis := range d.admin {
+		group.Go(func() error {
+			if err := d.http.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
+				return err
+			}
+			return nil
+		})
+	}
+	group.Go(func() error { return d.authority.Run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		d.stop()
 		return nil
 	})
-	d.logger.Info("xdsserver serves", "mesh", d.listeners[0].Addr().String(), "admin", "http://"+d.admin.Addr().String())
+	d.logger.Info("xdsserver serves", "mesh", d.listeners[0].Addr().String(), "admin", "http://"+d.admin[0].Addr().String(),
+		"trust_domain", d.authority.Status().TrustDomain)
 	err := group.Wait()
 	d.logger.Info("xdsserver stopped")
 	return err
@@ -190,6 +256,11 @@ func (d *Daemon) settled(ctx context.Context, generation uint64) error {
 	return d.server.Await(ctx, d.members.Name(), generation)
 }
 
+// trusted waits until clients verify by a generation of what is trusted.
+func (d *Daemon) trusted(ctx context.Context, generation uint64) error {
+	return d.server.Await(ctx, sourceIdentity, generation)
+}
+
 // stop ends what serves; streams of clients never end by themselves.
 func (d *Daemon) stop() {
 	_ = d.server.Close()
@@ -204,11 +275,8 @@ func (d *Daemon) stop() {
 
 // close releases what New opened; it may be called on a part of it, and twice.
 func (d *Daemon) close() {
-	for _, lis := range d.listeners {
+	for _, lis := range slices.Concat(d.listeners, d.admin) {
 		_ = lis.Close()
-	}
-	if d.admin != nil {
-		_ = d.admin.Close()
 	}
 	if d.server != nil {
 		_ = d.server.Close()
@@ -216,24 +284,19 @@ func (d *Daemon) close() {
 	if d.builder != nil {
 		d.builder.Close()
 	}
+	if closer, ok := d.authority.(io.Closer); ok {
+		_ = closer.Close()
+	}
+	if d.audit != nil {
+		if err := d.audit.Close(); err != nil {
+			d.logger.Error("audit log not closed cleanly", "error", err)
+		}
+	}
 	if d.store != nil {
 		if err := d.store.Close(); err != nil {
 			d.logger.Error("store not closed cleanly", "error", err)
 		}
 	}
-}
-
-func (c Config) withDefaults() Config {
-	if c.Listen == "" {
-		c.Listen = "127.0.0.1:18000"
-	}
-	if c.HTTP == "" {
-		c.HTTP = "127.0.0.1:18080"
-	}
-	if c.Logger == nil {
-		c.Logger = slog.Default()
-	}
-	return c
 }
 
 // listen opens the listeners and returns what operators are told of them.
@@ -244,15 +307,22 @@ func (d *Daemon) listen(c Config) ([]string, error) {
 	}
 	d.listeners = append(d.listeners, lis)
 	names := []string{"mesh " + lis.Addr().String()}
-	if c.Socket != "" {
-		if lis, err = listenUnix(c.Socket); err != nil {
-			return nil, err
-		}
-		d.listeners = append(d.listeners, lis)
-		names = append(names, "socket "+c.Socket)
-	}
-	if d.admin, err = listenTCP("--http", c.HTTP); err != nil {
+	if lis, err = listenLoopback("--http", c.HTTP); err != nil {
 		return nil, err
 	}
-	return append(names, "admin http://"+d.admin.Addr().String()), nil
+	d.admin = append(d.admin, lis)
+	names = append(names, "admin http://"+lis.Addr().String())
+	if c.Socket == NoSocket {
+		return names, nil
+	}
+	if lis, err = listenUnix(c.Socket); err != nil {
+		return nil, err
+	}
+	d.listeners = append(d.listeners, lis)
+	path := filepath.Join(filepath.Dir(c.Socket), adminSocket)
+	if lis, err = listenUnix(path); err != nil {
+		return nil, err
+	}
+	d.admin = append(d.admin, lis)
+	return append(names, "socket "+c.Socket, "admin unix://"+path), nil
 }

@@ -13,7 +13,6 @@ import (
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/credentials/insecure"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
@@ -27,6 +26,7 @@ func config(t *testing.T) Config {
 	return Config{
 		Listen: "127.0.0.1:0",
 		HTTP:   "127.0.0.1:0",
+		Socket: NoSocket,
 		Data:   filepath.Join(t.TempDir(), "data"),
 		Logger: slog.New(slog.DiscardHandler),
 	}
@@ -54,10 +54,10 @@ func run(t *testing.T, c Config) *Daemon {
 
 func TestDaemonServesOnEveryListenerAndStops(t *testing.T) {
 	c := config(t)
-	c.Socket = filepath.Join(t.TempDir(), "xds.sock")
+	c.Socket = filepath.Join(t.TempDir(), "tulle", "xds.sock")
 	d := run(t, c)
 	for _, target := range []string{d.listeners[0].Addr().String(), "unix://" + c.Socket} {
-		conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(insecure.NewCredentials()))
+		conn, err := grpc.NewClient(target, grpc.WithTransportCredentials(member(t, d, "web")))
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -69,20 +69,32 @@ func TestDaemonServesOnEveryListenerAndStops(t *testing.T) {
 		cancel()
 		conn.Close()
 	}
-	info, err := os.Stat(c.Socket)
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("socket has mode %v, %v, want 0600", info.Mode().Perm(), err)
+	for path, want := range map[string]os.FileMode{
+		c.Socket: 0o600, filepath.Join(filepath.Dir(c.Socket), adminSocket): 0o600, filepath.Dir(c.Socket): 0o700,
+	} {
+		info, err := os.Stat(path)
+		if err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s has mode %v, %v, want %v", path, info.Mode().Perm(), err, want)
+		}
 	}
-	client := adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+d.admin.Addr().String())
-	status, err := client.GetStatus(t.Context(), &adminv1.GetStatusRequest{})
-	if err != nil || len(status.GetListeners()) != 3 {
-		t.Errorf("listeners %v, %v, want three", status.GetListeners(), err)
+	overSocket := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(filepath.Dir(c.Socket), adminSocket))
+	}}}
+	defer overSocket.CloseIdleConnections()
+	for url, client := range map[string]*http.Client{"http://" + d.admin[0].Addr().String(): http.DefaultClient, "http://localhost": overSocket} {
+		status, err := adminv1connect.NewAdminServiceClient(client, url).GetStatus(t.Context(), &adminv1.GetStatusRequest{})
+		if err != nil || len(status.GetListeners()) != 4 {
+			t.Errorf("%s: listeners %v, %v, want four", url, status.GetListeners(), err)
+		}
+		if got := status.GetSecurity().GetAuthority().GetTrustDomain(); got != DefaultTrustDomain {
+			t.Errorf("%s: trust domain %q, want %q", url, got, DefaultTrustDomain)
+		}
 	}
 }
 
 func TestAdminIsForThisMachineOnly(t *testing.T) {
 	d := run(t, config(t))
-	url := "http://" + d.admin.Addr().String()
+	url := "http://" + d.admin[0].Addr().String()
 	for name, change := range map[string]func(*http.Request){
 		"another host's name (DNS rebinding)": func(r *http.Request) { r.Host = "attacker.test" },
 		"a web page of another origin":        func(r *http.Request) { r.Header.Set("Origin", "https://attacker.test") },
@@ -125,10 +137,16 @@ func TestNewLeavesNothingBehindWhenItFails(t *testing.T) {
 		"a data directory that is none": {func(c *Config) { c.Data = file }, file},
 		"a mesh port in use":            {func(c *Config) { c.Listen = taken.Addr().String() }, "--listen " + taken.Addr().String() + " is in use"},
 		"an admin port in use":          {func(c *Config) { c.HTTP = taken.Addr().String() }, "--http " + taken.Addr().String() + " is in use"},
-		"a mesh port on every address":  {func(c *Config) { c.Listen = ":0" }, "loopback"},
 		"an admin port on an address":   {func(c *Config) { c.HTTP = "10.0.0.1:0" }, "loopback"},
 		"no port at all":                {func(c *Config) { c.Listen = "localhost" }, "host:port"},
 		"a socket that is a file":       {func(c *Config) { c.Socket = file }, "is no socket"},
+		"a socket with a path too long": {func(c *Config) { c.Socket = "/" + strings.Repeat("a", 110) }, "103 are the most"},
+		"a trust domain that is none":   {func(c *Config) { c.TrustDomain = "Tulle Local" }, "--trust-domain"},
+		"an authority that is none":     {func(c *Config) { c.CA = "vault" }, `--ca "vault" is no authority, want built-in, files:DIR or workload-api[:ADDRESS]`},
+		"files of an authority missing": {func(c *Config) { c.CA = "files:" + filepath.Dir(file) }, "tls.crt"},
+		"an issuer that is none":        {func(c *Config) { c.OIDC = []string{"https://issuer.test"} }, "--oidc"},
+		"a life below nothing":          {func(c *Config) { c.LeafTTL = -time.Hour }, "--leaf-ttl -1h0m0s"},
+		"a leaf longer than its issuer": {func(c *Config) { c.LeafTTL = 10000 * time.Hour }, "IntermediateTTL"},
 		"a configuration nobody wrote":  {func(c *Config) { c.Path = file + ".yaml" }, file + ".yaml"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -151,6 +169,9 @@ func TestNewLeavesNothingBehindWhenItFails(t *testing.T) {
 func TestSocketOfAKilledServerIsTakenOver(t *testing.T) {
 	c := config(t)
 	c.Socket = filepath.Join(t.TempDir(), "xds.sock")
+	if err := os.Chmod(filepath.Dir(c.Socket), 0o700); err != nil {
+		t.Fatal(err)
+	}
 	stale, err := net.ListenUnix("unix", &net.UnixAddr{Net: "unix", Name: c.Socket})
 	if err != nil {
 		t.Fatal(err)

@@ -16,11 +16,13 @@ func tell(logger *slog.Logger, before, now []model.Problem) {
 	known := make(map[model.Problem]bool, len(before))
 	wasWrong, isWrong := false, false
 	for _, p := range before {
+		p.Instead = nil // made anew each time
 		known[p] = true
 		wasWrong = wasWrong || !p.Warning
 	}
 	told := 0
 	for _, p := range now {
+		p.Instead = nil
 		if p.Warning {
 			continue
 		}

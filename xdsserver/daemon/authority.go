@@ -1,0 +1,93 @@
+package daemon
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/tulle-mesh/tulle/mesh/spiffe"
+	"github.com/tulle-mesh/tulle/xdsserver/identity"
+)
+
+// The authorities, as Config.CA has them.
+const (
+	caBuiltIn  = "built-in"
+	caFiles    = "files:"
+	caWorkload = "workload-api"
+)
+
+// DefaultTrustDomain is that of a mesh whose operator chose none.
+const DefaultTrustDomain = "tulle.local"
+
+// workloadWithin bounds the wait for the Workload API's first answer.
+const workloadWithin = 30 * time.Second
+
+// The files of an authority in a directory, as cert-manager names them.
+const (
+	tlsCertificate = "tls.crt"
+	tlsKey         = "tls.key"
+	tlsRoots       = "ca.crt"
+)
+
+// isWorkload reports whether identities come from a SPIFFE Workload API.
+func isWorkload(ca string) bool { return ca == caWorkload || strings.HasPrefix(ca, caWorkload+":") }
+
+// newAuthority opens the authority that the configuration names.
+func newAuthority(c Config, acknowledged func(context.Context, uint64) error) (identity.Authority, error) {
+	if err := spiffe.CheckTrustDomain(c.TrustDomain); err != nil {
+		return nil, &ConfigError{Flag: "--trust-domain", Reason: err.Error()}
+	}
+	dir, isFiles := strings.CutPrefix(c.CA, caFiles)
+	switch {
+	case c.CA == caBuiltIn:
+		return identity.NewCA(identity.Config{
+			Dir:             CADir(c.Data),
+			TrustDomain:     c.TrustDomain,
+			PassphraseFile:  c.CAPassphraseFile,
+			LeafTTL:         c.LeafTTL,
+			IntermediateTTL: c.IntermediateTTL,
+			RootTTL:         c.RootTTL,
+			Hosts:           hosts(c),
+			Acknowledged:    acknowledged,
+			Logger:          c.Logger,
+		})
+	case isFiles && dir != "":
+		return identity.NewFiles(identity.FilesConfig{
+			TrustDomain: c.TrustDomain,
+			Certificate: filepath.Join(dir, tlsCertificate),
+			Key:         filepath.Join(dir, tlsKey),
+			Bundle:      filepath.Join(dir, tlsRoots),
+			LeafTTL:     c.LeafTTL,
+			Hosts:       hosts(c),
+			Logger:      c.Logger,
+		})
+	case isWorkload(c.CA):
+		ctx, cancel := context.WithTimeout(context.Background(), workloadWithin)
+		defer cancel()
+		workload, err := identity.NewWorkload(ctx, identity.WorkloadConfig{
+			Address:     strings.TrimPrefix(strings.TrimPrefix(c.CA, caWorkload), ":"),
+			TrustDomain: c.TrustDomain,
+			Logger:      c.Logger,
+		})
+		if errors.Is(err, context.DeadlineExceeded) {
+			return nil, fmt.Errorf("--ca %s: no identity within %v: %w", c.CA, workloadWithin, err)
+		}
+		return workload, err
+	}
+	return nil, &ConfigError{Flag: "--ca", Reason: fmt.Sprintf("%q is no authority, want %s, %sDIR or %s[:ADDRESS]", c.CA, caBuiltIn, caFiles, caWorkload)}
+}
+
+// CADir is where the built-in authority keeps its certificates and keys.
+func CADir(data string) string { return filepath.Join(data, "ca") }
+
+func hostname() string {
+	name, err := os.Hostname()
+	if err != nil {
+		return ""
+	}
+	return name
+}

@@ -1,0 +1,103 @@
+package daemon
+
+import (
+	"fmt"
+	"log/slog"
+	"time"
+
+	"github.com/tulle-mesh/tulle/mesh/api"
+)
+
+// Config is what xdsserver is started with.
+type Config struct {
+	// Listen is the mesh port's host:port. Empty means 127.0.0.1:18000. One that other
+	// machines reach wants a way for them to join in Enrol or OIDC.
+	Listen string
+	// Advertise is the host:port by which other machines reach the mesh port, for
+	// join tokens and xdsserver's own certificate. Empty means Listen, or this
+	// machine's addresses when it listens on all of them.
+	Advertise string
+	// Socket is a unix socket that serves the same to processes of this user and
+	// root, in a directory that only this user can write to; one that is missing is
+	// made with mode 0700. The admin API is beside it, in admin.sock. Empty means
+	// api.DefaultSocket(), NoSocket none.
+	Socket string
+	// HTTP is the admin API's loopback host:port. Empty means 127.0.0.1:18080.
+	HTTP string
+	// Data is the directory of the store, of the authority (ca/) and of the audit
+	// log (audit.log). Required.
+	Data string
+	// Path is a configuration file or a directory of them; empty means none.
+	Path string
+
+	// TrustDomain is the first part of every identity. Empty means
+	// DefaultTrustDomain. A built-in authority keeps the one it was made with.
+	TrustDomain string
+	// Enrol is how processes join: "socket", "token", both with a comma between, or
+	// "none". Empty means "socket,token".
+	Enrol string
+	// OIDC are the issuers whose ID tokens attest processes, each as
+	// "issuer=https://...,audience=...,identity=ns/{namespace}/svc/{claim}".
+	OIDC []string
+	// CA is who signs: "built-in", "files:DIR" with tls.crt, tls.key and ca.crt, or
+	// "workload-api[:ADDRESS]". Empty means "built-in".
+	CA string
+	// CAPassphraseFile holds the passphrase of the built-in authority's keys; empty
+	// keeps them in the clear, protected by the modes of their files.
+	CAPassphraseFile string
+	// LeafTTL, IntermediateTTL and RootTTL are how long certificates of the
+	// built-in authority are valid; zero means 24 hours, 30 days and 10 years. LeafTTL
+	// is also that of an authority in files.
+	LeafTTL, IntermediateTTL, RootTTL time.Duration
+
+	// Logger is for the operator; nil means slog.Default().
+	Logger *slog.Logger
+}
+
+func (c Config) withDefaults() Config {
+	for _, d := range []struct {
+		field *string
+		value string
+	}{
+		{&c.Listen, "127.0.0.1:18000"},
+		{&c.HTTP, "127.0.0.1:18080"},
+		{&c.Socket, api.DefaultSocket()},
+		{&c.TrustDomain, DefaultTrustDomain},
+		{&c.Enrol, enrolSocket + "," + enrolToken},
+		{&c.CA, caBuiltIn},
+	} {
+		if *d.field == "" {
+			*d.field = d.value
+		}
+	}
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return c
+}
+
+// check refuses what cannot work before anything is opened. Its error is a
+// *ConfigError.
+func (c Config) check() (enrolment, error) {
+	if c.Data == "" {
+		return enrolment{}, &ConfigError{Flag: "--data", Reason: "names no directory: give it one, what is applied is kept there"}
+	}
+	ways, err := parseEnrol(c)
+	if err != nil {
+		return enrolment{}, err
+	}
+	if c.Advertise != "" {
+		if _, err := isLoopback("--advertise", c.Advertise); err != nil {
+			return enrolment{}, err
+		}
+	}
+	for _, ttl := range []struct {
+		flag  string
+		value time.Duration
+	}{{"--leaf-ttl", c.LeafTTL}, {"--intermediate-ttl", c.IntermediateTTL}, {"--root-ttl", c.RootTTL}} {
+		if ttl.value < 0 {
+			return enrolment{}, &ConfigError{Flag: ttl.flag, Reason: fmt.Sprintf("%v: want more than nothing, for example 24h", ttl.value)}
+		}
+	}
+	return ways, ways.admits(c)
+}
