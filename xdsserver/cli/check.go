@@ -38,6 +38,24 @@ type resultLine struct {
 	Result      string   `json:"result"`
 	Details     []string `json:"details,omitempty"`
 	Hint        string   `json:"hint,omitempty"`
+	// Anchor is where the documentation says more. It is stable.
+	Anchor string `json:"anchor"`
+}
+
+// anchor is the place of a check in the documentation.
+func anchor(check string) string { return "docs/operations.md#check-" + check }
+
+func (l *resultLine) fail(detail string) {
+	l.Result = failure
+	l.Details = append(l.Details, detail)
+}
+
+// warn leaves a failure one.
+func (l *resultLine) warn(detail string) {
+	if l.Result == success {
+		l.Result = warning
+	}
+	l.Details = append(l.Details, detail)
 }
 
 func newCheck() *cobra.Command {
@@ -77,6 +95,8 @@ func runChecks(ctx context.Context, client adminv1connect.AdminServiceClient, to
 			Description: "xdsserver answers at " + to.url,
 			Result:      failure,
 			Details:     []string{to.explain(err).Error()},
+			Hint:        "start it with 'xdsserver serve'",
+			Anchor:      anchor("server-answers"),
 		}}})
 	}
 	endpoints, err := client.ListEndpoints(ctx, &adminv1.ListEndpointsRequest{})
@@ -89,6 +109,7 @@ func runChecks(ctx context.Context, client adminv1connect.AdminServiceClient, to
 	}
 	return newCheckResult(
 		categoryJSON{"xdsserver", checkServer(status, to)},
+		categoryJSON{"identity", checkIdentity(status.GetSecurity())},
 		categoryJSON{"configuration", checkConfiguration(status)},
 		categoryJSON{"services", checkServices(objects.GetObjects(), endpoints.GetEndpoints())},
 		categoryJSON{"clients", checkClients(status)},
@@ -108,26 +129,39 @@ func newCheckResult(categories ...categoryJSON) checkJSON {
 }
 
 func checkServer(s *adminv1.GetStatusResponse, to *admin) []resultLine {
-	version := resultLine{Description: "xdsserver is of this command's version, " + api.Version, Result: success}
+	version := resultLine{
+		Description: "xdsserver is of this command's version, " + api.Version,
+		Result:      success,
+		Anchor:      anchor("server-version"),
+	}
 	if s.GetVersion() != api.Version {
 		version.Result = warning
 		version.Details = []string{"it is " + s.GetVersion()}
 		version.Hint = "run the same version of the command and the server"
 	}
-	warm := resultLine{Description: "processes had time to come back since the server started", Result: success}
+	warm := resultLine{
+		Description: "processes had time to come back since the server started",
+		Result:      success,
+		Anchor:      anchor("server-warm"),
+	}
 	if s.GetWarming() {
 		warm.Result = warning
 		warm.Details = []string{"it started " + age(s.GetStarted()) + " ago and removes nobody yet"}
+		warm.Hint = "wait a few seconds"
 	}
 	return []resultLine{
-		{Description: "xdsserver answers at " + to.url, Result: success},
+		{Description: "xdsserver answers at " + to.url, Result: success, Anchor: anchor("server-answers")},
 		version,
 		warm,
 	}
 }
 
 func checkConfiguration(s *adminv1.GetStatusResponse) []resultLine {
-	sources := resultLine{Description: "every source of configuration is up to date", Result: success}
+	sources := resultLine{
+		Description: "every source of configuration is up to date",
+		Result:      success,
+		Anchor:      anchor("sources-current"),
+	}
 	for _, src := range s.GetSources() {
 		if src.GetError() != "" {
 			sources.Result = failure
@@ -135,7 +169,11 @@ func checkConfiguration(s *adminv1.GetStatusResponse) []resultLine {
 			sources.Hint = "the last good state is served meanwhile"
 		}
 	}
-	objects := resultLine{Description: "every object is served as it is written", Result: success}
+	objects := resultLine{
+		Description: "every object is served as it is written",
+		Result:      success,
+		Anchor:      anchor("objects-served"),
+	}
 	for _, p := range s.GetProblems() {
 		objects.Details = append(objects.Details, problemLine(p))
 		switch {
@@ -144,18 +182,28 @@ func checkConfiguration(s *adminv1.GetStatusResponse) []resultLine {
 			objects.Hint = "the last good form of each object is served meanwhile"
 		case objects.Result == success:
 			objects.Result = warning
+			objects.Hint = "what is warned of is served, and may not do what was meant"
 		}
 	}
-	published := resultLine{Description: "the configuration is published", Result: success}
+	published := resultLine{
+		Description: "the configuration is published",
+		Result:      success,
+		Anchor:      anchor("published"),
+	}
 	if s.GetSnapshot() == "" {
 		published.Result = failure
 		published.Details = []string{"nothing has been published yet"}
+		published.Hint = "the server's log says what it waits for"
 	}
 	return []resultLine{sources, objects, published}
 }
 
 func checkServices(objects []*adminv1.Object, endpoints []*adminv1.Endpoint) []resultLine {
-	line := resultLine{Description: "every configured service has an endpoint that takes calls", Result: success}
+	line := resultLine{
+		Description: "every configured service has an endpoint that takes calls",
+		Result:      success,
+		Anchor:      anchor("services-have-endpoints"),
+	}
 	alive := map[string]bool{}
 	for _, e := range endpoints {
 		if e.GetState() == "healthy" || e.GetState() == "lost" {
@@ -167,6 +215,7 @@ func checkServices(objects []*adminv1.Object, endpoints []*adminv1.Endpoint) []r
 		if o.GetRef().GetKind() == "Service" && !alive[name] {
 			line.Result = warning
 			line.Details = append(line.Details, name+" has none; see 'xdsserver endpoints "+name+"'")
+			line.Hint = "start an instance of it, or take its object away"
 		}
 	}
 	return []resultLine{line}
@@ -176,18 +225,27 @@ func checkServices(objects []*adminv1.Object, endpoints []*adminv1.Endpoint) []r
 const slowClient = 10 * time.Second
 
 func checkClients(s *adminv1.GetStatusResponse) []resultLine {
-	nacks := resultLine{Description: "no client refused what it was sent", Result: success}
+	nacks := resultLine{
+		Description: "no client refused what it was sent",
+		Result:      success,
+		Anchor:      anchor("clients-accept"),
+	}
 	for _, r := range s.GetRejections() {
 		nacks.Result = failure
 		nacks.Details = append(nacks.Details, fmt.Sprintf("%s refused %s %q %s ago: %s",
 			r.GetNode(), shortType(r.GetType()), r.GetResource(), age(r.GetAt()), r.GetReason()))
 		nacks.Hint = "its last good configuration stays in force; the version is not sent again"
 	}
-	current := resultLine{Description: "every connected client has acknowledged its configuration", Result: success}
+	current := resultLine{
+		Description: "every connected client has acknowledged its configuration",
+		Result:      success,
+		Anchor:      anchor("clients-current"),
+	}
 	for _, c := range s.GetClients() {
 		if !c.GetCurrent() && time.Since(s.GetPublished().AsTime()) > slowClient {
 			current.Result = warning
 			current.Details = append(current.Details, c.GetNode()+" at "+c.GetPeer()+" has not")
+			current.Hint = "the process may be stopped or overloaded: see its log"
 		}
 	}
 	if current.Result == success {
@@ -217,6 +275,9 @@ func printChecks(w io.Writer, result checkJSON) {
 			}
 			if l.Hint != "" {
 				fmt.Fprintf(w, "    %s\n", l.Hint)
+			}
+			if l.Result != success {
+				fmt.Fprintf(w, "    see %s\n", l.Anchor)
 			}
 		}
 		fmt.Fprintln(w)

@@ -103,6 +103,7 @@ process; no proxy runs anywhere.`,
 	root.AddGroup(
 		&cobra.Group{ID: "run", Title: "Run:"},
 		&cobra.Group{ID: "change", Title: "Change:"},
+		&cobra.Group{ID: "secure", Title: "Secure:"},
 		&cobra.Group{ID: "look", Title: "Look:"},
 	)
 	for _, c := range []struct {
@@ -115,6 +116,10 @@ process; no proxy runs anywhere.`,
 		{"change", newDelete()},
 		{"change", newDiff()},
 		{"change", newValidate()},
+		{"secure", newToken()},
+		{"secure", newCA()},
+		{"secure", newIdentity()},
+		{"secure", newAuthz()},
 		{"look", newGet()},
 		{"look", newEndpoints()},
 		{"look", newCheck()},

@@ -33,16 +33,29 @@ func addAdmin(cmd *cobra.Command) *admin {
 	if url == "" {
 		url = defaultAdmin
 	}
-	cmd.Flags().StringVar(&a.url, "admin", url, "`URL` of the server's admin API (environment: TULLE_ADMIN)")
+	cmd.Flags().StringVar(&a.url, "admin", url, "`URL` of the server's admin API, http:// or unix:// (environment: TULLE_ADMIN)")
 	return a
 }
 
 func (a *admin) client() (adminv1connect.AdminServiceClient, error) {
+	if path, ok := strings.CutPrefix(a.url, "unix://"); ok && path != "" {
+		return adminv1connect.NewAdminServiceClient(overSocket(path), "http://localhost"), nil
+	}
 	u, err := url.Parse(a.url)
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || u.Host == "" {
 		return nil, fmt.Errorf("--admin %q is no URL, want for example %s", a.url, defaultAdmin)
 	}
 	return adminv1connect.NewAdminServiceClient(&http.Client{Timeout: answerWithin}, strings.TrimSuffix(a.url, "/")), nil
+}
+
+// overSocket asks over a unix socket, which the server has beside that of the mesh.
+func overSocket(path string) *http.Client {
+	return &http.Client{
+		Timeout: answerWithin,
+		Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+			return (&net.Dialer{}).DialContext(ctx, "unix", path)
+		}},
+	}
 }
 
 // explain turns an error of the admin API into a sentence with what to do.

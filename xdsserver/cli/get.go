@@ -18,17 +18,19 @@ import (
 var kinds = map[string]string{
 	"service": "Service", "services": "Service", "svc": "Service",
 	"grpcroute": "GRPCRoute", "grpcroutes": "GRPCRoute", "route": "GRPCRoute", "routes": "GRPCRoute",
+	"accesspolicy": "AccessPolicy", "accesspolicies": "AccessPolicy", "policy": "AccessPolicy", "policies": "AccessPolicy",
+	"mesh": "Mesh",
 }
 
 func parseKind(s string) (string, error) {
 	if k, ok := kinds[strings.ToLower(s)]; ok {
 		return k, nil
 	}
-	return "", fmt.Errorf("unknown kind %q, want service or grpcroute", s)
+	return "", fmt.Errorf("unknown kind %q, want service, grpcroute, accesspolicy or mesh", s)
 }
 
-// routeKind is the kind whose names may hold dots of their own.
-const routeKind = "GRPCRoute"
+// dotted are the kinds whose names may hold dots of their own.
+var dotted = map[string]bool{"GRPCRoute": true, "AccessPolicy": true}
 
 // resolve reads a name as tables show it. A route named "web.canary" and a route
 // "web" in namespace canary are shown alike: the first is meant where it exists,
@@ -36,7 +38,7 @@ const routeKind = "GRPCRoute"
 func resolve(
 	ctx context.Context, to *admin, client adminv1connect.AdminServiceClient, kind, name, namespace string,
 ) (*adminv1.Ref, error) {
-	if kind != routeKind || !strings.Contains(name, ".") {
+	if !dotted[kind] || !strings.Contains(name, ".") {
 		return parseRef(kind, name, namespace)
 	}
 	whole := &adminv1.Ref{Kind: kind, Namespace: namespace, Name: name}
@@ -86,7 +88,7 @@ func completeKind(_ *cobra.Command, args []string, _ string) ([]string, cobra.Sh
 	if len(args) > 0 {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
-	return []string{"service", "grpcroute"}, cobra.ShellCompDirectiveNoFileComp
+	return []string{"service", "grpcroute", "accesspolicy", "mesh"}, cobra.ShellCompDirectiveNoFileComp
 }
 
 func newGet() *cobra.Command {
@@ -96,6 +98,7 @@ func newGet() *cobra.Command {
 		Short: "Show configuration objects and what is wrong with them",
 		Example: `  xdsserver get
   xdsserver get routes
+  xdsserver get policies
   xdsserver get service voting.shop -o yaml`,
 		Args:              arguments(0, 2, "a kind and a name at most"),
 		ValidArgsFunction: completeKind,

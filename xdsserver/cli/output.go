@@ -66,6 +66,14 @@ func (t *table) row(cells ...string) {
 
 func (t *table) flush() error { return t.w.Flush() }
 
+// orEmpty is [] for programs where nil would be null.
+func orEmpty(s []string) []string {
+	if s == nil {
+		return []string{}
+	}
+	return s
+}
+
 func orDash(s string) string {
 	if s == "" {
 		return "-"
@@ -88,7 +96,24 @@ func age(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return ""
 	}
-	d := max(0, time.Since(t.AsTime()))
+	return units(time.Since(t.AsTime()))
+}
+
+// left is how long it is until t; "expired" after it.
+func left(t *timestamppb.Timestamp) string {
+	if t == nil {
+		return ""
+	}
+	d := time.Until(t.AsTime()).Round(time.Second)
+	if d <= 0 {
+		return "expired"
+	}
+	return units(d)
+}
+
+// units writes a duration in one or two units.
+func units(d time.Duration) string {
+	d = max(0, d)
 	switch {
 	case d < time.Minute:
 		return fmt.Sprintf("%ds", int(d.Seconds()))

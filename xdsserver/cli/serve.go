@@ -9,6 +9,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/tulle-mesh/tulle/mesh/api"
 	"github.com/tulle-mesh/tulle/xdsserver/daemon"
 )
 
@@ -22,18 +23,36 @@ func newServe() *cobra.Command {
 empty data directory and no configuration make a mesh in which every service
 that joins can be called.
 
-Until connections are mutual TLS it listens on loopback addresses and a unix
-socket only.`,
+Every connection is mutual TLS, by certificates of an authority that it makes at
+its first start. Processes of the same user on this machine join over the unix
+socket, with nothing to configure; those elsewhere with a token ('xdsserver token
+create'), or with an ID token of an OIDC issuer.`,
 		Example: `  xdsserver serve --data ./data
-  xdsserver serve --data /var/lib/tulle --config /etc/tulle --socket /run/tulle/xds.sock`,
+
+  # for other machines too
+  xdsserver serve --data /var/lib/tulle --config /etc/tulle --listen 0.0.0.0:18000
+
+  # jobs of a CI system join by what it says of them
+  xdsserver serve --data ./data --oidc issuer=https://ci.test,audience=tulle,identity=ns/ci/svc/{project}`,
 		Args: noArguments,
 	}
 	flags := cmd.Flags()
 	flags.StringVar(&c.Data, "data", "", "`DIR` that keeps what is applied (required)")
 	flags.StringVar(&c.Path, "config", "", "configuration file, or directory of .yaml files, at `PATH`; read again when it changes")
 	flags.StringVar(&c.Listen, "listen", "127.0.0.1:18000", "`HOST:PORT` of the mesh: xDS and registration")
-	flags.StringVar(&c.Socket, "socket", "", "`PATH` of a unix socket that serves the same to processes of this user")
+	flags.StringVar(&c.Advertise, "advertise", "", "`HOST:PORT` by which other machines reach the mesh port (default: what --listen says)")
+	flags.StringVar(&c.Socket, "socket", "",
+		"`PATH` of a unix socket for processes of this user, the admin API's beside it; none for none (default: "+api.DefaultSocket()+")")
 	flags.StringVar(&c.HTTP, "http", "127.0.0.1:18080", "`HOST:PORT` of the admin API")
+	flags.StringVar(&c.TrustDomain, "trust-domain", "", "`NAME` that every identity begins with (default: "+daemon.DefaultTrustDomain+")")
+	flags.StringVar(&c.Enrol, "enrol", "", "how processes join: `WAYS` is socket, token, both with a comma between, or none (default: socket,token)")
+	flags.StringArrayVar(&c.OIDC, "oidc", nil, "`ISSUER` whose ID tokens attest processes: issuer=URL,audience=NAME,identity=TEMPLATE; may be repeated")
+	flags.StringVar(&c.CA, "ca", "", "who signs: `AUTHORITY` is built-in, files:DIR (tls.crt, tls.key, ca.crt) or workload-api[:ADDRESS] (default: built-in)")
+	flags.StringVar(&c.CAPassphraseFile, "ca-passphrase-file", "", "`FILE` with the passphrase of the built-in authority's keys")
+	flags.DurationVar(&c.LeafTTL, "leaf-ttl", 0,
+		"how long a process's certificate lasts, and the mesh at least half of that without an xdsserver, a `DURATION` (default: 24h)")
+	flags.DurationVar(&c.IntermediateTTL, "intermediate-ttl", 0, "how long an intermediate lasts, a `DURATION` (default: 720h)")
+	flags.DurationVar(&c.RootTTL, "root-ttl", 0, "how long a root lasts, a `DURATION` (default: 87600h)")
 	flags.StringVar(&level, "log", "info", "log `LEVEL`: debug, info, warn, error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var threshold slog.Level
