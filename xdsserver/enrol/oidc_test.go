@@ -170,6 +170,7 @@ func TestHostileJWTsAreRefused(t *testing.T) {
 		"an expiry beyond all time":    {good(map[string]any{"exp": 1e300}), "(exp)"},
 		"an expiry that is no number":  {good(map[string]any{"exp": "tomorrow"}), ""},
 		"not valid yet":                {good(map[string]any{"nbf": time.Now().Add(leeway + 10*time.Second).Unix()}), ": compare the clocks"},
+		"a begin beyond all time":      {good(map[string]any{"nbf": 1e300}), "has a time nbf that is none"},
 		"of tomorrow":                  {good(map[string]any{"iat": time.Now().Add(24 * time.Hour).Unix()}), "(iat)"},
 		"another issuer":               {good(map[string]any{"iss": other.URL}), "is not trusted here"},
 		"another issuer's own token":   {signed(t, jose.ES256, otherKey, "one", other.claims(nil)), "is not trusted here: add it with --oidc"},
