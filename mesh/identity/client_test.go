@@ -222,14 +222,7 @@ func TestAClientThatIsRefusedLearnsThatItsCertificateIs(t *testing.T) {
 		serveEndpoint(t, n, server.ServerCredentials(nil))
 		conn := connect(t, n, client.ClientCredentials(), spiffe.ServiceID(domain, "voting"))
 		want := "refused this process's certificate of spiffe://example.org/ns/default/svc/web: tls: bad certificate; its log says why"
-		// The connection counts as made until the server has looked at the
-		// certificate; a call that is quick enough is told of its end only.
-		var err error
-		for range 10 {
-			if err = call(conn); contains(err, want) {
-				break
-			}
-		}
+		err := call(conn)
 		if !contains(err, want) {
 			t.Errorf("got %v, want %q", err, want)
 		}
@@ -289,7 +282,7 @@ func TestAServerWithoutAnIdentityRefusesAfterAWhile(t *testing.T) {
 			go func() { _, _ = client.Write([]byte(test.said)[:min(1, len(test.said))]) }()
 			began := time.Now()
 			_, _, err = s.ServerCredentials(nil).ServerHandshake(server)
-			if !contains(err, test.want) || time.Since(began) != handshakeTimeout {
+			if took := time.Since(began); !contains(err, test.want) || took < handshakeTimeout || took > handshakeTimeout+lingerFor {
 				t.Errorf("%s: got %v after %v", name, err, time.Since(began))
 			}
 			if _, err := client.Read(make([]byte, 1)); !errors.Is(err, io.EOF) {

@@ -184,8 +184,7 @@ func (c *peekedConn) Read(b []byte) (int, error) {
 // with bytes unread is reset, and the client's kernel then forgets the alert that
 // says why.
 func linger(raw net.Conn) {
-	half, ok := raw.(interface{ CloseWrite() error })
-	if !ok || half.CloseWrite() != nil {
+	if half, ok := raw.(interface{ CloseWrite() error }); ok && half.CloseWrite() != nil {
 		return
 	}
 	if raw.SetReadDeadline(time.Now().Add(lingerFor)) == nil {
