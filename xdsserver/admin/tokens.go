@@ -16,10 +16,17 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
+// kindWorkload is the authority that signs nothing.
+const kindWorkload = "workload-api"
+
 // CreateToken implements the API.
 func (s *Server) CreateToken(ctx context.Context, req *adminv1.CreateTokenRequest) (*adminv1.CreateTokenResponse, error) {
-	if s.config.Tokens == nil {
+	if s.config.Tokens == nil || s.config.Authority == nil {
 		return nil, errNoAuthority
+	}
+	if s.config.Authority.Kind() == kindWorkload {
+		return nil, connect.NewError(connect.CodeFailedPrecondition,
+			errors.New("identities come from the SPIFFE Workload API, and no token makes one: register the workload there"))
 	}
 	name, err := model.ParseServiceName(req.GetService())
 	if err != nil {

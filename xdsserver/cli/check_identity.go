@@ -247,7 +247,7 @@ func checkPolicies(s *adminv1.Security) resultLine {
 	case s.GetAccessDefault() == "deny":
 		line.Description = "access is denied unless a policy allows it"
 	case n == 0:
-		line.Description = "every service has an access policy"
+		line.Description = "no service is without an access policy"
 	case n <= 3:
 		line.Description = "access is by default to all who are authenticated, without a policy, for " + strings.Join(s.GetOpenServices(), ", ")
 	default:

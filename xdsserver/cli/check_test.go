@@ -88,7 +88,7 @@ func TestCheckJudgesIdentity(t *testing.T) {
 		{"access is denied by default", func(s *adminv1.Security) { s.AccessDefault, s.OpenServices = "deny", nil }, "√", []string{
 			"√ access is denied unless a policy allows it",
 		}},
-		{"every service has a policy", func(s *adminv1.Security) { s.OpenServices = nil }, "√", []string{"√ every service has an access policy"}},
+		{"every service has a policy", func(s *adminv1.Security) { s.OpenServices = nil }, "√", []string{"√ no service is without an access policy"}},
 		{"nobody can join", func(s *adminv1.Security) { s.Enrolment = nil }, "‼", []string{
 			"‼ processes have a way to join", "    start xdsserver with --enrol socket,token", "    see docs/operations.md#check-enrolment",
 		}},

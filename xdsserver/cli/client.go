@@ -8,17 +8,22 @@ import (
 	"net/http"
 	"net/url"
 	"os"
+	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
+	"github.com/tulle-mesh/tulle/mesh/api"
 	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
+	"github.com/tulle-mesh/tulle/xdsserver/daemon"
 )
 
 const (
-	// defaultAdmin is where a server on this machine listens unless told otherwise.
+	// defaultAdmin is where a server on this machine listens unless told otherwise,
+	// beside the socket of defaultAdminURL.
 	defaultAdmin = "http://127.0.0.1:18080"
 	// answerWithin bounds a command's call to the server.
 	answerWithin = 30 * time.Second
@@ -31,10 +36,23 @@ func addAdmin(cmd *cobra.Command) *admin {
 	a := &admin{}
 	url := os.Getenv("TULLE_ADMIN")
 	if url == "" {
-		url = defaultAdmin
+		url = defaultAdminURL()
 	}
 	cmd.Flags().StringVar(&a.url, "admin", url, "`URL` of the server's admin API, http:// or unix:// (environment: TULLE_ADMIN)")
 	return a
+}
+
+// defaultAdminURL is how a server of this user on this machine is asked. Linux says
+// whose a TCP connection is; elsewhere changes are taken over the socket only.
+func defaultAdminURL() string {
+	if runtime.GOOS == "linux" {
+		return defaultAdmin
+	}
+	path := filepath.Join(filepath.Dir(api.DefaultSocket()), daemon.AdminSocket)
+	if _, err := os.Stat(path); err != nil {
+		return defaultAdmin
+	}
+	return "unix://" + path
 }
 
 func (a *admin) client() (adminv1connect.AdminServiceClient, error) {

@@ -20,7 +20,7 @@ import (
 const attemptTick = 20 * time.Millisecond
 
 func newIdentityFetch() *cobra.Command {
-	var service, server, dir, tokenFile string
+	var service, server, dir, tokenFile, jwtFile, bundleIn string
 	var once bool
 	cmd := &cobra.Command{
 		Use:   "fetch --service NAME --out DIR",
@@ -31,8 +31,9 @@ needs to be that service: svid.pem (certificate and intermediates), key.pem (mod
 stopped: it renews the certificate half-way through its life, and follows rotations
 of the roots. Programs read the files again; gRPC's file_watcher does.
 
-It joins over the unix socket of an xdsserver on this machine, or with a token; it
-remembers who it is in DIR, so that it needs the token only once.`,
+It joins over the unix socket of an xdsserver on this machine, with a token, or with
+an ID token of an issuer that xdsserver trusts (and the mesh's roots, to know
+xdsserver by). It remembers who it is in DIR, so that it needs these only once.`,
 		Example: `  xdsserver identity fetch --service reports --out /run/reports/identity
   xdsserver identity fetch --service reports --out identity --token-file token.txt
   xdsserver identity fetch --service reports --out identity --once -o json`,
@@ -44,6 +45,8 @@ remembers who it is in DIR, so that it needs the token only once.`,
 	flags.StringVar(&dir, "out", "", "`DIR` to write to, made with mode 0700 when missing (required)")
 	flags.StringVar(&server, "server", "", "`ADDRESS` of xdsserver's mesh port or unix socket (default: the token's, else unix://"+api.DefaultSocket()+")")
 	flags.StringVar(&tokenFile, "token-file", "", "`FILE` with a join token")
+	flags.StringVar(&jwtFile, "jwt-file", "", "`FILE` with an ID token; wants --server and --bundle-file")
+	flags.StringVar(&bundleIn, "bundle-file", "", "PEM `FILE` with the roots to know xdsserver by, for --jwt-file")
 	flags.BoolVar(&once, "once", false, "write the files once and end; one attempt that fails ends it, too")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		switch {
@@ -54,10 +57,12 @@ remembers who it is in DIR, so that it needs the token only once.`,
 		}
 		f := &fetcher{dir: dir, logger: newLogger(cmd, slog.LevelInfo)}
 		config := identity.Config{
-			Service:   service,
-			TokenFile: tokenFile,
-			StateFile: filepath.Join(dir, stateFile),
-			Logger:    f.logger,
+			Service:    service,
+			TokenFile:  tokenFile,
+			JWTFile:    jwtFile,
+			BundleFile: bundleIn,
+			StateFile:  filepath.Join(dir, stateFile),
+			Logger:     f.logger,
 		}
 		address, err := fetchFrom(server, tokenFile)
 		if err != nil {

@@ -18,9 +18,15 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
-// trustRetry is the least time between two streams; the most is twice that, so that
+// The times between two streams, each of which is drawn up to twice as long, so that
 // those who lost the same server do not come back at the same moment.
-const trustRetry = 2 * time.Second
+const (
+	// trustAgain is after a stream that served: xdsserver ends each in its time, so
+	// that clients come back with the certificates they have meanwhile.
+	trustAgain = 200 * time.Millisecond
+	// trustRetry is after one that did not.
+	trustRetry = 2 * time.Second
+)
 
 // followTrust hands on the trust bundle of the mesh, as xdsserver serves it, until
 // ctx ends. A program that reads files hears of a new root by it, in time, and a
@@ -32,12 +38,16 @@ func followTrust(
 	ctx context.Context, conn grpc.ClientConnInterface, domain string, set func(*resource.TrustBundle), logger *slog.Logger,
 ) error {
 	for {
-		err := trustStream(ctx, conn, domain, set)
+		served, err := trustStream(ctx, conn, domain, set)
 		if ctx.Err() != nil {
 			return nil //nolint:nilerr // stopped
 		}
-		logger.Warn("roots are not followed, and tried again", "error", err)
-		timer := time.NewTimer(trustRetry + rand.N(trustRetry))
+		wait := trustAgain
+		if !served {
+			wait = trustRetry
+			logger.Warn("roots are not followed, and tried again", "error", err)
+		}
+		timer := time.NewTimer(wait + rand.N(wait))
 		select {
 		case <-ctx.Done():
 			timer.Stop()
@@ -47,13 +57,16 @@ func followTrust(
 	}
 }
 
-// trustStream follows the bundle over one stream, and returns why that ended.
-func trustStream(ctx context.Context, conn grpc.ClientConnInterface, domain string, set func(*resource.TrustBundle)) error {
+// trustStream follows the bundle over one stream, and returns whether that served,
+// and why it ended.
+func trustStream(
+	ctx context.Context, conn grpc.ClientConnInterface, domain string, set func(*resource.TrustBundle),
+) (served bool, err error) {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
 	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).StreamAggregatedResources(ctx, grpc.WaitForReady(true))
 	if err != nil {
-		return err
+		return false, err
 	}
 	host, err := os.Hostname()
 	if err != nil {
@@ -71,12 +84,13 @@ func trustStream(ctx context.Context, conn grpc.ClientConnInterface, domain stri
 	for {
 		if err := stream.Send(request); err != nil {
 			_, err = stream.Recv() // says why
-			return err
+			return served, err
 		}
 		answer, err := stream.Recv()
 		if err != nil {
-			return err
+			return served, err
 		}
+		served = true
 		request.Node, request.ErrorDetail = nil, nil
 		request.ResponseNonce = answer.GetNonce()
 		if err := takeTrust(answer, domain, set); err != nil {

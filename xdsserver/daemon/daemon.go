@@ -319,7 +319,7 @@ func (d *Daemon) listen(c Config) ([]string, error) {
 		return nil, err
 	}
 	d.listeners = append(d.listeners, lis)
-	path := filepath.Join(filepath.Dir(c.Socket), adminSocket)
+	path := filepath.Join(filepath.Dir(c.Socket), AdminSocket)
 	if lis, err = listenUnix(path); err != nil {
 		return nil, err
 	}

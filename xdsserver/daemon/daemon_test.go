@@ -70,7 +70,7 @@ func TestDaemonServesOnEveryListenerAndStops(t *testing.T) {
 		conn.Close()
 	}
 	for path, want := range map[string]os.FileMode{
-		c.Socket: 0o600, filepath.Join(filepath.Dir(c.Socket), adminSocket): 0o600, filepath.Dir(c.Socket): 0o700,
+		c.Socket: 0o600, filepath.Join(filepath.Dir(c.Socket), AdminSocket): 0o600, filepath.Dir(c.Socket): 0o700,
 	} {
 		info, err := os.Stat(path)
 		if err != nil || info.Mode().Perm() != want {
@@ -78,7 +78,7 @@ func TestDaemonServesOnEveryListenerAndStops(t *testing.T) {
 		}
 	}
 	overSocket := &http.Client{Transport: &http.Transport{DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
-		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(filepath.Dir(c.Socket), adminSocket))
+		return (&net.Dialer{}).DialContext(ctx, "unix", filepath.Join(filepath.Dir(c.Socket), AdminSocket))
 	}}}
 	defer overSocket.CloseIdleConnections()
 	for url, client := range map[string]*http.Client{"http://" + d.admin[0].Addr().String(): http.DefaultClient, "http://localhost": overSocket} {

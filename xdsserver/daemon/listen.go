@@ -20,8 +20,8 @@ func (e *ConfigError) Error() string { return e.Flag + " " + e.Reason }
 // NoSocket as a Config's Socket is none.
 const NoSocket = "none"
 
-// adminSocket is the admin API's, beside that of the mesh.
-const adminSocket = "admin.sock"
+// AdminSocket is the name of the admin API's socket, beside that of the mesh.
+const AdminSocket = "admin.sock"
 
 // isLoopback reads a host:port, and says whether only this machine reaches it.
 func isLoopback(flag, address string) (bool, error) {
