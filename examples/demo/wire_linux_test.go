@@ -58,11 +58,11 @@ func TestEveryByteOnTheWireIsTLS(t *testing.T) {
 		t.Fatal(err)
 	}
 
-	clear, readable := u.Port(), [][]byte{[]byte("PRI * HTTP/2.0"), []byte("VotingService"), []byte("grpc-status"), []byte("rocket")}
+	plain, readable := u.Port(), [][]byte{[]byte("PRI * HTTP/2.0"), []byte("VotingService"), []byte("grpc-status"), []byte("rocket")}
 	checked, records := 0, 0
 	control := false // the admin port, which is the operator's on this machine, is plain HTTP: what is looked for can be found
 	for name, payload := range flows {
-		if strings.HasSuffix(name[0], ":"+clear) || strings.HasSuffix(name[1], ":"+clear) {
+		if strings.HasSuffix(name[0], ":"+plain) || strings.HasSuffix(name[1], ":"+plain) {
 			control = control || bytes.Contains(payload, []byte("AdminService"))
 			continue
 		}
@@ -128,7 +128,7 @@ func raiseLoopback() error {
 	}
 	copy(request.name[:], "lo")
 	request.flags = syscall.IFF_UP | syscall.IFF_RUNNING
-	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request))); errno != 0 { //nolint:gosec // the kernel's interface
+	if _, _, errno := syscall.Syscall(syscall.SYS_IOCTL, uintptr(fd), syscall.SIOCSIFFLAGS, uintptr(unsafe.Pointer(&request))); errno != 0 {
 		return fmt.Errorf("lo: %w", errno)
 	}
 	return nil

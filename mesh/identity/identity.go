@@ -5,6 +5,7 @@ import (
 	"crypto"
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -109,7 +110,7 @@ func (i *Identity) expired(now time.Time) bool { return now.After(i.NotAfter) }
 // Serial returns the SVID's serial number in hexadecimal, as xdsserver's audit log
 // has it.
 func (i *Identity) Serial() string {
-	return fmt.Sprintf("%x", i.Certificate.Leaf.SerialNumber)
+	return hex.EncodeToString(i.Certificate.Leaf.SerialNumber.Bytes())
 }
 
 // String leaves the private key out.

@@ -145,7 +145,7 @@ intermediate rotates by itself, half-way through its life.`,
 		}
 		authority := answer.GetAuthority()
 		if !detach {
-			if authority, err = awaitRotation(cmd.Context(), client, cmd.ErrOrStderr(), authority); err != nil {
+			if authority, err = awaitRotation(cmd.Context(), client, cmd.ErrOrStderr(), authority, request.GetIntermediate()); err != nil {
 				return to.explain(err)
 			}
 		}
@@ -160,14 +160,19 @@ intermediate rotates by itself, half-way through its life.`,
 // rotationTick is how often the command looks how the rotation goes on.
 const rotationTick = 500 * time.Millisecond
 
-// awaitRotation tells each step until there is none left.
+// awaitRotation tells each step until there is none left. That of the other level
+// is not waited for: where lives are short there is always one.
 func awaitRotation(
-	ctx context.Context, client adminv1connect.AdminServiceClient, w io.Writer, a *adminv1.Authority,
+	ctx context.Context, client adminv1connect.AdminServiceClient, w io.Writer, a *adminv1.Authority, intermediate bool,
 ) (*adminv1.Authority, error) {
+	level := "root"
+	if intermediate {
+		level = "intermediate"
+	}
 	tick := time.NewTicker(rotationTick)
 	defer tick.Stop()
 	told := ""
-	for a.GetRotation() != nil {
+	for a.GetRotation().GetLevel() == level {
 		if line := rotationLine(a.GetRotation()); line != told {
 			told = line
 			fmt.Fprintln(w, line)

@@ -15,7 +15,6 @@ import (
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/status"
 
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
@@ -35,7 +34,7 @@ type adsStream struct {
 // ads opens a stream on a connection of its own. It ends with the test.
 func (s *server) ads(t *testing.T, id string) *adsStream {
 	t.Helper()
-	conn, err := grpc.NewClient(s.mesh, grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithStaticStreamWindowSize(64<<10))
+	conn, err := grpc.NewClient(s.mesh, grpc.WithTransportCredentials(s.credentials(t, "hostile")), grpc.WithStaticStreamWindowSize(64<<10))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -103,7 +103,7 @@ func TestDamagedDiskCache(t *testing.T) {
 	s.awaitEndpoints(t, "voting", 1)
 	state := t.TempDir()
 	caller := func(state string) *process {
-		return start(t, "caller", nil, "TULLE_SERVICE=web", "TULLE_SERVER="+s.mesh, "TULLE_STATE_DIR="+state, "TULLE_E2E_TARGET=voting")
+		return start(t, "caller", nil, "TULLE_SERVICE=web", "TULLE_SERVER="+s.target(), "TULLE_STATE_DIR="+state, "TULLE_E2E_TARGET=voting")
 	}
 	report := func(p *process) firstCall {
 		t.Helper()
@@ -132,8 +132,8 @@ func TestDamagedDiskCache(t *testing.T) {
 	}
 	for _, r := range runs {
 		got, log := report(r.process), r.process.stderr.String()
-		if !containsAll(got.Err, "mesh:", s.mesh) || got.Took > 8*time.Second {
-			t.Errorf("%s: first call: %+v, want an error that names %s", r.name, got, s.mesh)
+		if !containsAll(got.Err, "mesh:", s.socket) || got.Took > 8*time.Second {
+			t.Errorf("%s: first call: %+v, want an error that names %s", r.name, got, s.socket)
 		}
 		if strings.Count(log, "disk cache ignored") != 1 || !strings.Contains(log, r.cache) {
 			t.Errorf("%s: the log does not say once that %s is not used:\n%s", r.name, r.cache, log)

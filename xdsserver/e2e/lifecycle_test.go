@@ -4,6 +4,8 @@ import (
 	"context"
 	"fmt"
 	"net"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"testing"
 	"time"
@@ -25,13 +27,20 @@ func TestFiftyTargetsShareOneConnection(t *testing.T) {
 	s.awaitEndpoints(t, "voting", 1)
 	s.apply(t, yaml)
 
-	var dials atomic.Int64
+	// Connections to xdsserver that are open: the one it enrolled on is closed again.
+	var open atomic.Int64
 	var dialer net.Dialer
 	m := s.join(t, mesh.Config{DialContext: func(ctx context.Context, addr string) (net.Conn, error) {
-		if addr == s.mesh {
-			dials.Add(1)
+		path, ok := strings.CutPrefix(addr, "unix://")
+		if !ok {
+			return dialer.DialContext(ctx, "tcp", addr)
 		}
-		return dialer.DialContext(ctx, "tcp", addr)
+		conn, err := dialer.DialContext(ctx, "unix", path)
+		if err != nil {
+			return nil, err
+		}
+		open.Add(1)
+		return &countedConn{UnixConn: conn.(*net.UnixConn), open: &open}, nil
 	}})
 	for i := range 50 {
 		conn := dial(t, m, fmt.Sprintf("mesh:///service-%d", i))
@@ -49,9 +58,21 @@ func TestFiftyTargetsShareOneConnection(t *testing.T) {
 			streams++
 		}
 	}
-	if dials.Load() != 1 || streams != 1 {
-		t.Errorf("%d connections and %d streams for 50 targets, want 1 and 1", dials.Load(), streams)
+	if open.Load() != 1 || streams != 1 {
+		t.Errorf("%d connections and %d streams for 50 targets, want 1 and 1", open.Load(), streams)
 	}
+}
+
+// A countedConn is counted while it is open.
+type countedConn struct {
+	*net.UnixConn
+	open *atomic.Int64
+	once sync.Once
+}
+
+func (c *countedConn) Close() error {
+	c.once.Do(func() { c.open.Add(-1) })
+	return c.UnixConn.Close()
 }
 
 // lease is xdsserver's default.

@@ -83,7 +83,7 @@ func TestColdStartWithoutXdsserver(t *testing.T) {
 	state := filepath.Join(t.TempDir(), "state")
 	run := func() (firstCall, *process) {
 		t.Helper()
-		p := start(t, "caller", nil, "TULLE_SERVICE=web", "TULLE_SERVER="+s.mesh, "TULLE_STATE_DIR="+state, "TULLE_E2E_TARGET=voting")
+		p := start(t, "caller", nil, "TULLE_SERVICE=web", "TULLE_SERVER="+s.target(), "TULLE_STATE_DIR="+state, "TULLE_E2E_TARGET=voting")
 		var report firstCall
 		if err := json.NewDecoder(p.stdout).Decode(&report); err != nil {
 			t.Fatalf("%v: %s", err, p.stderr.String())
@@ -111,7 +111,7 @@ func TestColdStartWithoutXdsserver(t *testing.T) {
 	// A process that never ran here says what is missing, and does not hang.
 	state = filepath.Join(t.TempDir(), "empty")
 	third, _ := run()
-	if !containsAll(third.Err, "mesh:", s.mesh) || third.Took > 8*time.Second {
-		t.Errorf("without xdsserver and memory: %+v, want an error that names %s", third, s.mesh)
+	if !containsAll(third.Err, "mesh:", s.socket) || third.Took > 8*time.Second {
+		t.Errorf("without xdsserver and memory: %+v, want an error that names %s", third, s.socket)
 	}
 }

@@ -120,7 +120,8 @@ func (b *lockedBuffer) String() string {
 type server struct {
 	*process
 	data, mesh, admin string
-	flags             []string // beside those for the three above
+	socket            string
+	flags             []string // beside those for the four above
 	api               adminv1connect.AdminServiceClient
 }
 
@@ -145,7 +146,13 @@ func startServer(t *testing.T, flags ...string) *server {
 // newServer is an xdsserver that is yet to start, by restart.
 func newServer(t *testing.T, data string, flags ...string) *server {
 	t.Helper()
-	s := &server{data: data, mesh: freePort(t), admin: freePort(t), flags: flags}
+	// A socket's path has 107 characters at most, and a test's directory its name.
+	dir, err := os.MkdirTemp("", "tulle-") //nolint:usetesting // for that reason
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s := &server{data: data, mesh: freePort(t), admin: freePort(t), socket: filepath.Join(dir, "xds.sock"), flags: flags}
 	s.api = adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+s.admin)
 	return s
 }
@@ -161,8 +168,11 @@ func (s *server) restart(t *testing.T) {
 }
 
 func (s *server) args() []string {
-	return append([]string{"serve", "--data", s.data, "--listen", s.mesh, "--http", s.admin}, s.flags...)
+	return append([]string{"serve", "--data", s.data, "--listen", s.mesh, "--socket", s.socket, "--http", s.admin}, s.flags...)
 }
+
+// target is how processes of this machine reach the server, and enrol with it.
+func (s *server) target() string { return "unix://" + s.socket }
 
 // run runs a command against the server, as an operator would, and returns its
 // exit code and all it printed.
@@ -194,7 +204,7 @@ func (s *server) apply(t *testing.T, yaml string) {
 func (s *server) echo(t *testing.T, service, version string, env ...string) (*process, string) {
 	t.Helper()
 	p := start(t, "echo", nil, append([]string{
-		"TULLE_SERVICE=" + service, "TULLE_VERSION=" + version, "TULLE_SERVER=" + s.mesh, "TULLE_STATE_DIR=" + t.TempDir(),
+		"TULLE_SERVICE=" + service, "TULLE_VERSION=" + version, "TULLE_SERVER=" + s.target(), "TULLE_STATE_DIR=" + t.TempDir(),
 	}, env...)...)
 	return p, p.line(t)
 }
@@ -229,7 +239,16 @@ func (s *server) awaitEndpoints(t *testing.T, service string, n int) {
 // join makes the test's own process a member.
 func (s *server) join(t *testing.T, config mesh.Config) *mesh.Mesh {
 	t.Helper()
-	config.Service, config.Server = "tester", s.mesh
+	config.Service = "tester"
+	return s.joinAs(t, config)
+}
+
+// joinAs is join as the service that the configuration names.
+func (s *server) joinAs(t *testing.T, config mesh.Config) *mesh.Mesh {
+	t.Helper()
+	if config.Server == "" {
+		config.Server = s.target()
+	}
 	if config.StateDir == "" {
 		config.StateDir = mesh.NoState
 	}
