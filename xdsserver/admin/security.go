@@ -88,6 +88,7 @@ func (s *Server) security(l serve.Ledger) *adminv1.Security {
 				Service: name.String(), Until: timestamppb.New(until), Callers: s.plaintext(name),
 			})
 		}
+		out.Trials = append(out.Trials, s.trials(name)...)
 		if !slices.ContainsFunc(p.Set.Policies, func(policy *model.AccessPolicy) bool { return policy.Protects(name) }) {
 			out.OpenServices = append(out.OpenServices, name.String())
 		}

@@ -1,6 +1,7 @@
 package admin
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -114,6 +115,23 @@ func (s *Server) plaintext(name model.ServiceName) []*adminv1.PlaintextCaller {
 	var out []*adminv1.PlaintextCaller
 	for _, p := range s.config.Callers.Plaintext()[name.String()] {
 		out = append(out, &adminv1.PlaintextCaller{Address: p.Address, Calls: p.Calls, Last: moment(p.Seen)})
+	}
+	return out
+}
+
+// trials are the calls to a service that rules on trial would deny.
+func (s *Server) trials(name model.ServiceName) []*adminv1.Trial {
+	if s.config.Callers == nil {
+		return nil
+	}
+	var out []*adminv1.Trial
+	for _, c := range s.config.Callers.Callers(name.String()) {
+		if c.WouldDeny > 0 {
+			out = append(out, &adminv1.Trial{
+				Service: name.String(), Caller: cmp.Or(c.ID, c.Address), Method: c.Method,
+				Policy: c.Policy, Calls: c.WouldDeny, Last: moment(c.Seen),
+			})
+		}
 	}
 	return out
 }

@@ -28,6 +28,7 @@ func checkIdentity(s *adminv1.Security) []resultLine {
 		checkRenewal(s, now),
 		checkPermissive(s, now),
 		checkPolicies(s),
+		checkTrials(s),
 		checkEnrolment(s),
 		checkAdmin(s),
 	}
@@ -252,6 +253,23 @@ func checkPolicies(s *adminv1.Security) resultLine {
 		line.Description = "access is by default to all who are authenticated, without a policy, for " + strings.Join(s.GetOpenServices(), ", ")
 	default:
 		line.Description = fmt.Sprintf("access is by default to all who are authenticated, without a policy, for %d services", n)
+	}
+	return line
+}
+
+// checkTrials tells what a trial is for: whom its end would shut out.
+func checkTrials(s *adminv1.Security) resultLine {
+	line := resultLine{
+		Description: "no call would be denied by what is on trial",
+		Result:      success,
+		Anchor:      anchor("access-trials"),
+	}
+	for _, t := range s.GetTrials() {
+		line.warn(fmt.Sprintf("%s of %s to %s of %s, by %s, the last %s ago",
+			count(int(t.GetCalls()), "call"), t.GetCaller(), t.GetMethod(), t.GetService(), t.GetPolicy(), age(t.GetLast())))
+	}
+	if line.Result != success {
+		line.Hint = "allow these callers, or enforce the rules when they are meant to be shut out"
 	}
 	return line
 }

@@ -89,6 +89,12 @@ func TestCheckJudgesIdentity(t *testing.T) {
 			"√ access is denied unless a policy allows it",
 		}},
 		{"every service has a policy", func(s *adminv1.Security) { s.OpenServices = nil }, "√", []string{"√ no service is without an access policy"}},
+		{"rules on trial would deny somebody", func(s *adminv1.Security) {
+			s.Trials = []*adminv1.Trial{{Service: "voting", Caller: "spiffe://tulle.local/ns/default/svc/emoji", Method: "/v.V/Vote", Policy: "default/voting", Calls: 3, Last: in(-time.Minute)}}
+		}, "‼", []string{
+			"‼ no call would be denied", "    3 calls of spiffe://tulle.local/ns/default/svc/emoji to /v.V/Vote of voting, by default/voting, the last 30s ago",
+			"    see docs/operations.md#check-access-trials",
+		}},
 		{"nobody can join", func(s *adminv1.Security) { s.Enrolment = nil }, "‼", []string{
 			"‼ processes have a way to join", "    start xdsserver with --enrol socket,token", "    see docs/operations.md#check-enrolment",
 		}},

@@ -166,11 +166,11 @@ func TestAnIdentityComesFromTheWorkloadAPIAndFollowsIt(t *testing.T) {
 	p := New(addr)
 	go func() { done <- p.Run(ctx, func(i *identity.Identity) { got <- i }) }()
 	first := <-got
-	if first.URI != voting || first.Serial() != "7" || len(first.Bundle.Roots()) != 1 || first.ID.Service != "voting" {
+	if first.URI != voting || first.Serial() != "07" || len(first.Bundle.Roots()) != 1 || first.ID.Service != "voting" {
 		t.Errorf("got %v", first)
 	}
 	a.set(&pb.X509SVIDResponse{Svids: []*pb.X509SVID{i.svid(voting, 9)}})
-	if second := <-got; second.Serial() != "9" {
+	if second := <-got; second.Serial() != "09" {
 		t.Errorf("after a rotation: serial %s", second.Serial())
 	}
 	if err := p.Err(); err != nil {

@@ -1695,6 +1695,94 @@ func (x *Permissive) GetCallers() []*PlaintextCaller {
 	return nil
 }
 
+// Trial is calls of the last hour that were allowed, and would not be if what is on
+// trial (mode audit, shadow) were enforced.
+type Trial struct {
+	state   protoimpl.MessageState `protogen:"open.v1"`
+	Service string                 `protobuf:"bytes,1,opt,name=service,proto3" json:"service,omitempty"`
+	// The caller's SPIFFE id, or its address where it has none.
+	Caller string `protobuf:"bytes,2,opt,name=caller,proto3" json:"caller,omitempty"`
+	Method string `protobuf:"bytes,3,opt,name=method,proto3" json:"method,omitempty"`
+	// What would deny them.
+	Policy        string                 `protobuf:"bytes,4,opt,name=policy,proto3" json:"policy,omitempty"`
+	Calls         uint64                 `protobuf:"varint,5,opt,name=calls,proto3" json:"calls,omitempty"`
+	Last          *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=last,proto3" json:"last,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Trial) Reset() {
+	*x = Trial{}
+	mi := &file_admin_v1_security_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Trial) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Trial) ProtoMessage() {}
+
+func (x *Trial) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_security_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Trial.ProtoReflect.Descriptor instead.
+func (*Trial) Descriptor() ([]byte, []int) {
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{26}
+}
+
+func (x *Trial) GetService() string {
+	if x != nil {
+		return x.Service
+	}
+	return ""
+}
+
+func (x *Trial) GetCaller() string {
+	if x != nil {
+		return x.Caller
+	}
+	return ""
+}
+
+func (x *Trial) GetMethod() string {
+	if x != nil {
+		return x.Method
+	}
+	return ""
+}
+
+func (x *Trial) GetPolicy() string {
+	if x != nil {
+		return x.Policy
+	}
+	return ""
+}
+
+func (x *Trial) GetCalls() uint64 {
+	if x != nil {
+		return x.Calls
+	}
+	return 0
+}
+
+func (x *Trial) GetLast() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Last
+	}
+	return nil
+}
+
 // Security is what `check` judges in its category identity.
 type Security struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -1712,14 +1800,15 @@ type Security struct {
 	// The server's clock.
 	Now *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=now,proto3" json:"now,omitempty"`
 	// Why other users of this machine could reach the admin API; empty when they cannot.
-	AdminOpen     string `protobuf:"bytes,8,opt,name=admin_open,json=adminOpen,proto3" json:"admin_open,omitempty"`
+	AdminOpen     string   `protobuf:"bytes,8,opt,name=admin_open,json=adminOpen,proto3" json:"admin_open,omitempty"`
+	Trials        []*Trial `protobuf:"bytes,9,rep,name=trials,proto3" json:"trials,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *Security) Reset() {
 	*x = Security{}
-	mi := &file_admin_v1_security_proto_msgTypes[26]
+	mi := &file_admin_v1_security_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1731,7 +1820,7 @@ func (x *Security) String() string {
 func (*Security) ProtoMessage() {}
 
 func (x *Security) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[26]
+	mi := &file_admin_v1_security_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1744,7 +1833,7 @@ func (x *Security) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Security.ProtoReflect.Descriptor instead.
 func (*Security) Descriptor() ([]byte, []int) {
-	return file_admin_v1_security_proto_rawDescGZIP(), []int{26}
+	return file_admin_v1_security_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *Security) GetAuthority() *Authority {
@@ -1803,6 +1892,13 @@ func (x *Security) GetAdminOpen() string {
 	return ""
 }
 
+func (x *Security) GetTrials() []*Trial {
+	if x != nil {
+		return x.Trials
+	}
+	return nil
+}
+
 type AuthorizeResponse_Verdict struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Allowed bool                   `protobuf:"varint,1,opt,name=allowed,proto3" json:"allowed,omitempty"`
@@ -1820,7 +1916,7 @@ type AuthorizeResponse_Verdict struct {
 
 func (x *AuthorizeResponse_Verdict) Reset() {
 	*x = AuthorizeResponse_Verdict{}
-	mi := &file_admin_v1_security_proto_msgTypes[27]
+	mi := &file_admin_v1_security_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1832,7 +1928,7 @@ func (x *AuthorizeResponse_Verdict) String() string {
 func (*AuthorizeResponse_Verdict) ProtoMessage() {}
 
 func (x *AuthorizeResponse_Verdict) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_security_proto_msgTypes[27]
+	mi := &file_admin_v1_security_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2015,7 +2111,14 @@ const file_admin_v1_security_proto_rawDesc = "" +
 	"Permissive\x12\x18\n" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x120\n" +
 	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x129\n" +
-	"\acallers\x18\x03 \x03(\v2\x1f.tulle.admin.v1.PlaintextCallerR\acallers\"\xf0\x02\n" +
+	"\acallers\x18\x03 \x03(\v2\x1f.tulle.admin.v1.PlaintextCallerR\acallers\"\xaf\x01\n" +
+	"\x05Trial\x12\x18\n" +
+	"\aservice\x18\x01 \x01(\tR\aservice\x12\x16\n" +
+	"\x06caller\x18\x02 \x01(\tR\x06caller\x12\x16\n" +
+	"\x06method\x18\x03 \x01(\tR\x06method\x12\x16\n" +
+	"\x06policy\x18\x04 \x01(\tR\x06policy\x12\x14\n" +
+	"\x05calls\x18\x05 \x01(\x04R\x05calls\x12.\n" +
+	"\x04last\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\x04last\"\x9f\x03\n" +
 	"\bSecurity\x127\n" +
 	"\tauthority\x18\x01 \x01(\v2\x19.tulle.admin.v1.AuthorityR\tauthority\x12\x1c\n" +
 	"\tenrolment\x18\x02 \x03(\tR\tenrolment\x12:\n" +
@@ -2029,7 +2132,8 @@ const file_admin_v1_security_proto_rawDesc = "" +
 	"identities\x12,\n" +
 	"\x03now\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x03now\x12\x1d\n" +
 	"\n" +
-	"admin_open\x18\b \x01(\tR\tadminOpenB7Z5github.com/tulle-mesh/tulle/mesh/api/admin/v1;adminv1b\x06proto3"
+	"admin_open\x18\b \x01(\tR\tadminOpen\x12-\n" +
+	"\x06trials\x18\t \x03(\v2\x15.tulle.admin.v1.TrialR\x06trialsB7Z5github.com/tulle-mesh/tulle/mesh/api/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_admin_v1_security_proto_rawDescOnce sync.Once
@@ -2043,7 +2147,7 @@ func file_admin_v1_security_proto_rawDescGZIP() []byte {
 	return file_admin_v1_security_proto_rawDescData
 }
 
-var file_admin_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 28)
+var file_admin_v1_security_proto_msgTypes = make([]protoimpl.MessageInfo, 29)
 var file_admin_v1_security_proto_goTypes = []any{
 	(*Token)(nil),                     // 0: tulle.admin.v1.Token
 	(*Redemption)(nil),                // 1: tulle.admin.v1.Redemption
@@ -2071,52 +2175,55 @@ var file_admin_v1_security_proto_goTypes = []any{
 	(*SuggestPolicyResponse)(nil),     // 23: tulle.admin.v1.SuggestPolicyResponse
 	(*PlaintextCaller)(nil),           // 24: tulle.admin.v1.PlaintextCaller
 	(*Permissive)(nil),                // 25: tulle.admin.v1.Permissive
-	(*Security)(nil),                  // 26: tulle.admin.v1.Security
-	(*AuthorizeResponse_Verdict)(nil), // 27: tulle.admin.v1.AuthorizeResponse.Verdict
-	(*timestamppb.Timestamp)(nil),     // 28: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),       // 29: google.protobuf.Duration
+	(*Trial)(nil),                     // 26: tulle.admin.v1.Trial
+	(*Security)(nil),                  // 27: tulle.admin.v1.Security
+	(*AuthorizeResponse_Verdict)(nil), // 28: tulle.admin.v1.AuthorizeResponse.Verdict
+	(*timestamppb.Timestamp)(nil),     // 29: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),       // 30: google.protobuf.Duration
 }
 var file_admin_v1_security_proto_depIdxs = []int32{
-	28, // 0: tulle.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
-	28, // 1: tulle.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
+	29, // 0: tulle.admin.v1.Token.created:type_name -> google.protobuf.Timestamp
+	29, // 1: tulle.admin.v1.Token.expires:type_name -> google.protobuf.Timestamp
 	1,  // 2: tulle.admin.v1.Token.redemptions:type_name -> tulle.admin.v1.Redemption
-	28, // 3: tulle.admin.v1.Redemption.at:type_name -> google.protobuf.Timestamp
-	29, // 4: tulle.admin.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
+	29, // 3: tulle.admin.v1.Redemption.at:type_name -> google.protobuf.Timestamp
+	30, // 4: tulle.admin.v1.CreateTokenRequest.ttl:type_name -> google.protobuf.Duration
 	0,  // 5: tulle.admin.v1.CreateTokenResponse.token:type_name -> tulle.admin.v1.Token
 	0,  // 6: tulle.admin.v1.ListTokensResponse.tokens:type_name -> tulle.admin.v1.Token
-	28, // 7: tulle.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
-	28, // 8: tulle.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
-	28, // 9: tulle.admin.v1.CACertificate.since:type_name -> google.protobuf.Timestamp
-	28, // 10: tulle.admin.v1.CACertificate.until:type_name -> google.protobuf.Timestamp
-	28, // 11: tulle.admin.v1.Rotation.since:type_name -> google.protobuf.Timestamp
-	28, // 12: tulle.admin.v1.Rotation.until:type_name -> google.protobuf.Timestamp
+	29, // 7: tulle.admin.v1.CACertificate.not_before:type_name -> google.protobuf.Timestamp
+	29, // 8: tulle.admin.v1.CACertificate.not_after:type_name -> google.protobuf.Timestamp
+	29, // 9: tulle.admin.v1.CACertificate.since:type_name -> google.protobuf.Timestamp
+	29, // 10: tulle.admin.v1.CACertificate.until:type_name -> google.protobuf.Timestamp
+	29, // 11: tulle.admin.v1.Rotation.since:type_name -> google.protobuf.Timestamp
+	29, // 12: tulle.admin.v1.Rotation.until:type_name -> google.protobuf.Timestamp
 	8,  // 13: tulle.admin.v1.Authority.roots:type_name -> tulle.admin.v1.CACertificate
 	8,  // 14: tulle.admin.v1.Authority.intermediates:type_name -> tulle.admin.v1.CACertificate
 	9,  // 15: tulle.admin.v1.Authority.rotation:type_name -> tulle.admin.v1.Rotation
-	28, // 16: tulle.admin.v1.Authority.issues_until:type_name -> google.protobuf.Timestamp
-	29, // 17: tulle.admin.v1.Authority.leaf_ttl:type_name -> google.protobuf.Duration
+	29, // 16: tulle.admin.v1.Authority.issues_until:type_name -> google.protobuf.Timestamp
+	30, // 17: tulle.admin.v1.Authority.leaf_ttl:type_name -> google.protobuf.Duration
 	10, // 18: tulle.admin.v1.GetAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
 	10, // 19: tulle.admin.v1.RotateAuthorityResponse.authority:type_name -> tulle.admin.v1.Authority
-	28, // 20: tulle.admin.v1.Identity.not_before:type_name -> google.protobuf.Timestamp
-	28, // 21: tulle.admin.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
-	28, // 22: tulle.admin.v1.Identity.connected:type_name -> google.protobuf.Timestamp
+	29, // 20: tulle.admin.v1.Identity.not_before:type_name -> google.protobuf.Timestamp
+	29, // 21: tulle.admin.v1.Identity.not_after:type_name -> google.protobuf.Timestamp
+	29, // 22: tulle.admin.v1.Identity.connected:type_name -> google.protobuf.Timestamp
 	15, // 23: tulle.admin.v1.ListIdentitiesResponse.identities:type_name -> tulle.admin.v1.Identity
 	18, // 24: tulle.admin.v1.AuthorizeRequest.metadata:type_name -> tulle.admin.v1.Metadata
 	18, // 25: tulle.admin.v1.AccessRule.metadata:type_name -> tulle.admin.v1.Metadata
-	27, // 26: tulle.admin.v1.AuthorizeResponse.verdict:type_name -> tulle.admin.v1.AuthorizeResponse.Verdict
+	28, // 26: tulle.admin.v1.AuthorizeResponse.verdict:type_name -> tulle.admin.v1.AuthorizeResponse.Verdict
 	20, // 27: tulle.admin.v1.AuthorizeResponse.rules:type_name -> tulle.admin.v1.AccessRule
-	28, // 28: tulle.admin.v1.PlaintextCaller.last:type_name -> google.protobuf.Timestamp
-	28, // 29: tulle.admin.v1.Permissive.until:type_name -> google.protobuf.Timestamp
+	29, // 28: tulle.admin.v1.PlaintextCaller.last:type_name -> google.protobuf.Timestamp
+	29, // 29: tulle.admin.v1.Permissive.until:type_name -> google.protobuf.Timestamp
 	24, // 30: tulle.admin.v1.Permissive.callers:type_name -> tulle.admin.v1.PlaintextCaller
-	10, // 31: tulle.admin.v1.Security.authority:type_name -> tulle.admin.v1.Authority
-	25, // 32: tulle.admin.v1.Security.permissive:type_name -> tulle.admin.v1.Permissive
-	15, // 33: tulle.admin.v1.Security.identities:type_name -> tulle.admin.v1.Identity
-	28, // 34: tulle.admin.v1.Security.now:type_name -> google.protobuf.Timestamp
-	35, // [35:35] is the sub-list for method output_type
-	35, // [35:35] is the sub-list for method input_type
-	35, // [35:35] is the sub-list for extension type_name
-	35, // [35:35] is the sub-list for extension extendee
-	0,  // [0:35] is the sub-list for field type_name
+	29, // 31: tulle.admin.v1.Trial.last:type_name -> google.protobuf.Timestamp
+	10, // 32: tulle.admin.v1.Security.authority:type_name -> tulle.admin.v1.Authority
+	25, // 33: tulle.admin.v1.Security.permissive:type_name -> tulle.admin.v1.Permissive
+	15, // 34: tulle.admin.v1.Security.identities:type_name -> tulle.admin.v1.Identity
+	29, // 35: tulle.admin.v1.Security.now:type_name -> google.protobuf.Timestamp
+	26, // 36: tulle.admin.v1.Security.trials:type_name -> tulle.admin.v1.Trial
+	37, // [37:37] is the sub-list for method output_type
+	37, // [37:37] is the sub-list for method input_type
+	37, // [37:37] is the sub-list for extension type_name
+	37, // [37:37] is the sub-list for extension extendee
+	0,  // [0:37] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_security_proto_init() }
@@ -2130,7 +2237,7 @@ func file_admin_v1_security_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_security_proto_rawDesc), len(file_admin_v1_security_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   28,
+			NumMessages:   29,
 			NumExtensions: 0,
 			NumServices:   0,
 		},
