@@ -11,7 +11,13 @@ import (
 	"go.uber.org/goleak"
 )
 
-func TestMain(m *testing.M) { goleak.VerifyTestMain(m) }
+// TestMain plays a role of the demo, as the demo's own binary does, for the benchmark.
+func TestMain(m *testing.M) {
+	if os.Getenv(roleVariable) != "" {
+		main() // does not return
+	}
+	goleak.VerifyTestMain(m)
+}
 
 // The tour, as a program runs it: it ends by itself, and nothing fails but what
 // fails on purpose.
