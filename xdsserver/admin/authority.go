@@ -10,6 +10,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
+	"github.com/tulle-mesh/tulle/xdsserver/enrol"
 	"github.com/tulle-mesh/tulle/xdsserver/identity"
 )
 
@@ -49,6 +50,9 @@ func (s *Server) RotateAuthority(ctx context.Context, req *adminv1.RotateAuthori
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
 	}
 	s.config.Logger.Info("rotation started by an operator", "level", level.String())
+	if err := s.config.Audit.Append(enrol.Entry{Event: "authority.rotated", Reason: "an operator replaces the " + level.String()}); err != nil {
+		s.config.Logger.Error("audit log cannot be written", "event", "authority.rotated", "error", err)
+	}
 	return &adminv1.RotateAuthorityResponse{Authority: authority(s.config.Authority.Status())}, nil
 }
 

@@ -51,6 +51,8 @@ type Config struct {
 	Authority identity.Authority
 	Tokens    *enrol.Server
 	Callers   *telemetry.Server
+	// Audit is told what operators do to the authority; nil is told nothing.
+	Audit *enrol.Audit
 	// Enrolment are the ways to join, for operators.
 	Enrolment []string
 	// Address is the host:port of join tokens that name no other; empty when there

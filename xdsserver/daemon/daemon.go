@@ -143,6 +143,7 @@ func New(c Config) (_ *Daemon, err error) {
 		Authority: d.authority,
 		Tokens:    d.enrol,
 		Callers:   d.telemetry,
+		Audit:     d.audit,
 		Enrolment: ways.names(),
 		Address:   meshAddress(c, d.listeners[0].Addr()),
 		DataDir:   c.Data,
