@@ -40,7 +40,10 @@ func (p pace) lead() time.Duration { return min(4*p.intermediate, p.root/2) }
 // wait bounds the wait for acknowledgements: 24 h, less where lives are short.
 func (p pace) wait() time.Duration { return min(waitMost, p.lead()/4) }
 
-func (p pace) settle() time.Duration { return min(settleMost, p.leaf/10) }
+// settle is settleMost, less where lives are short: but a client between two
+// connections is not among those that are asked, and must have had the time to come
+// back.
+func (p pace) settle() time.Duration { return min(settleMost, p.leaf/2) }
 
 func (p pace) slack() time.Duration { return min(slackMost, p.leaf) }
 
