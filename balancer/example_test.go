@@ -16,7 +16,7 @@ func ExampleWithShared() {
 	shared := balancer.NewShared() // one per mesh
 
 	config := &resource.Config{Service: "voting", Clusters: map[string]*resource.ClusterConfig{"voting": {
-		Cluster: &resource.Cluster{Name: "voting", MaxRequests: resource.DefaultMaxRequests, Policy: resource.RoundRobin},
+		Cluster: &resource.Cluster{Name: "voting", MaxRequests: resource.DefaultMaxRequests, Balancing: resource.StandardBalancing(resource.RoundRobin)},
 		Endpoints: &resource.Endpoints{Name: "voting", Localities: []resource.Locality{{
 			Zone: "a", Weight: 1, Endpoints: []resource.Endpoint{{Addresses: []string{"10.0.0.7:8080"}, Weight: 1}},
 		}}},

@@ -94,7 +94,7 @@ func many(n int) *resource.Config {
 	return &resource.Config{
 		Service: service,
 		Clusters: map[string]*resource.ClusterConfig{service: {
-			Cluster:   &resource.Cluster{Name: service, EndpointsName: service, MaxRequests: 1 << 30, Policy: resource.RoundRobin},
+			Cluster:   &resource.Cluster{Name: service, EndpointsName: service, MaxRequests: 1 << 30, Balancing: resource.StandardBalancing(resource.RoundRobin)},
 			Endpoints: &resource.Endpoints{Name: service, Localities: []resource.Locality{locality}},
 		}},
 	}

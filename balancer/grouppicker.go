@@ -46,7 +46,7 @@ func newGroupPicker(g *group) *groupPicker {
 	for _, d := range g.config.Endpoints.Drops {
 		p.drops = append(p.drops, drop{perMillion: d.PerMillion, failure: dropped(g, d)})
 	}
-	p.localities = newLocalityPicker(g.current.localities, leafOf(g.config.Cluster.Policy))
+	p.localities = newLocalityPicker(g.current.localities, leafOf(g.config.Cluster.Balancing.Policy))
 	return p
 }
 

@@ -106,7 +106,7 @@ func (f *fakeSource) route(name string, clusters ...string) {
 
 func (f *fakeSource) cluster(name, endpoints string) {
 	f.set(resource.ClusterType, name, known(&resource.Cluster{
-		Name: name, EndpointsName: endpoints, MaxRequests: resource.DefaultMaxRequests, Policy: resource.RoundRobin,
+		Name: name, EndpointsName: endpoints, MaxRequests: resource.DefaultMaxRequests, Balancing: resource.StandardBalancing(resource.RoundRobin),
 	}))
 }
 

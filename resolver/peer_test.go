@@ -15,7 +15,7 @@ const (
 
 func (f *fakeSource) clusterOf(name string, ids ...string) {
 	f.set(resource.ClusterType, name, known(&resource.Cluster{
-		Name: name, EndpointsName: name, MaxRequests: resource.DefaultMaxRequests, Policy: resource.RoundRobin, PeerIDs: ids,
+		Name: name, EndpointsName: name, MaxRequests: resource.DefaultMaxRequests, Balancing: resource.StandardBalancing(resource.RoundRobin), PeerIDs: ids,
 	}))
 }
 

@@ -15,7 +15,7 @@ type room struct {
 // other: they meet in the values of the row below.
 var (
 	values    = []string{"mesh/resource", "mesh/call", "mesh/spiffe", "mesh/api"}
-	protocols = slices.Concat([]string{"mesh/xdsclient", "mesh/identity", "mesh/telemetry"}, values)
+	protocols = slices.Concat([]string{"mesh/xdsclient", "mesh/identity", "mesh/telemetry", "mesh/breaker"}, values)
 	machinery = slices.Concat([]string{"resolver", "balancer", "interceptors"}, protocols)
 )
 
@@ -82,6 +82,11 @@ var lawOfLibrary = []room{
 		path:    "mesh/identity/workload",
 		imports: slices.Concat([]string{"mesh/identity"}, values),
 		why:     "who takes identities from the SPIFFE Workload API links its client; nobody else does",
+	},
+	{
+		path:    "mesh/breaker",
+		imports: values,
+		why:     "breakers of endpoints and of services are one thing, and know neither",
 	},
 	{
 		path:    "mesh/telemetry",

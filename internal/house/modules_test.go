@@ -30,6 +30,8 @@ var requirements = map[string]string{
 	"github.com/youmark/pkcs8":                     "xdsserver: keys of the authority encrypted on disk, in the format openssl reads",
 	"golang.org/x/time":                            "xdsserver: rate limits of enrolment",
 
+	"github.com/sony/gobreaker/v2": "the state machine of a circuit breaker; nothing beneath it but the standard library",
+
 	"golang.org/x/net":                       "tests: HTTP/2 frames for the thousands of clients of the stream engine's benchmark",
 	"github.com/go-jose/go-jose/v4":          "tests: tokens of an OIDC issuer, good and hostile",
 	"github.com/google/go-cmp":               "tests: differences between values",
@@ -55,6 +57,7 @@ var linked = map[string]string{
 	"cel.dev/expr":                                 "the xDS messages need it: conditions of RBAC, as messages only",
 	"google.golang.org/genproto/googleapis/api":    "cel.dev/expr needs it",
 	"github.com/spiffe/go-spiffe/v2":               "SPIFFE ids and X.509-SVIDs as the standard has them",
+	"github.com/sony/gobreaker/v2":                 "the state machine of a circuit breaker",
 }
 
 // grpcXDSInside is where the weight behind grpcXDS lies.

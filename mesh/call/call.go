@@ -21,7 +21,10 @@
 // The package decides nothing: it does not route, wait, retry or log.
 package call
 
-import "context"
+import (
+	"context"
+	"time"
+)
 
 // A Call is the context of one RPC, with what the mesh decided about it.
 //
@@ -44,11 +47,90 @@ type Call struct {
 	// a call waits for a configuration as long as its context lets it.
 	WaitForReady bool
 
+	// Service is the dialled service, Method the full method: what server-side
+	// packages and pickers name in their errors.
+	Service, Method string
+
+	// Attempt counts the attempts of the call, retries and hedges, from zero. The
+	// interceptor sets it before each; see [Call.Begin].
+	Attempt uint32
+	// Tried are the addresses that were picked for attempts so far, the latest
+	// last; pickers avoid them while there are others.
+	tried  [maxTried]string
+	ntried uint8
+
+	// Hash is the key that ring hash goes by, where Hashed is set.
+	Hash   uint64
+	Hashed bool
+
+	// Stream is whether the call is a stream, which may stay open for long.
+	Stream bool
+
+	// Outcome is what the picker's endpoint came to in the last attempt that was
+	// picked and is over. It is written before grpc returns the attempt's error.
+	Outcome Outcome
+
 	// Failure is the last reason why the mesh could not send the call, set by
 	// the picker, nil once an endpoint was picked. The interceptor returns it to
 	// the application in place of grpc's own words. (It cannot be named Err: a
 	// field of that name would hide the context's method.)
 	Failure *Error
+}
+
+// maxTried is how many endpoints of a call are remembered: no call has more
+// attempts, but for those that grpc makes of one that no server has seen.
+const maxTried = 5
+
+// An Outcome is what one attempt came to, as its picker saw it.
+type Outcome struct {
+	// Sent is whether anything of the call may have reached the endpoint. It is
+	// true until it is known otherwise, so that nothing is done twice by mistake.
+	Sent bool
+	// Pushback is what the endpoint said about trying again, by the trailer
+	// grpc-retry-pushback-ms (gRFC A6): zero says nothing, negative not to.
+	Pushback time.Duration
+}
+
+// Begin makes the Call ready for attempt n, and assumes that it will be sent.
+func (c *Call) Begin(n uint32) {
+	c.Attempt, c.Failure, c.Outcome = n, nil, Outcome{Sent: true}
+}
+
+// Try remembers that an address was picked. The picker calls it.
+func (c *Call) Try(address string) {
+	if int(c.ntried) == len(c.tried) {
+		copy(c.tried[:], c.tried[1:])
+		c.ntried--
+	}
+	c.tried[c.ntried] = address
+	c.ntried++
+}
+
+// HasTried reports whether an address was picked for an earlier attempt.
+func (c *Call) HasTried(address string) bool {
+	for _, a := range c.tried[:c.ntried] {
+		if a == address {
+			return true
+		}
+	}
+	return false
+}
+
+// Endpoint returns the address that was picked last, empty before the first.
+func (c *Call) Endpoint() string {
+	if c.ntried == 0 {
+		return ""
+	}
+	return c.tried[c.ntried-1]
+}
+
+// Fork returns a Call for an attempt of the same RPC that runs beside this one, in
+// ctx. It knows what was tried so far, and shares nothing that changes.
+func (c *Call) Fork(ctx context.Context) *Call {
+	fork := *c
+	fork.Context = ctx
+	fork.Failure = nil
+	return &fork
 }
 
 var _ context.Context = (*Call)(nil)

@@ -30,6 +30,28 @@ const (
 	Dropped Reason = "DROPPED"
 	// MaxRequests: the cluster's limit of concurrent calls is reached.
 	MaxRequests Reason = "MAX_REQUESTS"
+	// MaxRequestsPerEndpoint: each endpoint has its limit of concurrent calls.
+	MaxRequestsPerEndpoint Reason = "MAX_REQUESTS_PER_ENDPOINT"
+	// BreakerOpen: the service as a whole fails, and is given time.
+	BreakerOpen Reason = "BREAKER_OPEN"
+	// ClientRateLimited: this process makes more calls than its route lets it.
+	ClientRateLimited Reason = "CLIENT_RATE_LIMITED"
+	// DeadlineTooShort: what is left of the caller's deadline is less than the hop
+	// costs.
+	DeadlineTooShort Reason = "DEADLINE_TOO_SHORT"
+	// PerTryTimeout: the last attempt got no answer in the time an attempt has.
+	PerTryTimeout Reason = "PER_TRY_TIMEOUT"
+	// StreamIdle: no message passed for as long as the route lets a stream be idle.
+	StreamIdle Reason = "STREAM_IDLE"
+	// StreamAge: the stream is old and its endpoint has more than its share.
+	StreamAge Reason = "STREAM_AGE"
+	// RateLimited: the server takes no more calls a second. It is the server's mesh
+	// that says so, as it says the next two.
+	RateLimited Reason = "RATE_LIMITED"
+	// Overloaded: the server runs as many calls as it can.
+	Overloaded Reason = "OVERLOADED"
+	// Panicked: the service's handler panicked.
+	Panicked Reason = "PANICKED"
 	// RouteTimeout: the route's timeout ran out while the service had the call.
 	RouteTimeout Reason = "ROUTE_TIMEOUT"
 	// FaultInjected: an operator's fault rule ended the call on purpose.

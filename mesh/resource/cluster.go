@@ -14,18 +14,9 @@ type Cluster struct {
 	// PeerIDs are the SPIFFE ids that an endpoint may have, sorted. Where there is
 	// none no connection is to be made: nothing says who is to be there.
 	PeerIDs []string
-	// Policy is the leaf balancing policy.
-	Policy Policy
+	// Balancing is how its endpoints are chosen.
+	Balancing Balancing
 }
 
 // ResourceName implements [Resource].
 func (c *Cluster) ResourceName() string { return c.Name }
-
-// Policy names a leaf balancing policy.
-type Policy string
-
-// The policies. More belong here than are built: a cluster that asks for one
-// that is not is refused.
-const (
-	RoundRobin Policy = "round_robin"
-)

@@ -42,6 +42,14 @@ func (c *Config) Timeout(r *Route) time.Duration {
 	return c.Listener.MaxStreamDuration
 }
 
+// Traffic returns what is done for calls of r, never nil.
+func (c *Config) Traffic(r *Route) *Traffic {
+	if r.Traffic != nil {
+		return r.Traffic
+	}
+	return defaultTraffic
+}
+
 // Fault returns the fault of calls that r sends to cluster, nil for none. The
 // most specific one counts alone: the cluster's before the route's, the
 // virtual host's and the listener's (gRFC A33). A listener without a fault

@@ -24,7 +24,7 @@ func DecodeCluster(value []byte) (*Cluster, error) {
 }
 
 func decodeCluster(m *clusterv3.Cluster) (*Cluster, error) {
-	c := &Cluster{Name: m.GetName(), EndpointsName: m.GetEdsClusterConfig().GetServiceName(), Policy: RoundRobin}
+	c := &Cluster{Name: m.GetName(), EndpointsName: m.GetEdsClusterConfig().GetServiceName(), Balancing: StandardBalancing(RoundRobin)}
 	if c.Name == "" {
 		return nil, bad("name", "is empty")
 	}

@@ -31,7 +31,7 @@ func breakers(list ...*clusterv3.CircuitBreakers_Thresholds) func(*clusterv3.Clu
 
 func TestClustersAreDecoded(t *testing.T) {
 	want := func(maxRequests uint32) resource.Cluster {
-		return resource.Cluster{Name: "voting", EndpointsName: "voting", MaxRequests: maxRequests, Policy: resource.RoundRobin}
+		return resource.Cluster{Name: "voting", EndpointsName: "voting", MaxRequests: maxRequests, Balancing: resource.StandardBalancing(resource.RoundRobin)}
 	}
 	for _, tt := range []struct {
 		name string
@@ -42,7 +42,7 @@ func TestClustersAreDecoded(t *testing.T) {
 		{
 			"endpoints may go by another",
 			cluster(func(m *clusterv3.Cluster) { m.EdsClusterConfig.ServiceName = "votes" }),
-			resource.Cluster{Name: "voting", EndpointsName: "votes", MaxRequests: 1024, Policy: resource.RoundRobin},
+			resource.Cluster{Name: "voting", EndpointsName: "votes", MaxRequests: 1024, Balancing: resource.StandardBalancing(resource.RoundRobin)},
 		},
 		{"a limit of requests", cluster(breakers(threshold(0, wrapperspb.UInt32(7)))), want(7)},
 		{"a limit of no request", cluster(breakers(threshold(0, wrapperspb.UInt32(0)))), want(0)},

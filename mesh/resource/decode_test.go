@@ -92,7 +92,7 @@ func fuzzDecode(f *testing.F, typeURL string) {
 		case *resource.RouteConfiguration:
 			checkRoutes(t, v)
 		case *resource.Cluster:
-			if v.Name == "" || v.EndpointsName == "" || v.Policy != resource.RoundRobin || !slices.IsSorted(v.PeerIDs) ||
+			if v.Name == "" || v.EndpointsName == "" || v.Balancing.Policy != resource.RoundRobin || !slices.IsSorted(v.PeerIDs) ||
 				slices.ContainsFunc(v.PeerIDs, func(id string) bool { return !strings.HasPrefix(id, "spiffe://") }) {
 				t.Errorf("accepted %+v", v)
 			}

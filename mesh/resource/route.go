@@ -49,6 +49,11 @@ type Route struct {
 	// Unsupported is why calls that match fail: the route's action is none that
 	// a gRPC client can carry out (gRFC A28). Empty means they are sent.
 	Unsupported string
+	// Traffic is what else is done for its calls; nil means the defaults, see
+	// [Config.Traffic].
+	Traffic *Traffic
+	// Admission is of a server's route; nil takes all that Access lets in.
+	Admission *Admission
 	// Access is of a server's route, one of non_forwarding_action; nil leaves it
 	// to the listener's. See [Inbound.Access].
 	Access *Access

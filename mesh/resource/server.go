@@ -37,6 +37,28 @@ type Inbound struct {
 // It remembers nothing of the methods it has seen, which callers make up, and
 // does not allocate.
 func (i *Inbound) Access(method string) *Access {
+	r := i.route(method)
+	switch {
+	case r == nil:
+		return nil
+	case r.Access != nil:
+		return r.Access
+	default:
+		return i.Listener.Server.Access
+	}
+}
+
+// Admission returns which calls of method are taken of those that are let in, nil
+// for all of them. Like Access it does not allocate.
+func (i *Inbound) Admission(method string) *Admission {
+	if r := i.route(method); r != nil {
+		return r.Admission
+	}
+	return nil
+}
+
+// route returns the first route that matches, nil where it is none of a server's.
+func (i *Inbound) route(method string) *Route {
 	if i == nil || i.Listener == nil || i.Listener.Server == nil || i.VirtualHost == nil {
 		return nil
 	}
@@ -47,10 +69,8 @@ func (i *Inbound) Access(method string) *Access {
 			continue
 		case !r.inbound || len(m.headers) > 0 || m.sampled:
 			return nil
-		case r.Access != nil:
-			return r.Access
 		default:
-			return i.Listener.Server.Access
+			return r
 		}
 	}
 	return nil
