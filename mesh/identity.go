@@ -33,15 +33,6 @@ func PeerFromContext(ctx context.Context) (p Peer, ok bool) {
 	return Peer{ID: found.URI, Service: found.Service, Namespace: found.Namespace(), TrustDomain: found.TrustDomain}, true
 }
 
-// lookEvery is how often the identity is looked at for another, or as often as it
-// takes to see one of a short life well before the end of its predecessor.
-const lookEvery = time.Second
-
-func lookAfter(notAfter, now time.Time) time.Duration {
-	const often = 50 * time.Millisecond
-	return max(often, min(lookEvery, notAfter.Sub(now)/20))
-}
-
 // hold gets the process's identity and keeps it. That there cannot be one ends the
 // mesh's calls, which say why, and not the process.
 func (m *Mesh) hold(ctx context.Context) error {
@@ -66,26 +57,22 @@ func (m *Mesh) follow(ctx context.Context) error {
 		}
 	})
 	defer bundle.Close()
-	tick := time.NewTicker(lookAfter(current.NotAfter, time.Now()))
-	defer tick.Stop()
 	var trusted *resource.TrustBundle
 	for {
+		changed := m.source.Changed()
+		if next := m.source.Current(); next.Certificate.Leaf != current.Certificate.Leaf {
+			if outlived(current.NotAfter, time.Now()) {
+				m.builder.Reconnect()
+			}
+			current = next
+		}
 		trusted = m.trust(bundle.State(), trusted)
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-wake:
-		case <-tick.C:
+		case <-changed:
 		}
-		next, now := m.source.Current(), time.Now()
-		if next.Certificate.Leaf == current.Certificate.Leaf {
-			continue
-		}
-		if outlived(current.NotAfter, now) {
-			m.builder.Reconnect()
-		}
-		current = next
-		tick.Reset(lookAfter(current.NotAfter, now))
 	}
 }
 
