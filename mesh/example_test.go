@@ -33,6 +33,20 @@ func ExampleNewClient() {
 	}
 }
 
+// One call may ask for other than its route says.
+func ExampleWithRetry() {
+	conn, err := mesh.NewClient("mesh:///voting")
+	if err != nil {
+		log.Fatal(err)
+	}
+	defer conn.Close()
+
+	// To ask for its health twice does no harm.
+	_, err = healthpb.NewHealthClient(conn).Check(context.Background(), &healthpb.HealthCheckRequest{},
+		mesh.WithRetry(mesh.Retry{Attempts: 3, Idempotent: true}), mesh.NoHedge())
+	log.Println(err)
+}
+
 // A server registers its endpoint while it serves, and leaves the mesh before it
 // stops.
 func ExampleNewServer() {
