@@ -1,6 +1,7 @@
 package serve
 
 import (
+	"cmp"
 	"slices"
 	"strings"
 	"time"
@@ -20,6 +21,8 @@ type Ledger struct {
 // open one for each target.
 type Stream struct {
 	Node, Cluster string
+	// Region and Zone are where it says it is; may be empty.
+	Region, Zone string
 	// Client is who its certificate says it is; empty where nobody is asked to
 	// identify himself. Cluster is then its service, whatever the node says.
 	Client Client
@@ -47,14 +50,13 @@ func (s *Server) Ledger() Ledger {
 			l.Streams = append(l.Streams, info)
 		}
 	}
-	slices.SortFunc(l.Streams, func(a, b Stream) int {
-		if c := strings.Compare(a.Node, b.Node); c != 0 {
-			return c
-		}
-		return a.Connected.Compare(b.Connected)
-	})
+	slices.SortFunc(l.Streams, compareStreams)
 	l.Rejections = s.rejections.list()
 	return l
+}
+
+func compareStreams(a, b Stream) int {
+	return cmp.Or(strings.Compare(a.Node, b.Node), a.Connected.Compare(b.Connected))
 }
 
 // Subscribers returns how many open streams subscribe to a name.
@@ -88,8 +90,13 @@ func (st *stream) info() (Stream, bool) {
 	defer st.server.mu.RUnlock()
 	st.mu.Lock()
 	defer st.mu.Unlock()
+	return st.account()
+}
+
+// account is info. Server.mu must be held for reading, and mu.
+func (st *stream) account() (Stream, bool) {
 	info := Stream{
-		Node: st.node.id, Cluster: st.node.cluster, UserAgent: st.node.agent, Peer: st.peer,
+		Node: st.node.id, Cluster: st.node.cluster, Region: st.node.region, Zone: st.node.zone, UserAgent: st.node.agent, Peer: st.peer,
 		Client: st.client, Delta: st.delta, Connected: st.connected,
 	}
 	busy := st.since.Load() != 0

@@ -209,7 +209,10 @@ func (st *stream) identify(req *request) error {
 		return status.Errorf(codes.InvalidArgument, "ads: node: %v", err)
 	}
 	claimed := clip(n.GetCluster())
-	named := node{known: true, id: clip(n.GetId()), cluster: claimed, claimed: claimed, agent: clip(agent(&n))}
+	named := node{
+		known: true, id: clip(n.GetId()), cluster: claimed, claimed: claimed, agent: clip(agent(&n)),
+		region: clip(n.GetLocality().GetRegion()), zone: clip(n.GetLocality().GetZone()),
+	}
 	if named.id == "" {
 		return status.Error(codes.InvalidArgument, "ads: the node has no id; set node.id in the client's bootstrap")
 	}

@@ -73,6 +73,7 @@ type stream struct {
 type node struct {
 	known              bool
 	id, cluster, agent string
+	region, zone       string
 	// claimed is the cluster that the node itself names.
 	claimed string
 }
