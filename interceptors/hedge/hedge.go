@@ -86,7 +86,7 @@ type Hedger struct {
 // target is written by each attempt.
 //
 // Calls whose messages are not protobuf, and those whose method has too few calls to
-// know its quantile (see [Quantile]), are made once. No goroutine is left when Do
+// know its quantile (see [Latency]), are made once. No goroutine is left when Do
 // returns.
 func (h *Hedger) Do(rpc *call.Call, plan Plan, unary Unary) (Tally, error) {
 	if plan.Policy == nil || plan.Policy.Attempts < 2 || !repeatable(unary) {

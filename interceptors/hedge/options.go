@@ -65,4 +65,3 @@ func replace(o grpc.CallOption) (grpc.CallOption, func()) {
 		return nil, nil
 	}
 }
-

@@ -19,7 +19,7 @@ type race struct {
 	plan    Plan
 	unary   Unary
 	delay   time.Duration
-	latency *Quantile // nil where nobody asks for it
+	latency *Latency // nil where nobody asks for it
 	begun   time.Time
 	first   *attempt
 
@@ -49,7 +49,7 @@ type attempt struct {
 }
 
 // start makes the first attempt, and returns when all are over.
-func start(rpc *call.Call, plan Plan, unary Unary, delay time.Duration, latency *Quantile) (Tally, error) {
+func start(rpc *call.Call, plan Plan, unary Unary, delay time.Duration, latency *Latency) (Tally, error) {
 	own := rpc.Context
 	ctx, cancel := context.WithCancel(own)
 	defer cancel()

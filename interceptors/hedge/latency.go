@@ -8,7 +8,7 @@ import (
 	"time"
 )
 
-// The buckets of a Quantile: eight to an octave, each up to 2^(1/8) = 1.09 times its
+// The buckets of a [Latency]: eight to an octave, each up to 2^(1/8) = 1.09 times its
 // lower bound, from 66 µs to 69 s. The first holds all that is faster, the last all
 // that is slower.
 const (
@@ -29,14 +29,14 @@ const (
 	fresh = 100 * time.Millisecond
 )
 
-// A Quantile estimates a quantile of what the calls of one method take, from those
-// of the last 10 to 20 seconds. It takes 1.4 KB. It is safe for concurrent use, and
-// has no lock: a call that is counted while a window begins anew may be forgotten.
+// A Latency is what the calls of one method took in the last 10 to 20 seconds, as a
+// histogram of 1.4 KB. It is safe for concurrent use, and has no lock: a call that is
+// counted while a window begins anew may be forgotten.
 //
-// The estimate is the upper bound of the bucket that the quantile is in: never below
-// the true one, and at most 9 % above. An estimate inside the bucket would be closer,
-// and would hedge every call of a service that always takes the same time.
-type Quantile struct {
+// An estimate of a quantile is the upper bound of the bucket that the quantile is in:
+// never below the true one, and at most 9.1 % above. One within the bucket would be
+// closer, and would hedge every call of a service that always takes the same time.
+type Latency struct {
 	windows [2]window
 	// last is the estimate in use, nil before the first.
 	last atomic.Pointer[estimate]
@@ -51,16 +51,17 @@ type window struct {
 // An estimate is immutable.
 type estimate struct {
 	share float64 // the quantile
-	until int64   // when it is stale, in nanoseconds
+	made  int64   // nanoseconds since the epoch
 	value time.Duration
 	ok    bool
 }
 
 // Observe counts a call that took d and ends now. It does not allocate.
-func (q *Quantile) Observe(now time.Time, d time.Duration) {
+func (l *Latency) Observe(now time.Time, d time.Duration) {
 	number := now.UnixNano() / int64(span)
-	w := &q.windows[number&1]
-	if old := w.number.Load(); old < number && w.number.CompareAndSwap(old, number) {
+	w := &l.windows[number&1]
+	// A clock that was set back begins windows anew as well.
+	if old := w.number.Load(); old != number && w.number.CompareAndSwap(old, number) {
 		for i := range w.counts {
 			w.counts[i].Store(0)
 		}
@@ -72,25 +73,25 @@ func (q *Quantile) Observe(now time.Time, d time.Duration) {
 // takes at most, and false where it has seen too few calls to say so: fewer than 100,
 // or where the answer lies beyond 69 s. It makes an estimate every 100 ms, and
 // allocates only then.
-func (q *Quantile) Quantile(now time.Time, share float64) (time.Duration, bool) {
-	e := q.last.Load()
-	if e == nil || e.share != share || now.UnixNano() >= e.until {
-		e = q.estimate(now, share)
-		q.last.Store(e)
+func (l *Latency) Quantile(now time.Time, share float64) (time.Duration, bool) {
+	e := l.last.Load()
+	if age := now.UnixNano(); e == nil || e.share != share || age-e.made >= int64(fresh) || age < e.made {
+		e = l.estimate(now, share)
+		l.last.Store(e)
 	}
 	return e.value, e.ok
 }
 
 // estimate reads both windows, without a lock: a call that is counted meanwhile is in
 // it or not.
-func (q *Quantile) estimate(now time.Time, share float64) *estimate {
-	e := &estimate{share: share, until: now.Add(fresh).UnixNano()}
+func (l *Latency) estimate(now time.Time, share float64) *estimate {
+	e := &estimate{share: share, made: now.UnixNano()}
 	number := now.UnixNano() / int64(span)
 	var counts [buckets]uint64
 	var total uint64
-	for i := range q.windows {
-		w := &q.windows[i]
-		if w.number.Load() < number-1 {
+	for i := range l.windows {
+		w := &l.windows[i]
+		if n := w.number.Load(); n != number && n != number-1 {
 			continue
 		}
 		for b := range w.counts {
@@ -108,7 +109,9 @@ func (q *Quantile) estimate(now time.Time, share float64) *estimate {
 	for b := buckets - 1; b >= 0; b-- {
 		above += counts[b]
 		if above > slower {
-			e.value, e.ok = upperBound(b), b < buckets-1
+			if b < buckets-1 {
+				e.value, e.ok = upperBound(b), true
+			}
 			return e
 		}
 	}
@@ -142,10 +145,13 @@ func bucketOf(d time.Duration) int {
 
 // upperBound returns the least latency above those of a bucket.
 func upperBound(bucket int) time.Duration {
-	octave, sub := bucket/perOctave, bucket%perOctave
-	base := uint64(1) << (minExponent + octave)
-	// Rounded up, as bucketOf has the bound itself in the next bucket.
-	return time.Duration(base + (base*uint64(subs[sub])+1<<32-1)>>32)
+	exponent, sub := minExponent+bucket/perOctave, bucket%perOctave
+	bound := uint64(1) << exponent
+	if exponent >= 32 {
+		return time.Duration(bound + uint64(subs[sub])<<(exponent-32))
+	}
+	shift := 32 - exponent
+	return time.Duration(bound + (uint64(subs[sub])+1<<shift-1)>>shift) // up: what is below is in the bucket
 }
 
 // maxMethods bounds the methods whose latency a process remembers, to 1.4 MB. Calls
@@ -154,7 +160,7 @@ const maxMethods = 1000
 
 // latencies are the quantiles by method.
 type latencies struct {
-	known atomic.Pointer[map[methodKey]*Quantile] // the map is immutable
+	known atomic.Pointer[map[methodKey]*Latency] // the map is immutable
 
 	mu sync.Mutex // guards changes of known
 }
@@ -162,7 +168,7 @@ type latencies struct {
 type methodKey struct{ service, method string }
 
 // of returns the Quantile of a method, nil where there are too many.
-func (l *latencies) of(service, method string) *Quantile {
+func (l *latencies) of(service, method string) *Latency {
 	key := methodKey{service, method}
 	if known := l.known.Load(); known != nil {
 		if q := (*known)[key]; q != nil {
@@ -172,17 +178,17 @@ func (l *latencies) of(service, method string) *Quantile {
 	return l.add(key)
 }
 
-func (l *latencies) add(key methodKey) *Quantile {
+func (l *latencies) add(key methodKey) *Latency {
 	l.mu.Lock()
 	defer l.mu.Unlock()
-	next := map[methodKey]*Quantile{}
+	next := map[methodKey]*Latency{}
 	if known := l.known.Load(); known != nil {
 		if q := (*known)[key]; q != nil || len(*known) >= maxMethods {
 			return q
 		}
 		next = maps.Clone(*known)
 	}
-	q := &Quantile{}
+	q := &Latency{}
 	next[key] = q
 	l.known.Store(&next)
 	return q
