@@ -3,9 +3,12 @@ package call
 import (
 	"errors"
 	"strings"
+	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/types/known/durationpb"
 )
 
 // Reason says why the mesh itself ended a call. Its values are stable: programs
@@ -79,6 +82,10 @@ type Error struct {
 	Detail string
 	// Try says what to do about it; may be empty.
 	Try string
+	// RetryAfter is how long to wait before another attempt has a chance, as the
+	// refusing side sees it; zero says nothing. On the wire it is the detail
+	// google.rpc.RetryInfo.
+	RetryAfter time.Duration
 	// Cause is what lies beneath; may be nil.
 	Cause error
 }
@@ -122,7 +129,17 @@ func (e *Error) describe(b *strings.Builder) (try string) {
 func (e *Error) Unwrap() error { return e.Cause }
 
 // GRPCStatus makes the error a gRPC status error.
-func (e *Error) GRPCStatus() *status.Status { return status.New(e.Code, e.Error()) }
+func (e *Error) GRPCStatus() *status.Status {
+	st := status.New(e.Code, e.Error())
+	if e.RetryAfter <= 0 {
+		return st
+	}
+	detailed, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
+	if err != nil {
+		return st // OK has no details
+	}
+	return detailed
+}
 
 // AsError returns the mesh's error in err's chain, or nil.
 func AsError(err error) *Error {

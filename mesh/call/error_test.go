@@ -4,7 +4,9 @@ import (
 	"errors"
 	"fmt"
 	"testing"
+	"time"
 
+	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
@@ -67,6 +69,30 @@ func TestAnErrorIsAStatusError(t *testing.T) {
 	}
 	if got := status.Code(fmt.Errorf("vote: %w", err)); got != codes.Unavailable {
 		t.Errorf("the code of a wrapped error = %v", got)
+	}
+}
+
+func TestWhenToTryAgainIsADetail(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		after time.Duration
+		want  time.Duration // of google.rpc.RetryInfo; zero for none
+	}{
+		{"an error that says nothing has none", 0, 0},
+		{"an error that says when", 1500 * time.Millisecond, 1500 * time.Millisecond},
+	} {
+		var got time.Duration
+		for _, d := range (&call.Error{Code: codes.ResourceExhausted, Detail: "full", RetryAfter: tt.after}).GRPCStatus().Details() {
+			if info, ok := d.(*errdetails.RetryInfo); ok {
+				got = info.GetRetryDelay().AsDuration()
+			}
+		}
+		if got != tt.want {
+			t.Errorf("%s: got %v, want %v", tt.name, got, tt.want)
+		}
+	}
+	if st := (&call.Error{Detail: "as though it had sent OK", RetryAfter: 1}).GRPCStatus(); st.Code() != codes.OK {
+		t.Errorf("OK became %v", st)
 	}
 }
 
