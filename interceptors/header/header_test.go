@@ -33,19 +33,23 @@ func TestApply(t *testing.T) {
 	}{
 		{
 			"no headers change nothing", nil,
-			nil, metadata.MD{"a": {"1", "2"}, "b": {"1"}, "mixed": {"1"}},
+			nil,
+			metadata.MD{"a": {"1", "2"}, "b": {"1"}, "mixed": {"1"}},
 		},
 		{
 			"empty headers change nothing", &resource.Headers{},
-			nil, metadata.MD{"a": {"1", "2"}, "b": {"1"}, "mixed": {"1"}},
+			nil,
+			metadata.MD{"a": {"1", "2"}, "b": {"1"}, "mixed": {"1"}},
 		},
 		{
 			"what is removed goes with all its values", &resource.Headers{Remove: []string{"a", "mixed", "absent"}},
-			metadata.MD{}, metadata.MD{"b": {"1"}},
+			metadata.MD{},
+			metadata.MD{"b": {"1"}},
 		},
 		{
 			"what is set replaces all values", &resource.Headers{Set: values{{Name: "a", Value: "3"}, {Name: "mixed", Value: "3"}, {Name: "c", Value: "3"}}},
-			metadata.MD{"a": {"3"}, "mixed": {"3"}, "c": {"3"}}, metadata.MD{"a": {"3"}, "b": {"1"}, "mixed": {"3"}, "c": {"3"}},
+			metadata.MD{"a": {"3"}, "mixed": {"3"}, "c": {"3"}},
+			metadata.MD{"a": {"3"}, "b": {"1"}, "mixed": {"3"}, "c": {"3"}},
 		},
 		{
 			"what is added stands behind", &resource.Headers{Add: values{{Name: "a", Value: "3"}, {Name: "mixed", Value: "3"}, {Name: "c", Value: "3"}}},
@@ -55,7 +59,8 @@ func TestApply(t *testing.T) {
 		{
 			"what is set and added has both values, and what was there is gone",
 			&resource.Headers{Remove: []string{"b"}, Set: values{{Name: "a", Value: "3"}}, Add: values{{Name: "a", Value: "4"}, {Name: "b", Value: "4"}}},
-			metadata.MD{"a": {"3", "4"}, "b": {"4"}}, metadata.MD{"a": {"3", "4"}, "b": {"4"}, "mixed": {"1"}},
+			metadata.MD{"a": {"3", "4"}, "b": {"4"}},
+			metadata.MD{"a": {"3", "4"}, "b": {"4"}, "mixed": {"1"}},
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -178,7 +178,7 @@ func TestALatencyIsSmall(t *testing.T) {
 	if hedges.Latency("voting", "one more") != nil {
 		t.Error("methods are not bounded")
 	}
-	if hedges.Latency("voting", "7") == nil || hedges.Latency("voting", "7") != hedges.Latency("voting", "7") {
+	if l := hedges.Latency("voting", "7"); l == nil || hedges.Latency("voting", "7") != l {
 		t.Error("a method that is known has not one and the same")
 	}
 }

@@ -56,8 +56,8 @@ func start(rpc *call.Call, plan Plan, unary Unary, delay time.Duration, latency 
 	rpc.Context = ctx
 	first := &attempt{
 		rpc: rpc,
-		// All are over before the winner's reply is written here, if it is another's.
-		reply:   unary.Reply.(proto.Message), //nolint:errcheck // repeatable saw to it
+		// All attempts are over before another's reply is copied here.
+		reply:   unary.Reply.(proto.Message), // repeatable saw to it
 		targets: split(unary.Options),
 	}
 	r := &race{

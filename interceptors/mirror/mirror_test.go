@@ -135,7 +135,7 @@ func TestTheCallerNeitherWaitsNorHears(t *testing.T) {
 		{"of a copy that is answered", func(context.Context) error { time.Sleep(time.Millisecond); return nil }, time.Millisecond, 0},
 		{"of a copy that fails", func(context.Context) error { return errors.New("broken") }, 0, 1},
 		{"of a copy that takes too long", untilItEnds, time.Second, 1},
-		{"of a copy in which an interceptor panics", func(context.Context) error { panic("broken") }, 0, 1}, //nolint:forbidigo // it is what is tested
+		{"of a copy in which an interceptor panics", func(context.Context) error { panic("broken") }, 0, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -192,7 +192,7 @@ func TestWhatCannotBeCopiedIsSkipped(t *testing.T) {
 // broken is a message whose only method panics.
 type broken struct{}
 
-func (broken) ProtoReflect() protoreflect.Message { panic("broken") } //nolint:forbidigo // it is what is tested
+func (broken) ProtoReflect() protoreflect.Message { panic("broken") }
 
 func TestCopiesThatAreOpenAreBounded(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
