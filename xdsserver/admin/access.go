@@ -40,8 +40,7 @@ func (s *Server) Authorize(_ context.Context, req *adminv1.AuthorizeRequest) (*a
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
-	if service, method, ok := strings.Cut(strings.TrimPrefix(req.GetMethod(), "/"), "/"); !ok || !strings.HasPrefix(req.GetMethod(), "/") ||
-		service == "" || method == "" || strings.Contains(method, "/") {
+	if method, err := parseMethod(req.GetMethod()); err != nil || method != req.GetMethod() {
 		return nil, connect.NewError(connect.CodeInvalidArgument,
 			fmt.Errorf("%q is no method, want /package.Service/Method", req.GetMethod()))
 	}
@@ -54,14 +53,19 @@ func (s *Server) Authorize(_ context.Context, req *adminv1.AuthorizeRequest) (*a
 		md.Append(m.GetName(), m.GetValue())
 	}
 	d := in.Access(req.GetMethod()).Decide(&resource.Caller{ID: id}, req.GetMethod(), md)
-	answer.Verdict = &adminv1.AuthorizeResponse_Verdict{
+	answer.Verdict = verdict(p.Set, name, d)
+	return answer, nil
+}
+
+// verdict is a decision, and why.
+func verdict(set *model.Set, service model.ServiceName, d resource.Decision) *adminv1.AuthorizeResponse_Verdict {
+	return &adminv1.AuthorizeResponse_Verdict{
 		Allowed:     d.Allowed,
 		Policy:      d.Policy,
-		Reason:      reason(p.Set, name, d.Allowed, d.Policy),
+		Reason:      reason(set, service, d.Allowed, d.Policy),
 		WouldDeny:   d.WouldDeny,
 		WouldPolicy: d.WouldPolicy,
 	}
-	return answer, nil
 }
 
 // known is what is published and a service of it.

@@ -199,10 +199,7 @@ type metadataJSON struct {
 func authzResult(request *adminv1.AuthorizeRequest, answer *adminv1.AuthorizeResponse) authzJSON {
 	out := authzJSON{Service: request.GetService(), From: request.GetFrom(), Method: request.GetMethod(), Rules: []ruleJSON{}}
 	if v := answer.GetVerdict(); v != nil {
-		out.Verdict = &verdictJSON{
-			Allowed: v.GetAllowed(), Policy: v.GetPolicy(), Reason: v.GetReason(),
-			WouldDeny: v.GetWouldDeny(), WouldPolicy: v.GetWouldPolicy(),
-		}
+		out.Verdict = verdictResult(v)
 	}
 	for _, r := range answer.GetRules() {
 		metadata := make([]metadataJSON, 0, len(r.GetMetadata()))
@@ -221,4 +218,11 @@ func authzResult(request *adminv1.AuthorizeRequest, answer *adminv1.AuthorizeRes
 		})
 	}
 	return out
+}
+
+func verdictResult(v *adminv1.AuthorizeResponse_Verdict) *verdictJSON {
+	return &verdictJSON{
+		Allowed: v.GetAllowed(), Policy: v.GetPolicy(), Reason: v.GetReason(),
+		WouldDeny: v.GetWouldDeny(), WouldPolicy: v.GetWouldPolicy(),
+	}
 }

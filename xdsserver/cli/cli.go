@@ -122,6 +122,8 @@ process; no proxy runs anywhere.`,
 		{"secure", newAuthz()},
 		{"look", newGet()},
 		{"look", newEndpoints()},
+		{"look", newRoutes()},
+		{"look", newExplain()},
 		{"look", newCheck()},
 		{"look", newVersion()},
 	} {

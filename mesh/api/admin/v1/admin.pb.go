@@ -1488,7 +1488,7 @@ var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14admin/v1/admin.proto\x12\x0etulle.admin.v1\x1a\x17admin/v1/security.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n" +
+	"\x14admin/v1/admin.proto\x12\x0etulle.admin.v1\x1a\x16admin/v1/explain.proto\x1a\x17admin/v1/security.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n" +
 	"\x03Ref\x12\x12\n" +
 	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
 	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
@@ -1607,12 +1607,16 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x11ACTION_CONFIGURED\x10\x02\x12\x14\n" +
 	"\x10ACTION_UNCHANGED\x10\x03\x12\x12\n" +
 	"\x0eACTION_DELETED\x10\x04\x12\x12\n" +
-	"\x0eACTION_REFUSED\x10\x052\xe5\b\n" +
+	"\x0eACTION_REFUSED\x10\x052\x92\n" +
+	"\n" +
 	"\fAdminService\x12D\n" +
 	"\x05Apply\x12\x1c.tulle.admin.v1.ApplyRequest\x1a\x1d.tulle.admin.v1.ApplyResponse\x12G\n" +
 	"\x06Delete\x12\x1d.tulle.admin.v1.DeleteRequest\x1a\x1e.tulle.admin.v1.DeleteResponse\x12A\n" +
 	"\x04List\x12\x1b.tulle.admin.v1.ListRequest\x1a\x1c.tulle.admin.v1.ListResponse\x12\\\n" +
-	"\rListEndpoints\x12$.tulle.admin.v1.ListEndpointsRequest\x1a%.tulle.admin.v1.ListEndpointsResponse\x12P\n" +
+	"\rListEndpoints\x12$.tulle.admin.v1.ListEndpointsRequest\x1a%.tulle.admin.v1.ListEndpointsResponse\x12S\n" +
+	"\n" +
+	"ListRoutes\x12!.tulle.admin.v1.ListRoutesRequest\x1a\".tulle.admin.v1.ListRoutesResponse\x12V\n" +
+	"\vExplainCall\x12\".tulle.admin.v1.ExplainCallRequest\x1a#.tulle.admin.v1.ExplainCallResponse\x12P\n" +
 	"\tGetStatus\x12 .tulle.admin.v1.GetStatusRequest\x1a!.tulle.admin.v1.GetStatusResponse\x12V\n" +
 	"\vCreateToken\x12\".tulle.admin.v1.CreateTokenRequest\x1a#.tulle.admin.v1.CreateTokenResponse\x12S\n" +
 	"\n" +
@@ -1662,22 +1666,26 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
 	(*durationpb.Duration)(nil),     // 21: google.protobuf.Duration
 	(*Security)(nil),                // 22: tulle.admin.v1.Security
-	(*CreateTokenRequest)(nil),      // 23: tulle.admin.v1.CreateTokenRequest
-	(*ListTokensRequest)(nil),       // 24: tulle.admin.v1.ListTokensRequest
-	(*RevokeTokenRequest)(nil),      // 25: tulle.admin.v1.RevokeTokenRequest
-	(*GetAuthorityRequest)(nil),     // 26: tulle.admin.v1.GetAuthorityRequest
-	(*RotateAuthorityRequest)(nil),  // 27: tulle.admin.v1.RotateAuthorityRequest
-	(*ListIdentitiesRequest)(nil),   // 28: tulle.admin.v1.ListIdentitiesRequest
-	(*AuthorizeRequest)(nil),        // 29: tulle.admin.v1.AuthorizeRequest
-	(*SuggestPolicyRequest)(nil),    // 30: tulle.admin.v1.SuggestPolicyRequest
-	(*CreateTokenResponse)(nil),     // 31: tulle.admin.v1.CreateTokenResponse
-	(*ListTokensResponse)(nil),      // 32: tulle.admin.v1.ListTokensResponse
-	(*RevokeTokenResponse)(nil),     // 33: tulle.admin.v1.RevokeTokenResponse
-	(*GetAuthorityResponse)(nil),    // 34: tulle.admin.v1.GetAuthorityResponse
-	(*RotateAuthorityResponse)(nil), // 35: tulle.admin.v1.RotateAuthorityResponse
-	(*ListIdentitiesResponse)(nil),  // 36: tulle.admin.v1.ListIdentitiesResponse
-	(*AuthorizeResponse)(nil),       // 37: tulle.admin.v1.AuthorizeResponse
-	(*SuggestPolicyResponse)(nil),   // 38: tulle.admin.v1.SuggestPolicyResponse
+	(*ListRoutesRequest)(nil),       // 23: tulle.admin.v1.ListRoutesRequest
+	(*ExplainCallRequest)(nil),      // 24: tulle.admin.v1.ExplainCallRequest
+	(*CreateTokenRequest)(nil),      // 25: tulle.admin.v1.CreateTokenRequest
+	(*ListTokensRequest)(nil),       // 26: tulle.admin.v1.ListTokensRequest
+	(*RevokeTokenRequest)(nil),      // 27: tulle.admin.v1.RevokeTokenRequest
+	(*GetAuthorityRequest)(nil),     // 28: tulle.admin.v1.GetAuthorityRequest
+	(*RotateAuthorityRequest)(nil),  // 29: tulle.admin.v1.RotateAuthorityRequest
+	(*ListIdentitiesRequest)(nil),   // 30: tulle.admin.v1.ListIdentitiesRequest
+	(*AuthorizeRequest)(nil),        // 31: tulle.admin.v1.AuthorizeRequest
+	(*SuggestPolicyRequest)(nil),    // 32: tulle.admin.v1.SuggestPolicyRequest
+	(*ListRoutesResponse)(nil),      // 33: tulle.admin.v1.ListRoutesResponse
+	(*ExplainCallResponse)(nil),     // 34: tulle.admin.v1.ExplainCallResponse
+	(*CreateTokenResponse)(nil),     // 35: tulle.admin.v1.CreateTokenResponse
+	(*ListTokensResponse)(nil),      // 36: tulle.admin.v1.ListTokensResponse
+	(*RevokeTokenResponse)(nil),     // 37: tulle.admin.v1.RevokeTokenResponse
+	(*GetAuthorityResponse)(nil),    // 38: tulle.admin.v1.GetAuthorityResponse
+	(*RotateAuthorityResponse)(nil), // 39: tulle.admin.v1.RotateAuthorityResponse
+	(*ListIdentitiesResponse)(nil),  // 40: tulle.admin.v1.ListIdentitiesResponse
+	(*AuthorizeResponse)(nil),       // 41: tulle.admin.v1.AuthorizeResponse
+	(*SuggestPolicyResponse)(nil),   // 42: tulle.admin.v1.SuggestPolicyResponse
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
 	1,  // 0: tulle.admin.v1.Problem.object:type_name -> tulle.admin.v1.Ref
@@ -1710,30 +1718,34 @@ var file_admin_v1_admin_proto_depIdxs = []int32{
 	7,  // 27: tulle.admin.v1.AdminService.Delete:input_type -> tulle.admin.v1.DeleteRequest
 	9,  // 28: tulle.admin.v1.AdminService.List:input_type -> tulle.admin.v1.ListRequest
 	11, // 29: tulle.admin.v1.AdminService.ListEndpoints:input_type -> tulle.admin.v1.ListEndpointsRequest
-	14, // 30: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
-	23, // 31: tulle.admin.v1.AdminService.CreateToken:input_type -> tulle.admin.v1.CreateTokenRequest
-	24, // 32: tulle.admin.v1.AdminService.ListTokens:input_type -> tulle.admin.v1.ListTokensRequest
-	25, // 33: tulle.admin.v1.AdminService.RevokeToken:input_type -> tulle.admin.v1.RevokeTokenRequest
-	26, // 34: tulle.admin.v1.AdminService.GetAuthority:input_type -> tulle.admin.v1.GetAuthorityRequest
-	27, // 35: tulle.admin.v1.AdminService.RotateAuthority:input_type -> tulle.admin.v1.RotateAuthorityRequest
-	28, // 36: tulle.admin.v1.AdminService.ListIdentities:input_type -> tulle.admin.v1.ListIdentitiesRequest
-	29, // 37: tulle.admin.v1.AdminService.Authorize:input_type -> tulle.admin.v1.AuthorizeRequest
-	30, // 38: tulle.admin.v1.AdminService.SuggestPolicy:input_type -> tulle.admin.v1.SuggestPolicyRequest
-	6,  // 39: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
-	8,  // 40: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
-	10, // 41: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
-	13, // 42: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
-	18, // 43: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
-	31, // 44: tulle.admin.v1.AdminService.CreateToken:output_type -> tulle.admin.v1.CreateTokenResponse
-	32, // 45: tulle.admin.v1.AdminService.ListTokens:output_type -> tulle.admin.v1.ListTokensResponse
-	33, // 46: tulle.admin.v1.AdminService.RevokeToken:output_type -> tulle.admin.v1.RevokeTokenResponse
-	34, // 47: tulle.admin.v1.AdminService.GetAuthority:output_type -> tulle.admin.v1.GetAuthorityResponse
-	35, // 48: tulle.admin.v1.AdminService.RotateAuthority:output_type -> tulle.admin.v1.RotateAuthorityResponse
-	36, // 49: tulle.admin.v1.AdminService.ListIdentities:output_type -> tulle.admin.v1.ListIdentitiesResponse
-	37, // 50: tulle.admin.v1.AdminService.Authorize:output_type -> tulle.admin.v1.AuthorizeResponse
-	38, // 51: tulle.admin.v1.AdminService.SuggestPolicy:output_type -> tulle.admin.v1.SuggestPolicyResponse
-	39, // [39:52] is the sub-list for method output_type
-	26, // [26:39] is the sub-list for method input_type
+	23, // 30: tulle.admin.v1.AdminService.ListRoutes:input_type -> tulle.admin.v1.ListRoutesRequest
+	24, // 31: tulle.admin.v1.AdminService.ExplainCall:input_type -> tulle.admin.v1.ExplainCallRequest
+	14, // 32: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
+	25, // 33: tulle.admin.v1.AdminService.CreateToken:input_type -> tulle.admin.v1.CreateTokenRequest
+	26, // 34: tulle.admin.v1.AdminService.ListTokens:input_type -> tulle.admin.v1.ListTokensRequest
+	27, // 35: tulle.admin.v1.AdminService.RevokeToken:input_type -> tulle.admin.v1.RevokeTokenRequest
+	28, // 36: tulle.admin.v1.AdminService.GetAuthority:input_type -> tulle.admin.v1.GetAuthorityRequest
+	29, // 37: tulle.admin.v1.AdminService.RotateAuthority:input_type -> tulle.admin.v1.RotateAuthorityRequest
+	30, // 38: tulle.admin.v1.AdminService.ListIdentities:input_type -> tulle.admin.v1.ListIdentitiesRequest
+	31, // 39: tulle.admin.v1.AdminService.Authorize:input_type -> tulle.admin.v1.AuthorizeRequest
+	32, // 40: tulle.admin.v1.AdminService.SuggestPolicy:input_type -> tulle.admin.v1.SuggestPolicyRequest
+	6,  // 41: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
+	8,  // 42: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
+	10, // 43: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
+	13, // 44: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
+	33, // 45: tulle.admin.v1.AdminService.ListRoutes:output_type -> tulle.admin.v1.ListRoutesResponse
+	34, // 46: tulle.admin.v1.AdminService.ExplainCall:output_type -> tulle.admin.v1.ExplainCallResponse
+	18, // 47: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
+	35, // 48: tulle.admin.v1.AdminService.CreateToken:output_type -> tulle.admin.v1.CreateTokenResponse
+	36, // 49: tulle.admin.v1.AdminService.ListTokens:output_type -> tulle.admin.v1.ListTokensResponse
+	37, // 50: tulle.admin.v1.AdminService.RevokeToken:output_type -> tulle.admin.v1.RevokeTokenResponse
+	38, // 51: tulle.admin.v1.AdminService.GetAuthority:output_type -> tulle.admin.v1.GetAuthorityResponse
+	39, // 52: tulle.admin.v1.AdminService.RotateAuthority:output_type -> tulle.admin.v1.RotateAuthorityResponse
+	40, // 53: tulle.admin.v1.AdminService.ListIdentities:output_type -> tulle.admin.v1.ListIdentitiesResponse
+	41, // 54: tulle.admin.v1.AdminService.Authorize:output_type -> tulle.admin.v1.AuthorizeResponse
+	42, // 55: tulle.admin.v1.AdminService.SuggestPolicy:output_type -> tulle.admin.v1.SuggestPolicyResponse
+	41, // [41:56] is the sub-list for method output_type
+	26, // [26:41] is the sub-list for method input_type
 	26, // [26:26] is the sub-list for extension type_name
 	26, // [26:26] is the sub-list for extension extendee
 	0,  // [0:26] is the sub-list for field type_name
@@ -1744,6 +1756,7 @@ func file_admin_v1_admin_proto_init() {
 	if File_admin_v1_admin_proto != nil {
 		return
 	}
+	file_admin_v1_explain_proto_init()
 	file_admin_v1_security_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{

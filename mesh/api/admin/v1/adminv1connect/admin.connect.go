@@ -42,6 +42,11 @@ const (
 	// AdminServiceListEndpointsProcedure is the fully-qualified name of the AdminService's
 	// ListEndpoints RPC.
 	AdminServiceListEndpointsProcedure = "/tulle.admin.v1.AdminService/ListEndpoints"
+	// AdminServiceListRoutesProcedure is the fully-qualified name of the AdminService's ListRoutes RPC.
+	AdminServiceListRoutesProcedure = "/tulle.admin.v1.AdminService/ListRoutes"
+	// AdminServiceExplainCallProcedure is the fully-qualified name of the AdminService's ExplainCall
+	// RPC.
+	AdminServiceExplainCallProcedure = "/tulle.admin.v1.AdminService/ExplainCall"
 	// AdminServiceGetStatusProcedure is the fully-qualified name of the AdminService's GetStatus RPC.
 	AdminServiceGetStatusProcedure = "/tulle.admin.v1.AdminService/GetStatus"
 	// AdminServiceCreateTokenProcedure is the fully-qualified name of the AdminService's CreateToken
@@ -83,6 +88,12 @@ type AdminServiceClient interface {
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// ListEndpoints returns endpoints with what is known of each.
 	ListEndpoints(context.Context, *v1.ListEndpointsRequest) (*v1.ListEndpointsResponse, error)
+	// ListRoutes returns the routes of a service as its clients get them. NOT_FOUND when
+	// there is no such service, UNAVAILABLE while nothing is served for it.
+	ListRoutes(context.Context, *v1.ListRoutesRequest) (*v1.ListRoutesResponse, error)
+	// ExplainCall says what would become of one call, and why at each step. NOT_FOUND
+	// when there is no such service, or no such process is connected.
+	ExplainCall(context.Context, *v1.ExplainCallRequest) (*v1.ExplainCallResponse, error)
 	// GetStatus returns what `check` judges: sources, store, publication, clients,
 	// security.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
@@ -145,6 +156,18 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+AdminServiceListEndpointsProcedure,
 			connect.WithSchema(adminServiceMethods.ByName("ListEndpoints")),
+			connect.WithClientOptions(opts...),
+		),
+		listRoutes: connect.NewClient[v1.ListRoutesRequest, v1.ListRoutesResponse](
+			httpClient,
+			baseURL+AdminServiceListRoutesProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListRoutes")),
+			connect.WithClientOptions(opts...),
+		),
+		explainCall: connect.NewClient[v1.ExplainCallRequest, v1.ExplainCallResponse](
+			httpClient,
+			baseURL+AdminServiceExplainCallProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ExplainCall")),
 			connect.WithClientOptions(opts...),
 		),
 		getStatus: connect.NewClient[v1.GetStatusRequest, v1.GetStatusResponse](
@@ -210,6 +233,8 @@ type adminServiceClient struct {
 	delete          *connect.Client[v1.DeleteRequest, v1.DeleteResponse]
 	list            *connect.Client[v1.ListRequest, v1.ListResponse]
 	listEndpoints   *connect.Client[v1.ListEndpointsRequest, v1.ListEndpointsResponse]
+	listRoutes      *connect.Client[v1.ListRoutesRequest, v1.ListRoutesResponse]
+	explainCall     *connect.Client[v1.ExplainCallRequest, v1.ExplainCallResponse]
 	getStatus       *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	createToken     *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
 	listTokens      *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
@@ -251,6 +276,24 @@ func (c *adminServiceClient) List(ctx context.Context, req *v1.ListRequest) (*v1
 // ListEndpoints calls tulle.admin.v1.AdminService.ListEndpoints.
 func (c *adminServiceClient) ListEndpoints(ctx context.Context, req *v1.ListEndpointsRequest) (*v1.ListEndpointsResponse, error) {
 	response, err := c.listEndpoints.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListRoutes calls tulle.admin.v1.AdminService.ListRoutes.
+func (c *adminServiceClient) ListRoutes(ctx context.Context, req *v1.ListRoutesRequest) (*v1.ListRoutesResponse, error) {
+	response, err := c.listRoutes.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ExplainCall calls tulle.admin.v1.AdminService.ExplainCall.
+func (c *adminServiceClient) ExplainCall(ctx context.Context, req *v1.ExplainCallRequest) (*v1.ExplainCallResponse, error) {
+	response, err := c.explainCall.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -353,6 +396,12 @@ type AdminServiceHandler interface {
 	List(context.Context, *v1.ListRequest) (*v1.ListResponse, error)
 	// ListEndpoints returns endpoints with what is known of each.
 	ListEndpoints(context.Context, *v1.ListEndpointsRequest) (*v1.ListEndpointsResponse, error)
+	// ListRoutes returns the routes of a service as its clients get them. NOT_FOUND when
+	// there is no such service, UNAVAILABLE while nothing is served for it.
+	ListRoutes(context.Context, *v1.ListRoutesRequest) (*v1.ListRoutesResponse, error)
+	// ExplainCall says what would become of one call, and why at each step. NOT_FOUND
+	// when there is no such service, or no such process is connected.
+	ExplainCall(context.Context, *v1.ExplainCallRequest) (*v1.ExplainCallResponse, error)
 	// GetStatus returns what `check` judges: sources, store, publication, clients,
 	// security.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
@@ -411,6 +460,18 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		AdminServiceListEndpointsProcedure,
 		svc.ListEndpoints,
 		connect.WithSchema(adminServiceMethods.ByName("ListEndpoints")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListRoutesHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListRoutesProcedure,
+		svc.ListRoutes,
+		connect.WithSchema(adminServiceMethods.ByName("ListRoutes")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceExplainCallHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceExplainCallProcedure,
+		svc.ExplainCall,
+		connect.WithSchema(adminServiceMethods.ByName("ExplainCall")),
 		connect.WithHandlerOptions(opts...),
 	)
 	adminServiceGetStatusHandler := connect.NewUnaryHandlerSimple(
@@ -477,6 +538,10 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListHandler.ServeHTTP(w, r)
 		case AdminServiceListEndpointsProcedure:
 			adminServiceListEndpointsHandler.ServeHTTP(w, r)
+		case AdminServiceListRoutesProcedure:
+			adminServiceListRoutesHandler.ServeHTTP(w, r)
+		case AdminServiceExplainCallProcedure:
+			adminServiceExplainCallHandler.ServeHTTP(w, r)
 		case AdminServiceGetStatusProcedure:
 			adminServiceGetStatusHandler.ServeHTTP(w, r)
 		case AdminServiceCreateTokenProcedure:
@@ -518,6 +583,14 @@ func (UnimplementedAdminServiceHandler) List(context.Context, *v1.ListRequest) (
 
 func (UnimplementedAdminServiceHandler) ListEndpoints(context.Context, *v1.ListEndpointsRequest) (*v1.ListEndpointsResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.ListEndpoints is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListRoutes(context.Context, *v1.ListRoutesRequest) (*v1.ListRoutesResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.ListRoutes is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ExplainCall(context.Context, *v1.ExplainCallRequest) (*v1.ExplainCallResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.ExplainCall is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
