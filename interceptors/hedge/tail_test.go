@@ -76,7 +76,7 @@ func at(sorted []time.Duration, share float64) time.Duration {
 }
 
 func TestHedgingAtTheQuantileCutsTheTailForFewCalls(t *testing.T) {
-	const clients, each = 20, 2_000
+	const clients, each = 20, 1_000
 	jitter := func(rng *rand.Rand) time.Duration { return 4*ms + time.Duration(rng.Int64N(int64(2*ms))) }
 	tail := func(rng *rand.Rand) time.Duration {
 		if rng.IntN(100) == 0 {
