@@ -154,6 +154,11 @@ func clustersOf(host *resource.VirtualHost) []string {
 		for i := range route.Clusters {
 			names[route.Clusters[i].Name] = struct{}{}
 		}
+		if route.Traffic != nil {
+			for i := range route.Traffic.Mirrors {
+				names[route.Traffic.Mirrors[i].Cluster] = struct{}{}
+			}
+		}
 	}
 	return slices.Sorted(maps.Keys(names))
 }

@@ -201,6 +201,7 @@ func copyOf(rpc *call.Call, cluster string, unary Unary) (c *copied) {
 			Method:  rpc.Method,
 			Hash:    rpc.Hash,
 			Hashed:  rpc.Hashed,
+			Copy:    true,
 		},
 		unary:   unary,
 		request: proto.Clone(request),

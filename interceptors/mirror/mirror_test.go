@@ -112,7 +112,7 @@ func TestACopyIsACallOfItsOwn(t *testing.T) {
 				t.Errorf("a copy has options %v", c.options)
 			}
 			r := c.rpc
-			if r.Service != "voting" || r.Method != method || !r.Hashed || r.Hash != 5 || r.WaitForReady || r.Attempt != 0 || r.Endpoint() != "" || r.Failure != nil {
+			if r.Service != "voting" || r.Method != method || !r.Hashed || r.Hash != 5 || !r.Copy || r.WaitForReady || r.Attempt != 0 || r.Endpoint() != "" || r.Failure != nil {
 				t.Errorf("a copy has call %+v", r)
 			}
 		}

@@ -23,6 +23,7 @@ package call
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 )
 
@@ -54,10 +55,15 @@ type Call struct {
 	// Attempt counts the attempts of the call, retries and hedges, from zero. The
 	// interceptor sets it before each; see [Call.Begin].
 	Attempt uint32
-	// Tried are the addresses that were picked for attempts so far, the latest
-	// last; pickers avoid them while there are others.
+	// tried are the addresses that were picked for attempts so far, the latest
+	// last; pickers avoid them while there are others. Fork reads them while the
+	// picker of a running attempt may add one: what ntried has counted never
+	// changes, but for the last place.
 	tried  [maxTried]string
-	ntried uint8
+	ntried uint32 // atomic
+	// untried are the places of tried, as bits, that were taken back. Forks do not
+	// hear of it: they avoid one address more.
+	untried uint8
 
 	// Hash is the key that ring hash goes by, where Hashed is set.
 	Hash   uint64
@@ -65,6 +71,10 @@ type Call struct {
 
 	// Stream is whether the call is a stream, which may stay open for long.
 	Stream bool
+
+	// Copy is whether the call is a copy for a mirror. A picker that does not know its
+	// Cluster refuses it: to route it by itself would make the call twice.
+	Copy bool
 
 	// Outcome is what the picker's endpoint came to in the last attempt that was
 	// picked and is over. It is written before grpc returns the attempt's error.
@@ -98,18 +108,27 @@ func (c *Call) Begin(n uint32) {
 
 // Try remembers that an address was picked. The picker calls it.
 func (c *Call) Try(address string) {
-	if int(c.ntried) == len(c.tried) {
-		copy(c.tried[:], c.tried[1:])
-		c.ntried--
+	n := c.ntried // nobody else writes it
+	if n == maxTried {
+		c.tried[n-1] = address
+		c.untried &^= 1 << (n - 1)
+		return
 	}
-	c.tried[c.ntried] = address
-	c.ntried++
+	c.tried[n] = address
+	atomic.StoreUint32(&c.ntried, n+1)
+}
+
+// Untry takes the last Try back: nothing reached the address. The picker calls it.
+func (c *Call) Untry() {
+	if n := c.ntried; n > 0 {
+		c.untried |= 1 << (n - 1)
+	}
 }
 
 // HasTried reports whether an address was picked for an earlier attempt.
 func (c *Call) HasTried(address string) bool {
-	for _, a := range c.tried[:c.ntried] {
-		if a == address {
+	for i, a := range c.tried[:c.ntried] {
+		if a == address && c.untried&(1<<i) == 0 {
 			return true
 		}
 	}
@@ -125,12 +144,22 @@ func (c *Call) Endpoint() string {
 }
 
 // Fork returns a Call for an attempt of the same RPC that runs beside this one, in
-// ctx. It knows what was tried so far, and shares nothing that changes.
+// ctx. It knows what was tried so far, and shares nothing that changes. It may be
+// called while an attempt of c runs, which may be picking.
 func (c *Call) Fork(ctx context.Context) *Call {
-	fork := *c
-	fork.Context = ctx
-	fork.Failure = nil
-	return &fork
+	fork := &Call{
+		Context:      ctx,
+		Cluster:      c.Cluster,
+		WaitForReady: c.WaitForReady,
+		Service:      c.Service,
+		Method:       c.Method,
+		Hash:         c.Hash,
+		Hashed:       c.Hashed,
+		Stream:       c.Stream,
+	}
+	fork.ntried = min(atomic.LoadUint32(&c.ntried), maxTried-1)
+	copy(fork.tried[:fork.ntried], c.tried[:fork.ntried])
+	return fork
 }
 
 var _ context.Context = (*Call)(nil)

@@ -2,6 +2,8 @@ package call_test
 
 import (
 	"context"
+	"strconv"
+	"sync"
 	"testing"
 	"time"
 
@@ -78,6 +80,51 @@ func warm(ctx context.Context) <-chan struct{} {
 	child, release := context.WithCancel(ctx)
 	release()
 	return child.Done()
+}
+
+// A hedge begins while the first attempt may be picking; the race detector watches.
+func TestForkKnowsWhatWasTriedWhileItGoesOn(t *testing.T) {
+	rpc := &call.Call{Context: t.Context(), Cluster: "voting/v2", Hash: 7, Hashed: true, Stream: true}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for i := range 10 { // more than a Call remembers
+			rpc.Failure = nil
+			rpc.Try(strconv.Itoa(i))
+			rpc.Outcome.Sent = false
+		}
+	})
+	for range 100 {
+		fork := rpc.Fork(context.WithValue(rpc.Context, otherKey{}, "fork"))
+		fork.Begin(1)
+		if last := fork.Endpoint(); last != "" && !fork.HasTried("0") {
+			t.Errorf("a fork knows %s, and not what was tried first", last)
+		}
+		fork.Try("fork")
+		if fork.Endpoint() != "fork" || fork.Cluster != "voting/v2" || !fork.Hashed || !fork.Stream || fork.Value(otherKey{}) != "fork" {
+			t.Errorf("a fork is %+v", fork)
+		}
+	}
+	wg.Wait()
+	if rpc.Endpoint() != "9" || rpc.HasTried("fork") {
+		t.Errorf("the call's endpoint is %s, want the last", rpc.Endpoint())
+	}
+}
+
+func TestWhatIsTakenBackWasNotTried(t *testing.T) {
+	var rpc call.Call
+	rpc.Untry() // nothing to take back
+	for i := range 7 {
+		address := strconv.Itoa(i)
+		rpc.Try(address)
+		rpc.Untry()
+		if rpc.HasTried(address) {
+			t.Errorf("%s counts as tried", address)
+		}
+		rpc.Try(address)
+		if !rpc.HasTried(address) || rpc.Endpoint() != address {
+			t.Errorf("%s does not count as tried", address)
+		}
+	}
 }
 
 func BenchmarkFromContext(b *testing.B) {
