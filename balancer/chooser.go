@@ -30,3 +30,20 @@ type Chooser interface {
 	// admits, or a negative number where it found none: the pool then looks itself.
 	Choose(c Choice) int
 }
+
+// algorithmOf returns the algorithm of a policy, peak EWMA where none is named. A
+// cluster that asks for one that is not known was refused when it was decoded.
+func algorithmOf(policy resource.Policy) Algorithm {
+	switch policy {
+	case resource.RoundRobin:
+		return RoundRobin
+	case resource.LeastRequest:
+		return LeastRequest
+	case resource.RingHash:
+		return RingHash
+	case resource.WeightedRoundRobin:
+		return WeightedRoundRobin
+	default:
+		return PeakEWMA
+	}
+}

@@ -3,7 +3,6 @@ package balancer_test
 import (
 	"fmt"
 
-	grpcbalancer "google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/resolver"
 
 	"github.com/tulle-mesh/tulle/balancer"
@@ -29,10 +28,20 @@ func ExampleWithShared() {
 	// Output: voting 1
 }
 
-// A leaf is a function of the ready endpoints; this one always takes the first.
-func ExampleLeaf() {
-	var first balancer.Leaf = func(ready []balancer.Ready) grpcbalancer.Picker {
-		return ready[0].Picker
-	}
+// A chooser is a function of what it may choose among; this one takes the first that
+// is admitted.
+func ExampleAlgorithm() {
+	var first balancer.Algorithm = func(*resource.Balancing, []balancer.Member) balancer.Chooser { return firstOf{} }
 	_ = first
+}
+
+type firstOf struct{}
+
+func (firstOf) Choose(c balancer.Choice) int {
+	for i := range c.InUse {
+		if c.Admits(i) {
+			return i
+		}
+	}
+	return -1
 }

@@ -1,10 +1,12 @@
 package balancer
 
 import (
+	"log/slog"
 	"time"
 
 	"google.golang.org/grpc/connectivity"
 
+	"github.com/tulle-mesh/tulle/mesh/breaker"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
@@ -16,6 +18,10 @@ type group struct {
 	shared *Shared
 	key    clusterKey
 	open   *openCalls // nil while the cluster cannot be used
+
+	logger   *slog.Logger
+	nodes    map[*endpoint]*Node
+	detector *detector // nil detects nothing
 
 	priorities []*priority
 	current    *priority // nil without priorities
@@ -34,13 +40,13 @@ func newGroup(service, name string) *group {
 
 // configure takes the cluster's configuration and puts the priorities that can
 // be used by what is known into use.
-func (g *group) configure(config *resource.ClusterConfig, shared *Shared, all *endpoints, now time.Time) {
-	g.config, g.dirty = config, true
+func (g *group) configure(config *resource.ClusterConfig, all *endpoints, of origin, now time.Time) {
+	g.config, g.logger, g.dirty = config, of.logger, true
 	if config.Err != nil || config.Cluster == nil || config.Endpoints == nil {
 		g.close()
 		return
 	}
-	g.count(shared, clusterKey{cluster: g.name, endpoints: config.Endpoints.Name})
+	g.count(of.shared, clusterKey{cluster: g.name, endpoints: config.Endpoints.Name})
 
 	var next []*priority
 	for i := range config.Endpoints.Localities {
@@ -48,12 +54,16 @@ func (g *group) configure(config *resource.ClusterConfig, shared *Shared, all *e
 		for int(given.Priority) >= len(next) {
 			next = append(next, &priority{})
 		}
-		l := newLocality(given, config.Cluster.PeerIDs, all)
+		l := newLocality(given, config.Cluster.PeerIDs, all, of.zone)
 		next[given.Priority].localities = append(next[given.Priority].localities, l)
-		for _, m := range l.members {
-			m.users = append(m.users, g)
+	}
+	for _, p := range next {
+		subset(p.localities, config.Cluster.Balancing.Subset, subsetSeed)
+		for e := range p.endpoints() {
+			e.users = append(e.users, g)
 		}
 	}
+	g.know(next)
 	carryOver(g.priorities, next)
 	g.priorities = next
 	g.choose(now)
@@ -65,8 +75,69 @@ func (g *group) count(shared *Shared, key clusterKey) {
 		return
 	}
 	open := shared.use(key)
+	if g.shared != shared {
+		g.forget() // its nodes are counted elsewhere
+	}
 	g.uncount()
 	g.shared, g.key, g.open = shared, key, open
+}
+
+// know gives each member its node, configured: the one it had, or a new one.
+func (g *group) know(priorities []*priority) {
+	config := &g.config.Cluster.Balancing
+	old := g.nodes
+	g.nodes = make(map[*endpoint]*Node, len(old))
+	var all []*Node
+	for _, p := range priorities {
+		for _, l := range p.localities {
+			for i := range l.members {
+				m := &l.members[i]
+				n := g.nodes[m.endpoint]
+				if n == nil {
+					if n = old[m.endpoint]; n == nil {
+						n = NewNode(m.resource.Addresses[0])
+					}
+					n.configure(config)
+					if config.MaxRequestsPerEndpoint > 0 && n.total.Load() == nil {
+						n.total.Store(g.shared.use(clusterKey{address: n.Address}))
+					}
+					g.nodes[m.endpoint] = n
+					all = append(all, n)
+				}
+				m.node = n
+			}
+		}
+	}
+	var gone []*openCalls
+	for e, n := range old {
+		if total := n.total.Load(); g.nodes[e] == nil && total != nil {
+			gone = append(gone, total)
+		}
+	}
+	g.shared.leave(gone...)
+	g.detector = newDetector(g.detector, config, all, breaker.Now())
+}
+
+// forget drops all that calls have taught.
+func (g *group) forget() {
+	var gone []*openCalls
+	for _, n := range g.nodes {
+		if total := n.total.Load(); total != nil {
+			gone = append(gone, total)
+		}
+	}
+	if len(gone) > 0 {
+		g.shared.leave(gone...)
+	}
+	g.nodes, g.detector = nil, nil
+}
+
+// watchOf returns the watch at its place, which it fills where there is none.
+func (g *group) watchOf(at **watch) *watch {
+	if *at == nil {
+		*at = newWatch(g.logger, g.name)
+	}
+	return *at
 }
 
 func (g *group) uncount() {
@@ -78,6 +149,7 @@ func (g *group) uncount() {
 
 // close ends the group's use of all it shares.
 func (g *group) close() {
+	g.forget()
 	g.uncount()
 	g.priorities, g.current = nil, nil
 }

@@ -20,7 +20,7 @@ type groupPicker struct {
 	limit uint32
 	full  *call.Error
 
-	// localities hold the ready endpoints; without any, outage says why.
+	// localities hold the pools of ready endpoints; without any, outage says why.
 	localities localityPicker
 	outage     *outage
 }
@@ -46,7 +46,7 @@ func newGroupPicker(g *group) *groupPicker {
 	for _, d := range g.config.Endpoints.Drops {
 		p.drops = append(p.drops, drop{perMillion: d.PerMillion, failure: dropped(g, d)})
 	}
-	p.localities = newLocalityPicker(g.current.localities, leafOf(g.config.Cluster.Balancing.Policy))
+	p.localities = newLocalityPicker(g, g.current)
 	return p
 }
 
@@ -67,28 +67,9 @@ func (p *groupPicker) pick(info balancer.PickInfo, rpc *call.Call) (balancer.Pic
 		}
 		return p.outage.fail(rpc)
 	}
-	result, err := p.localities.pick().Pick(info)
+	result, err := p.localities.pick().pick(info, rpc, p.open)
 	if err != nil {
 		p.open.release()
-		return balancer.PickResult{}, err
 	}
-	if rpc != nil && rpc.Failure != nil {
-		rpc.Failure = nil
-	}
-	if result.Done == nil {
-		result.Done = p.open.done
-		return result, nil
-	}
-	return p.wrap(result), nil
-}
-
-// wrap makes the end of a call reach both the leaf, which asked for it, and the
-// count. It is a function of its own so that the closure costs only such leaves.
-func (p *groupPicker) wrap(result balancer.PickResult) balancer.PickResult {
-	release, leaf := p.open.release, result.Done
-	result.Done = func(info balancer.DoneInfo) {
-		release()
-		leaf(info)
-	}
-	return result
+	return result, err
 }

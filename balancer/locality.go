@@ -1,7 +1,9 @@
 package balancer
 
 import (
+	"cmp"
 	"math/rand/v2"
+	"slices"
 	"sort"
 
 	"google.golang.org/grpc/balancer"
@@ -17,11 +19,14 @@ type localityID struct{ region, zone, subZone string }
 type locality struct {
 	id      localityID
 	weight  uint32
+	local   bool // whether it is the client's own zone
 	members []member
 	// others are addresses where another cluster expects other identities.
 	others []string
 
 	state connectivity.State // the best of the members'
+	// watch is of its own pool, where it has one.
+	watch *watch
 }
 
 // A member is an endpoint as one cluster sees it.
@@ -29,12 +34,14 @@ type member struct {
 	*endpoint
 
 	resource *resource.Endpoint
+	node     *Node // nil until the group knows which members it uses
 }
 
-func newLocality(given *resource.Locality, peerIDs []string, all *endpoints) *locality {
+func newLocality(given *resource.Locality, peerIDs []string, all *endpoints, own zone) *locality {
 	l := &locality{
 		id:      localityID{region: given.Region, zone: given.Zone, subZone: given.SubZone},
 		weight:  given.Weight,
+		local:   own.has(given),
 		members: make([]member, 0, len(given.Endpoints)),
 	}
 	for i := range given.Endpoints {
@@ -61,49 +68,73 @@ func (l *locality) observe() {
 	l.state = all.CurrentState()
 }
 
-// ready returns the members that take calls.
-func (l *locality) ready() []Ready {
-	n := 0
+// ready adds the members that take calls to ready.
+func (l *locality) ready(ready []Member) []Member {
+	ready = slices.Grow(ready, len(l.members))
 	for _, m := range l.members {
 		if m.state == connectivity.Ready {
-			n++
-		}
-	}
-	ready := make([]Ready, 0, n)
-	for _, m := range l.members {
-		if m.state == connectivity.Ready {
-			ready = append(ready, Ready{Endpoint: m.resource, Picker: m.picker})
+			ready = append(ready, Member{Endpoint: m.resource, Picker: m.picker, Node: m.node, Local: l.local})
 		}
 	}
 	return ready
 }
 
-// A localityPicker chooses among the ready localities of a priority by weight,
-// at random, as grpc-go's wrr_locality does. It is immutable.
+// A localityPicker chooses among the pools of a priority: of each ready locality by
+// weight, at random, as grpc-go's wrr_locality does, or the one pool of all. It is
+// immutable.
 type localityPicker struct {
-	leaves []balancer.Picker
+	pools []*Pool
 	// bounds are the running sums of the weights.
 	bounds []uint64
 }
 
-func newLocalityPicker(localities []*locality, leaf Leaf) localityPicker {
+func newLocalityPicker(g *group, current *priority) localityPicker {
+	config := &g.config.Cluster.Balancing
+	if !config.Standard {
+		return localityPicker{pools: []*Pool{newPool(config, current.ready(config), poolOptions{
+			watch:    g.watchOf(&current.watch),
+			detector: g.detector,
+			zoned:    slices.ContainsFunc(current.localities, func(l *locality) bool { return l.local }),
+		})}}
+	}
 	var p localityPicker
 	var sum uint64
-	for _, l := range localities {
+	for _, l := range current.localities {
 		if l.state != connectivity.Ready {
 			continue
 		}
 		sum += uint64(l.weight)
-		p.leaves = append(p.leaves, leaf(l.ready()))
+		p.pools = append(p.pools, newPool(config, l.ready(nil), poolOptions{watch: g.watchOf(&l.watch), detector: g.detector}))
 		p.bounds = append(p.bounds, sum)
 	}
 	return p
 }
 
-func (p *localityPicker) pick() balancer.Picker {
-	if len(p.leaves) == 1 {
-		return p.leaves[0]
+func (p *localityPicker) pick() *Pool {
+	if len(p.pools) == 1 {
+		return p.pools[0]
 	}
 	r := rand.Uint64N(p.bounds[len(p.bounds)-1])
-	return p.leaves[sort.Search(len(p.bounds), func(i int) bool { return p.bounds[i] > r })]
+	return p.pools[sort.Search(len(p.bounds), func(i int) bool { return p.bounds[i] > r })]
+}
+
+// ready returns the members of all localities that take calls. Where zones are
+// preferred the own comes first, and the others in an order that each process has for
+// itself: those that need a few of them do not all take the same.
+func (p *priority) ready(config *resource.Balancing) []Member {
+	var ready []Member
+	for _, l := range p.localities {
+		ready = l.ready(ready)
+	}
+	if !config.Zone.Prefer {
+		return ready
+	}
+	rank := func(m *Member) uint64 {
+		if m.Local {
+			return 0
+		}
+		return max(mix(resource.HashKey(m.Node.Address)^subsetSeed), 1)
+	}
+	slices.SortStableFunc(ready, func(a, b Member) int { return cmp.Compare(rank(&a), rank(&b)) })
+	return ready
 }

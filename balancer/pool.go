@@ -1,24 +1,211 @@
 package balancer
 
 import (
+	"fmt"
+	"math"
+	"sync/atomic"
+
+	"google.golang.org/grpc/balancer"
+	"google.golang.org/grpc/codes"
+
+	"github.com/tulle-mesh/tulle/mesh/breaker"
 	"github.com/tulle-mesh/tulle/mesh/call"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
-// A Choice is one pick, as a [Chooser] sees it.
-type Choice struct {
-	// Now is the time in nanoseconds, of a clock of the process.
-	Now int64
-	// Call is nil where no interceptor of the mesh ran.
-	Call *call.Call
-	// InUse is how many members may be chosen: the first of them. Those behind are
-	// of other zones and not needed now.
-	InUse int
+// A Pool chooses among endpoints that are ready, keeps calls away from those that
+// fail, and learns from how calls end. What it chooses from never changes; what calls
+// have taught is in the members' Nodes and in its watch, which outlive it.
+//
+// It has no timer: what is due, such as a look whether an endpoint got well, is done
+// by the next pick.
+type Pool struct {
+	config   *resource.Balancing
+	members  []Member
+	chooser  Chooser
+	watch    *watch
+	detector *detector // nil detects nothing
 
-	members []Member
+	zoned bool         // whether members of other zones are used only where needed
+	inUse atomic.Int64 // how many of the members, the first, are used
+
+	decayRate float64 // 1/decay of peak EWMA
+	failures  resource.CodeSet
+	wantsLoad bool // whether reports of load are to be handed on
+	full      *call.Error
 }
 
-// Admits reports whether member i may be chosen: it is in use, its breaker lets
-// calls through, it is below its limit, and the call was not tried there before.
-func (c Choice) Admits(i int) bool {
-	return i < c.InUse && (c.Call == nil || !c.Call.HasTried(c.members[i].Node.Address))
+// NewPool returns a pool of members, in whose Nodes it puts the configuration. It
+// keeps both, which must not change. Where zones are preferred those that are Local
+// come first. It logs to slog.Default.
+func NewPool(config *resource.Balancing, members []Member) *Pool {
+	nodes := make([]*Node, len(members))
+	zoned := false
+	for i := range members {
+		n := members[i].Node
+		n.configure(config)
+		if config.MaxRequestsPerEndpoint > 0 && n.total.Load() == nil {
+			n.total.Store(newOpenCalls())
+		}
+		nodes[i], zoned = n, zoned || members[i].Local
+	}
+	return newPool(config, members, poolOptions{
+		watch:    newWatch(nil, ""),
+		detector: newDetector(nil, config, nodes, breaker.Now()),
+		zoned:    zoned,
+	})
 }
+
+// poolOptions are what outlives a pool, and zoned: whether it has a zone to prefer.
+type poolOptions struct {
+	watch    *watch
+	detector *detector
+	zoned    bool
+}
+
+// newPool returns a pool of members whose Nodes are configured.
+func newPool(config *resource.Balancing, members []Member, o poolOptions) *Pool {
+	p := &Pool{
+		config:    config,
+		members:   members,
+		chooser:   algorithmOf(config.Policy)(config, members),
+		watch:     o.watch,
+		detector:  o.detector,
+		zoned:     o.zoned && config.Zone.Prefer,
+		decayRate: 1 / float64(max(config.PeakEWMA.Decay, 1)),
+		failures:  failuresOf(config),
+		wantsLoad: config.Policy == resource.WeightedRoundRobin || config.Policy == resource.PeakEWMA && config.PeakEWMA.Utilization,
+		full:      atLimit(o.watch.cluster, config.MaxRequestsPerEndpoint),
+	}
+	o.watch.adopt(p)
+	return p
+}
+
+// Pick picks an endpoint for a call; rpc is nil where no interceptor of the mesh ran.
+// It is called concurrently and does not allocate. The result's Done is never nil.
+func (p *Pool) Pick(info balancer.PickInfo, rpc *call.Call) (balancer.PickResult, error) {
+	return p.pick(info, rpc, nil)
+}
+
+// pick picks for a call that is counted in open, which the result's Done releases.
+func (p *Pool) pick(info balancer.PickInfo, rpc *call.Call, open *openCalls) (balancer.PickResult, error) {
+	if len(p.members) == 0 {
+		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+	}
+	now := breaker.Now()
+	i, purpose := -1, ordinary
+	if now >= p.watch.due.Load() {
+		i, purpose = p.review(now, rpc)
+	}
+	if i < 0 {
+		i = p.choose(now, rpc)
+		if i < 0 {
+			return refuse(rpc, p.full)
+		}
+	}
+	n := p.members[i].Node
+	result, err := p.members[i].Picker.Pick(info)
+	if err != nil {
+		p.forgo(n, purpose, now)
+		return balancer.PickResult{}, err
+	}
+	a := newAttempt()
+	a.begin(p, n, rpc, open, now, purpose)
+	a.inner = result.Done
+	result.Done = a.done
+	return result, nil
+}
+
+// choose returns a member below its limit, and counts the call towards it; -1 where
+// all are at their limit.
+func (p *Pool) choose(now int64, rpc *call.Call) int {
+	c := Choice{Now: now, Call: rpc, InUse: int(p.inUse.Load()), pool: p}
+	for range tries {
+		i := p.chooser.Choose(c)
+		if i < 0 {
+			if i = p.look(c); i < 0 {
+				return -1
+			}
+		}
+		if limit := p.config.MaxRequestsPerEndpoint; limit == 0 || p.members[i].Node.total.Load().acquire(limit) {
+			return i
+		}
+		// Another call was quicker to the last place.
+	}
+	return -1
+}
+
+// tries is how often a call looks for an endpoint below its limit while others take
+// the places that it finds.
+const tries = 8
+
+// look finds a member where the chooser did not.
+func (p *Pool) look(c Choice) int {
+	// A call that was tried everywhere is tried again.
+	if c.Call != nil && c.Call.Endpoint() != "" {
+		c.again = true
+		if i := p.chooser.Choose(c); i >= 0 {
+			return i
+		}
+	}
+	c.again = true
+	if i := c.any(); i >= 0 {
+		return i // the chooser looks at some only
+	}
+	if c.InUse < len(p.members) {
+		c.InUse = len(p.members)
+		p.watch.wake()
+		if i := p.chooser.Choose(c); i >= 0 {
+			return i
+		}
+		if i := c.any(); i >= 0 {
+			return i
+		}
+	}
+	for i := range p.members {
+		if !p.members[i].Node.out.Load() {
+			return -1 // it is at its limit, and is not made up for by one that fails
+		}
+	}
+	p.watch.desperate.Add(1)
+	c.failing = true
+	if i := p.chooser.Choose(c); i >= 0 {
+		return i
+	}
+	return c.any()
+}
+
+// forgo gives back what a pick took for a call that was not made.
+func (p *Pool) forgo(n *Node, purpose purpose, now int64) {
+	p.untake(n)
+	if purpose != ordinary {
+		n.probing.Store(0)
+	}
+	if purpose == probe {
+		n.breaker.Load().Done(now, true, 0, false)
+	}
+}
+
+// failuresOf are the codes that make an endpoint look slow: those of its breaker and
+// RESOURCE_EXHAUSTED, as Linkerd's biaser has them.
+func failuresOf(config *resource.Balancing) resource.CodeSet {
+	b := config.Breaker
+	if b == nil {
+		b = resource.DefaultBreaker()
+	}
+	return b.Codes | resource.Codes(uint32(codes.ResourceExhausted))
+}
+
+// atLimit is the end of a call all of whose endpoints have limit calls open.
+func atLimit(cluster string, limit uint32) *call.Error {
+	return &call.Error{
+		Service: serviceOf(cluster),
+		Reason:  call.MaxRequestsPerEndpoint,
+		Code:    codes.Unavailable,
+		Detail:  fmt.Sprintf("max requests per endpoint reached: this process has %d calls open to each endpoint of %q, its limit", limit, cluster),
+		Try:     "raise the limit, or add instances of " + serviceOf(cluster),
+	}
+}
+
+// never is when nothing is due.
+const never = math.MaxInt64

@@ -33,12 +33,16 @@ type priority struct {
 	patience time.Time
 	// keep is until when a stopped priority stays connected; zero is not.
 	keep time.Time
+
+	// watch is of the pools of all localities.
+	watch *watch
 }
 
 // start puts the priority into use.
 func (p *priority) start(now time.Time) {
 	*p = priority{
 		localities: p.localities,
+		watch:      p.watch,
 		started:    true,
 		state:      connectivity.Connecting,
 		patience:   now.Add(failoverTimeout),

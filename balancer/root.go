@@ -2,14 +2,17 @@ package balancer
 
 import (
 	"errors"
+	"log/slog"
 	"sync"
 	"time"
 
+	"google.golang.org/grpc/attributes"
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/endpointsharding"
 	"google.golang.org/grpc/connectivity"
 	"google.golang.org/grpc/resolver"
 
+	"github.com/tulle-mesh/tulle/mesh/breaker"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
@@ -43,6 +46,7 @@ type root struct {
 	closed     bool
 	config     *resource.Config // nil before the first
 	own        *Shared          // nil unless the connection counts alone
+	origin     origin
 	groups     map[string]*group
 	endpoints  endpoints
 	stale      bool // the published picker is of another configuration
@@ -73,7 +77,12 @@ func (r *root) UpdateClientConnState(s balancer.ClientConnState) error {
 		r.mu.Unlock()
 		return nil
 	}
-	r.configure(config, r.sharedOf(s.ResolverState), s.ResolverState.Endpoints)
+	r.origin = origin{
+		shared: r.sharedOf(s.ResolverState),
+		zone:   zoneFrom(s.ResolverState.Attributes),
+		logger: loggerFrom(s.ResolverState.Attributes),
+	}
+	r.configure(config, s.ResolverState.Endpoints)
 	list, differs := r.endpoints.hand(r.groups)
 	r.mu.Unlock()
 
@@ -83,6 +92,27 @@ func (r *root) UpdateClientConnState(s balancer.ClientConnState) error {
 	defer r.mu.Unlock()
 	r.refresh(time.Now())
 	return nil
+}
+
+// An origin is whose connection it is.
+type origin struct {
+	shared *Shared
+	zone   zone
+	logger *slog.Logger
+}
+
+type loggerKey struct{}
+
+// WithLogger returns attributes, which may be nil, for a resolver.State whose
+// connection logs to logger: that an endpoint fails or is well again, at Info, and at
+// Warn that too many fail. A connection without it logs to slog.Default.
+func WithLogger(attrs *attributes.Attributes, logger *slog.Logger) *attributes.Attributes {
+	return attrs.WithValue(loggerKey{}, logger)
+}
+
+func loggerFrom(attrs *attributes.Attributes) *slog.Logger {
+	logger, _ := attrs.Value(loggerKey{}).(*slog.Logger)
+	return logger
 }
 
 func (r *root) sharedOf(s resolver.State) *Shared {
@@ -96,7 +126,7 @@ func (r *root) sharedOf(s resolver.State) *Shared {
 }
 
 // configure makes groups and endpoints those of config.
-func (r *root) configure(config *resource.Config, shared *Shared, given []resolver.Endpoint) {
+func (r *root) configure(config *resource.Config, given []resolver.Endpoint) {
 	now := time.Now()
 	r.config, r.service, r.stale = config, config.Service, true
 	r.endpoints.update(given)
@@ -112,7 +142,7 @@ func (r *root) configure(config *resource.Config, shared *Shared, given []resolv
 			g = newGroup(config.Service, name)
 			r.groups[name] = g
 		}
-		g.configure(cluster, shared, &r.endpoints, now)
+		g.configure(cluster, &r.endpoints, r.origin, now)
 	}
 }
 
@@ -131,11 +161,18 @@ func (r *root) UpdateState(s balancer.State) {
 	defer r.mu.Unlock()
 	for _, child := range endpointsharding.ChildStatesFromPicker(s.Picker) {
 		e := endpointOf(child.Endpoint)
-		if e == nil || !e.observe(child.State) {
+		if e == nil {
+			continue
+		}
+		before := e.state
+		if !e.observe(child.State) {
 			continue
 		}
 		for _, g := range e.users {
 			g.dirty = true
+			if n := g.nodes[e]; n != nil && before != connectivity.Ready && e.state == connectivity.Ready {
+				n.ready(breaker.Now())
+			}
 		}
 	}
 	r.refresh(time.Now())

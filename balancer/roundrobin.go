@@ -4,31 +4,38 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 
-	"google.golang.org/grpc/balancer"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
-// RoundRobin is the leaf that gives each ready endpoint its turn.
+// RoundRobin gives each member its turn.
 //
 // It ignores the endpoints' weights, as grpc-go's round_robin does for a cluster
 // whose lb_policy is ROUND_ROBIN: only localities are weighted there. A weight
 // that is to count asks for a policy that is named for it (gRFC A58).
-func RoundRobin(ready []Ready) balancer.Picker {
-	r := &roundRobin{ready: ready}
+func RoundRobin(_ *resource.Balancing, _ []Member) Chooser {
+	r := &roundRobin{}
 	// Clients that learn of one set of endpoints at one moment must not all
 	// begin with the same one.
 	r.next.Store(rand.Uint32())
 	return r
 }
 
-type roundRobin struct {
-	ready []Ready
-	next  atomic.Uint32
-}
+type roundRobin struct{ next atomic.Uint32 }
 
-// Pick implements grpc-go's balancer.Picker.
-func (r *roundRobin) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
-	if len(r.ready) == 0 {
-		return balancer.PickResult{}, balancer.ErrNoSubConnAvailable
+// Choose implements [Chooser].
+func (r *roundRobin) Choose(c Choice) int {
+	n := uint32(c.InUse)
+	// One that is not admitted loses its turn to the next. One that is new is passed
+	// over as often as its share asks for, but for the last, so that a call finds one.
+	for k := range n {
+		i := int(r.next.Add(1) % n)
+		if !c.Admits(i) {
+			continue
+		}
+		if share := c.Share(i); share < 1 && k < n-1 && rand.Float64() >= share {
+			continue
+		}
+		return i
 	}
-	return r.ready[r.next.Add(1)%uint32(len(r.ready))].Picker.Pick(info)
+	return -1
 }

@@ -3,8 +3,10 @@ package balancer_test
 import (
 	"testing"
 
-	"github.com/tulle-mesh/tulle/balancer"
 	"github.com/tulle-mesh/tulle/balancer/balancertest"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
-func TestRoundRobin(t *testing.T) { balancertest.Leaf(t, balancer.RoundRobin) }
+func TestRoundRobin(t *testing.T) {
+	balancertest.Run(t, balancertest.Suite{Policy: resource.RoundRobin})
+}

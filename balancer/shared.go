@@ -5,12 +5,11 @@ import (
 	"sync/atomic"
 
 	"google.golang.org/grpc/attributes"
-	"google.golang.org/grpc/balancer"
 )
 
 // Shared is what the connections of one mesh in one process hold in common: how
-// many calls are open to each cluster. gRFC A32 bounds them per process, however
-// many connections reach the cluster.
+// many calls are open to each cluster and, where that is bounded, to each endpoint.
+// gRFC A32 bounds them per process, however many connections reach the cluster.
 //
 // A Shared is safe for concurrent use; make one per mesh with [NewShared]. It
 // holds no resource to close.
@@ -20,8 +19,9 @@ type Shared struct {
 }
 
 // A clusterKey is what calls are counted by. Two clusters of one name with other
-// endpoints are two clusters, as they are to grpc-go.
-type clusterKey struct{ cluster, endpoints string }
+// endpoints are two clusters, as they are to grpc-go. An endpoint has its address
+// alone: it is one, whichever clusters it is in.
+type clusterKey struct{ cluster, endpoints, address string }
 
 // NewShared returns a Shared that counts no call yet.
 func NewShared() *Shared { return &Shared{open: make(map[clusterKey]*openCalls)} }
@@ -52,12 +52,17 @@ func (s *Shared) use(key clusterKey) *openCalls {
 	return calls
 }
 
-// leave ends a use. A count without a user stays while calls are open, so that a
+// leave ends uses. A count without a user stays while calls are open, so that a
 // cluster that comes back goes on counting them; it goes with a later leave.
-func (s *Shared) leave(calls *openCalls) {
+func (s *Shared) leave(calls ...*openCalls) {
+	if len(calls) == 0 {
+		return
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	calls.users--
+	for _, c := range calls {
+		c.users--
+	}
 	for key, c := range s.open {
 		if c.users == 0 && c.count.Load() == 0 {
 			delete(s.open, key)
@@ -65,21 +70,13 @@ func (s *Shared) leave(calls *openCalls) {
 	}
 }
 
-// openCalls counts the open calls of one cluster.
+// openCalls counts the open calls of one cluster, or to one address.
 type openCalls struct {
 	count atomic.Int64
-	// done ends one call. All calls share it, since it needs to know nothing of
-	// the call it ends: that is what makes a pick free of allocations.
-	done func(balancer.DoneInfo)
-
 	users int // guarded by Shared.mu
 }
 
-func newOpenCalls() *openCalls {
-	calls := &openCalls{}
-	calls.done = func(balancer.DoneInfo) { calls.release() }
-	return calls
-}
+func newOpenCalls() *openCalls { return &openCalls{} }
 
 // acquire counts one call and reports whether it was within the limit. It counts
 // first and gives back on refusal, so that concurrent calls never pass the limit

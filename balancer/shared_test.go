@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/balancer"
 
 	"github.com/tulle-mesh/tulle/mesh/call"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 func TestOpenCallsNeverPassTheLimit(t *testing.T) {
@@ -20,7 +21,7 @@ func TestOpenCallsNeverPassTheLimit(t *testing.T) {
 					if open := calls.count.Load(); open > limit+callers {
 						t.Errorf("%d open calls are counted", open)
 					}
-					calls.done(balancer.DoneInfo{})
+					calls.release()
 				}
 			}
 		})
@@ -66,13 +67,13 @@ func TestSharedForgetsWhatNobodyUses(t *testing.T) {
 	}
 }
 
-// A leaf that learns from the end of calls must hear of it, beside the count.
-func TestTheLeafsDoneRuns(t *testing.T) {
+// The end of a call reaches the endpoint's picker, where it asked for it, beside the
+// count.
+func TestThePickersDoneRuns(t *testing.T) {
 	heard := 0
-	leaf := pickerFunc(func(balancer.PickInfo) (balancer.PickResult, error) {
+	p := groupOf(pickerFunc(func(balancer.PickInfo) (balancer.PickResult, error) {
 		return balancer.PickResult{Done: func(balancer.DoneInfo) { heard++ }}, nil
-	})
-	p := &groupPicker{open: newOpenCalls(), limit: 1, localities: localityPicker{leaves: []balancer.Picker{leaf}}}
+	}))
 	result, err := p.pick(balancer.PickInfo{Ctx: t.Context()}, nil)
 	if err != nil {
 		t.Fatal(err)
@@ -82,20 +83,26 @@ func TestTheLeafsDoneRuns(t *testing.T) {
 	}
 	result.Done(balancer.DoneInfo{})
 	if open := p.open.count.Load(); open != 0 || heard != 1 {
-		t.Errorf("after the end %d calls are open, the leaf heard of %d", open, heard)
+		t.Errorf("after the end %d calls are open, the picker heard of %d", open, heard)
 	}
 }
 
-// What a leaf refuses is not an open call, and its words are the call's.
-func TestTheLeafsErrorIsThePicks(t *testing.T) {
-	want := &call.Error{Detail: "of the leaf"}
-	leaf := pickerFunc(func(balancer.PickInfo) (balancer.PickResult, error) { return balancer.PickResult{}, want })
-	p := &groupPicker{open: newOpenCalls(), limit: 1, localities: localityPicker{leaves: []balancer.Picker{leaf}}}
+// What an endpoint's picker refuses is not an open call, and its words are the call's.
+func TestThePickersErrorIsThePicks(t *testing.T) {
+	want := &call.Error{Detail: "of the picker"}
+	p := groupOf(pickerFunc(func(balancer.PickInfo) (balancer.PickResult, error) { return balancer.PickResult{}, want }))
 	for range 3 {
 		if _, err := p.pick(balancer.PickInfo{Ctx: t.Context()}, nil); call.AsError(err) != want {
 			t.Errorf("pick = %v, want %v", err, want)
 		}
 	}
+}
+
+// groupOf picks among one endpoint that has one place.
+func groupOf(endpoint balancer.Picker) *groupPicker {
+	config := resource.DefaultBalancing()
+	pool := NewPool(&config, []Member{{Endpoint: &resource.Endpoint{Weight: 1}, Picker: endpoint, Node: NewNode("10.0.0.7:8080")}})
+	return &groupPicker{open: newOpenCalls(), limit: 1, localities: localityPicker{pools: []*Pool{pool}}}
 }
 
 type pickerFunc func(balancer.PickInfo) (balancer.PickResult, error)
