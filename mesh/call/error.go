@@ -8,8 +8,12 @@ import (
 	"google.golang.org/genproto/googleapis/rpc/errdetails"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/protoadapt"
 	"google.golang.org/protobuf/types/known/durationpb"
 )
+
+// Domain is that of the mesh's reasons, in google.rpc.ErrorInfo.
+const Domain = "tulle.mesh"
 
 // Reason says why the mesh itself ended a call. Its values are stable: programs
 // may compare them.
@@ -97,13 +101,19 @@ var _ error = (*Error)(nil)
 // has none.
 func (e *Error) Error() string {
 	var b strings.Builder
+	e.write(&b)
+	return b.String()
+}
+
+// write writes what Error returns, and returns its advice.
+func (e *Error) write(b *strings.Builder) (try string) {
 	b.WriteString("mesh: ")
-	try := e.describe(&b)
+	try = e.describe(b)
 	if try != "" {
 		b.WriteString("; try: ")
 		b.WriteString(try)
 	}
-	return b.String()
+	return try
 }
 
 // describe writes the details of e and its causes, and returns the advice of
@@ -128,15 +138,33 @@ func (e *Error) describe(b *strings.Builder) (try string) {
 // Unwrap returns the cause.
 func (e *Error) Unwrap() error { return e.Cause }
 
-// GRPCStatus makes the error a gRPC status error.
+// GRPCStatus makes the error a gRPC status error, whose details say in a form for
+// programs what Error says for people: google.rpc.ErrorInfo with the reason, the
+// domain [Domain] and, in its metadata, "service" and "try"; and google.rpc.RetryInfo
+// where RetryAfter is known. They go to whoever called, over the wire.
+//
+// They are made anew each time: who only wants the code reads the field.
 func (e *Error) GRPCStatus() *status.Status {
-	st := status.New(e.Code, e.Error())
-	if e.RetryAfter <= 0 {
-		return st
+	var b strings.Builder
+	try := e.write(&b)
+	st := status.New(e.Code, b.String())
+	if e.Code == codes.OK {
+		return st // has no details
 	}
-	detailed, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
+	info := &errdetails.ErrorInfo{Reason: string(e.Reason), Domain: Domain, Metadata: make(map[string]string, 2)}
+	if e.Service != "" {
+		info.Metadata["service"] = e.Service
+	}
+	if try != "" {
+		info.Metadata["try"] = try
+	}
+	details := append(make([]protoadapt.MessageV1, 0, 2), info)
+	if e.RetryAfter > 0 {
+		details = append(details, &errdetails.RetryInfo{RetryDelay: durationpb.New(e.RetryAfter)})
+	}
+	detailed, err := st.WithDetails(details...)
 	if err != nil {
-		return st // OK has no details
+		return st // what is not UTF-8 cannot be a detail
 	}
 	return detailed
 }
