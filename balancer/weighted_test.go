@@ -1,0 +1,12 @@
+package balancer_test
+
+import (
+	"testing"
+
+	"github.com/tulle-mesh/tulle/balancer/balancertest"
+	"github.com/tulle-mesh/tulle/mesh/resource"
+)
+
+func TestWeightedRoundRobin(t *testing.T) {
+	balancertest.Run(t, balancertest.Suite{Policy: resource.WeightedRoundRobin, Weights: balancertest.ReportedWeights})
+}
