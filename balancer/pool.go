@@ -141,6 +141,9 @@ const tries = 8
 
 // look finds a member where the chooser did not.
 func (p *Pool) look(c Choice) int {
+	if i := c.any(); i >= 0 {
+		return i // the chooser looks at some only
+	}
 	// A call that was tried everywhere is tried again.
 	if c.Call != nil && c.Call.Endpoint() != "" {
 		c.again = true
@@ -150,7 +153,7 @@ func (p *Pool) look(c Choice) int {
 	}
 	c.again = true
 	if i := c.any(); i >= 0 {
-		return i // the chooser looks at some only
+		return i
 	}
 	if c.InUse < len(p.members) {
 		c.InUse = len(p.members)
