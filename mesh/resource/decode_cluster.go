@@ -8,8 +8,8 @@ import (
 )
 
 // DecodeCluster decodes and validates the bytes of a Cluster message (gRFC A27,
-// A32). Its endpoints must come by EDS from the same server, be balanced round
-// robin, and have one of the identities that its transport socket names (gRFC
+// A32, A42, A48, A50, A52, A58). Its endpoints must come by EDS from the same
+// server, and have one of the identities that its transport socket names (gRFC
 // A29). The error is a *[DecodeError].
 func DecodeCluster(value []byte) (*Cluster, error) {
 	var m clusterv3.Cluster
@@ -24,7 +24,7 @@ func DecodeCluster(value []byte) (*Cluster, error) {
 }
 
 func decodeCluster(m *clusterv3.Cluster) (*Cluster, error) {
-	c := &Cluster{Name: m.GetName(), EndpointsName: m.GetEdsClusterConfig().GetServiceName(), Balancing: StandardBalancing(RoundRobin)}
+	c := &Cluster{Name: m.GetName(), EndpointsName: m.GetEdsClusterConfig().GetServiceName()}
 	if c.Name == "" {
 		return nil, bad("name", "is empty")
 	}
@@ -38,8 +38,9 @@ func decodeCluster(m *clusterv3.Cluster) (*Cluster, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
-	if m.GetLbPolicy() != clusterv3.Cluster_ROUND_ROBIN {
-		return nil, bad("lb_policy", "%v is not supported yet; use ROUND_ROBIN", m.GetLbPolicy())
+	var err error
+	if c.Balancing, err = decodeBalancing(m); err != nil {
+		return nil, err
 	}
 	if lrs := m.GetLrsServer(); lrs != nil && lrs.GetSelf() == nil {
 		return nil, bad("lrs_server", "must be self") // gRFC A27
@@ -59,7 +60,6 @@ func decodeCluster(m *clusterv3.Cluster) (*Cluster, error) {
 		c.EndpointsName = c.Name
 	}
 
-	var err error
 	if m.GetTransportSocket() != nil {
 		if c.PeerIDs, err = decodeUpstreamTLS(m.GetTransportSocket()); err != nil {
 			return nil, under("transport_socket", err)

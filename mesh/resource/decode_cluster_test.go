@@ -91,12 +91,7 @@ func TestClustersAreRefused(t *testing.T) {
 			},
 			`cluster_type: "envoy.clusters.aggregate" is not supported`,
 		},
-		{"balanced at random", func(m *clusterv3.Cluster) { m.LbPolicy = clusterv3.Cluster_RANDOM }, "lb_policy: RANDOM is not supported yet; use ROUND_ROBIN"},
-		{
-			"balanced by a policy of the registry",
-			func(m *clusterv3.Cluster) { m.LoadBalancingPolicy = &clusterv3.LoadBalancingPolicy{} },
-			"load_balancing_policy: is not supported yet",
-		},
+		{"balanced at random", func(m *clusterv3.Cluster) { m.LbPolicy = clusterv3.Cluster_RANDOM }, "lb_policy: RANDOM is not supported; use ROUND_ROBIN, LEAST_REQUEST, RING_HASH or load_balancing_policy"},
 		{
 			"whose endpoints come from elsewhere",
 			func(m *clusterv3.Cluster) { m.EdsClusterConfig.EdsConfig = &corev3.ConfigSource{} },
@@ -110,7 +105,6 @@ func TestClustersAreRefused(t *testing.T) {
 		{"that want TLS of another for each endpoint", func(m *clusterv3.Cluster) {
 			m.TransportSocketMatches = []*clusterv3.Cluster_TransportSocketMatch{{}}
 		}, "transport_socket_matches: is not supported"},
-		{"with outlier detection", func(m *clusterv3.Cluster) { m.OutlierDetection = &clusterv3.OutlierDetection{} }, "outlier_detection: is not supported yet"},
 		{"whose load goes elsewhere", func(m *clusterv3.Cluster) { m.LrsServer = ads() }, "lrs_server: must be self"},
 		{
 			"with a limit of connections",

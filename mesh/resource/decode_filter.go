@@ -21,6 +21,8 @@ const (
 	filterFault
 	filterRouter
 	filterAccess
+	filterTraffic
+	filterAdmission
 )
 
 // kindOf tells a configuration's kind by its type. A TypedStruct is unknown:
@@ -34,6 +36,10 @@ func kindOf(config *anypb.Any) filterKind {
 	case "type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBAC",
 		"type.googleapis.com/envoy.extensions.filters.http.rbac.v3.RBACPerRoute":
 		return filterAccess
+	case "type.googleapis.com/tulle.policy.v1.Traffic":
+		return filterTraffic
+	case "type.googleapis.com/tulle.policy.v1.Admission":
+		return filterAdmission
 	default:
 		return filterUnknown
 	}
@@ -46,6 +52,10 @@ func refuseFilter(name string, kind filterKind, config *anypb.Any) error {
 		return bad("", "%q: access is decided by a server's listener and routes of non_forwarding_action, and stands there only", name)
 	case filterRouter:
 		return bad("", "%q: the router cannot be overridden", name)
+	case filterTraffic:
+		return bad("", "%q: what a client does for calls stands in its routes only", name)
+	case filterAdmission:
+		return bad("", "%q: which calls a server takes stands in its routes of non_forwarding_action only", name)
 	default:
 		return bad("", "%q: no filter of type %q is known; mark it optional if clients may go without", name, config.GetTypeUrl())
 	}
@@ -92,16 +102,28 @@ func filterList(filters []*hcmv3.HttpFilter) ([]httpFilter, error) {
 	return list, nil
 }
 
+// overridePlace is where a typed_per_filter_config stands.
+type overridePlace int
+
+const (
+	overrideElsewhere overridePlace = iota // of a virtual host or a weighted cluster
+	overrideRoute                          // of a client's route
+	overrideInbound                        // of a server's
+)
+
 // overrides is what a typed_per_filter_config has in place of the listener's
-// filters, nil for what it leaves as it is.
+// filters, nil for what it leaves as it is, and the mesh's own policies.
 type overrides struct {
-	fault  *Fault
-	access *Access
+	fault     *Fault
+	access    *Access
+	traffic   *Traffic
+	admission *Admission
 }
 
 // decodeOverrides reads a typed_per_filter_config. Only an inbound route may
-// override the access filters.
-func decodeOverrides(configs map[string]*anypb.Any, inbound bool) (overrides, error) {
+// override the access filters. The mesh's own policies are read whether they are
+// marked optional or not: the mark is for clients that do not know them.
+func decodeOverrides(configs map[string]*anypb.Any, place overridePlace) (overrides, error) {
 	out, access := overrides{}, accessFilters{}
 	for _, name := range slices.Sorted(maps.Keys(configs)) {
 		config, optional, err := unwrapOverride(name, configs[name])
@@ -111,11 +133,15 @@ func decodeOverrides(configs map[string]*anypb.Any, inbound bool) (overrides, er
 		switch kind := kindOf(config); {
 		case kind == filterFault:
 			out.fault, err = decodeNamedFault(name, config)
-		case kind == filterAccess && inbound:
+		case kind == filterAccess && place == overrideInbound:
 			var f *accessFilter
 			if f, err = decodeAccessOverride(name, config); err == nil {
 				access.set(name, f)
 			}
+		case kind == filterTraffic && place == overrideRoute:
+			out.traffic, err = decodeNamedTraffic(name, config)
+		case kind == filterAdmission && place == overrideInbound:
+			out.admission, err = decodeNamedAdmission(name, config)
 		case kind == filterUnknown && optional:
 		default:
 			err = refuseFilter(name, kind, config)
@@ -144,8 +170,8 @@ func unwrapOverride(name string, config *anypb.Any) (inner *anypb.Any, optional 
 	return wrapper.GetConfig(), wrapper.GetIsOptional(), nil
 }
 
-// decodeFaultOverride is decodeOverrides for places that have no access rules.
+// decodeFaultOverride is decodeOverrides for places that have nothing else.
 func decodeFaultOverride(configs map[string]*anypb.Any) (*Fault, error) {
-	out, err := decodeOverrides(configs, false)
+	out, err := decodeOverrides(configs, overrideElsewhere)
 	return out.fault, err
 }

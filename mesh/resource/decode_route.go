@@ -56,6 +56,7 @@ type routeDecoder struct {
 	out     *RouteConfiguration
 	path    string          // of the virtual host at hand
 	plugged map[string]bool // the cluster specifier plugins that routes may name
+	retry   *Retry          // the virtual host's standard policy; nil for none
 }
 
 // skip notes why a route is left out.
@@ -88,6 +89,10 @@ func (d *routeDecoder) virtualHost(m *routev3.VirtualHost) (*VirtualHost, error)
 			return nil, at("domains", i, bad("", "%q can match nothing: it may have one *, at its start or its end", domain))
 		}
 	}
+	var err error
+	if d.retry, err = decodeRetryPolicy(m.GetRetryPolicy()); err != nil {
+		return nil, under("retry_policy", err)
+	}
 	for i, r := range m.GetRoutes() {
 		route, err := d.route(i, r)
 		if err != nil {
@@ -97,7 +102,6 @@ func (d *routeDecoder) virtualHost(m *routev3.VirtualHost) (*VirtualHost, error)
 			vh.Routes = append(vh.Routes, route)
 		}
 	}
-	var err error
 	vh.Fault, err = decodeFaultOverride(m.GetTypedPerFilterConfig())
 	return vh, err
 }
@@ -138,12 +142,19 @@ func (d *routeDecoder) route(i int, m *routev3.Route) (*Route, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
-	changed, err := decodeOverrides(m.GetTypedPerFilterConfig(), r.inbound)
+	place := overrideRoute
+	if r.inbound {
+		place = overrideInbound
+	}
+	changed, err := decodeOverrides(m.GetTypedPerFilterConfig(), place)
 	if err != nil {
 		return nil, err
 	}
-	r.Fault, r.Access = changed.fault, changed.access
-	if r.Access != nil {
+	r.Fault, r.Access, r.Admission = changed.fault, changed.access, changed.admission
+	if changed.traffic != nil {
+		r.Traffic = changed.traffic // over what the standard fields say
+	}
+	if r.Access != nil || r.Admission != nil {
 		if err := r.match.byPath(); err != nil {
 			return nil, under("match", err)
 		}
@@ -155,6 +166,9 @@ func (d *routeDecoder) route(i int, m *routev3.Route) (*Route, error) {
 // is to be skipped: the ways to name a cluster that gRPC does not have may be
 // new ones, for newer clients.
 func (d *routeDecoder) action(i int, r *Route, m *routev3.RouteAction) (bool, error) {
+	if err := refuseRewrites(m.GetHashPolicy()); err != nil {
+		return false, err
+	}
 	switch spec := m.GetClusterSpecifier().(type) {
 	case *routev3.RouteAction_Cluster:
 		if spec.Cluster == "" {
@@ -178,6 +192,15 @@ func (d *routeDecoder) action(i int, r *Route, m *routev3.RouteAction) (bool, er
 	if err := known(m); err != nil {
 		return false, err
 	}
+	retry, err := decodeRetryPolicy(m.GetRetryPolicy())
+	if err != nil {
+		return false, under("retry_policy", err)
+	}
+	hashHeader, err := decodeHashPolicy(m.GetHashPolicy())
+	if err != nil {
+		return false, err
+	}
+	r.Traffic = standardTraffic(retry, d.retry, hashHeader)
 	return true, under("max_stream_duration", r.bound(m.GetMaxStreamDuration()))
 }
 

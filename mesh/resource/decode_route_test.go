@@ -193,7 +193,6 @@ func TestRoutesThatOnlyOthersUnderstandAreSkipped(t *testing.T) {
 }
 
 func TestRouteConfigurationsAreRefused(t *testing.T) {
-	retry := &routev3.RetryPolicy{RetryOn: "unavailable"}
 	overriding := func(name string, config *anypb.Any) *routev3.Route {
 		return to("voting", func(r *routev3.Route) { r.TypedPerFilterConfig = map[string]*anypb.Any{name: config} })
 	}
@@ -232,12 +231,6 @@ func TestRouteConfigurationsAreRefused(t *testing.T) {
 			&routev3.RouteConfiguration{Name: "voting", VirtualHosts: []*routev3.VirtualHost{{Domains: []string{"a*b"}}}},
 			`virtual_hosts[0].domains[0]: "a*b" can match nothing`,
 		},
-		{
-			"with a retry policy of a virtual host",
-			&routev3.RouteConfiguration{Name: "voting", VirtualHosts: []*routev3.VirtualHost{{RetryPolicy: retry}}},
-			"virtual_hosts[0].retry_policy: is not supported yet",
-		},
-		{"with a retry policy of a route", routes(acting(func(a *routev3.RouteAction) { a.RetryPolicy = retry })), at + "route.retry_policy: is not supported yet"},
 		{"without a match", routes(to("voting", func(r *routev3.Route) { r.Match = nil })), at + "match: is missing"},
 		{"without a path", routes(matching(func(m *routev3.RouteMatch) { m.PathSpecifier = nil })), at + "match: has no path specifier"},
 		{
@@ -326,7 +319,7 @@ func TestRouteConfigurationsAreRefused(t *testing.T) {
 			routes(acting(func(a *routev3.RouteAction) {
 				a.RequestMirrorPolicies = []*routev3.RouteAction_RequestMirrorPolicy{{Cluster: "x"}}
 			})),
-			at + "route.request_mirror_policies: is not supported by this client",
+			at + "route.request_mirror_policies: is done by no gRPC client",
 		},
 		{
 			"with headers to add",

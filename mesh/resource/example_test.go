@@ -62,7 +62,7 @@ func ExampleDecode() {
 			Match: &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{}},
 			Action: &routev3.Route_Route{Route: &routev3.RouteAction{
 				ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: "voting"},
-				RetryPolicy:      &routev3.RetryPolicy{RetryOn: "unavailable"},
+				RetryPolicy:      &routev3.RetryPolicy{RetryOn: "unavailable,reset"},
 			}},
 		}}}},
 	})
@@ -72,8 +72,8 @@ func ExampleDecode() {
 	var refused *resource.DecodeError
 	fmt.Println(errors.As(err, &refused), refused.Name, refused.Field)
 	// Output:
-	// RouteConfiguration "voting": virtual_hosts[0].routes[0].route.retry_policy: is not supported yet: the call would not be retried
-	// true voting virtual_hosts[0].routes[0].route.retry_policy
+	// RouteConfiguration "voting": virtual_hosts[0].routes[0].route.retry_policy.retry_on: "reset" is no condition that gRPC knows: use cancelled, deadline-exceeded, internal, resource-exhausted, unavailable
+	// true voting virtual_hosts[0].routes[0].route.retry_policy.retry_on
 }
 
 func ExampleAccess_Decide() {

@@ -33,7 +33,7 @@ var fields = map[protoreflect.FullName][]protoreflect.Name{
 	"envoy.config.route.v3.RouteConfiguration": {
 		"name", "virtual_hosts", "cluster_specifier_plugins", "metadata", "validate_clusters",
 	},
-	"envoy.config.route.v3.VirtualHost": {"name", "domains", "routes", "typed_per_filter_config", "metadata"},
+	"envoy.config.route.v3.VirtualHost": {"name", "domains", "routes", "typed_per_filter_config", "metadata", "retry_policy"},
 	"envoy.config.route.v3.Route": {
 		"name", "match", "route", "redirect", "direct_response", "filter_action", "non_forwarding_action",
 		"typed_per_filter_config", "metadata", "stat_prefix",
@@ -52,8 +52,12 @@ var fields = map[protoreflect.FullName][]protoreflect.Name{
 		"contains_match", "string_match", "invert_match",
 	},
 	"envoy.config.route.v3.RouteAction": {
-		"cluster", "weighted_clusters", "cluster_specifier_plugin", "max_stream_duration",
+		"cluster", "weighted_clusters", "cluster_specifier_plugin", "max_stream_duration", "retry_policy", "hash_policy",
 	},
+	"envoy.config.route.v3.RetryPolicy":                   {"retry_on", "num_retries", "retry_back_off"},
+	"envoy.config.route.v3.RetryPolicy.RetryBackOff":      {"base_interval", "max_interval"},
+	"envoy.config.route.v3.RouteAction.HashPolicy":        {"header", "terminal"},
+	"envoy.config.route.v3.RouteAction.HashPolicy.Header": {"header_name"},
 	"envoy.config.route.v3.RouteAction.MaxStreamDuration": {"max_stream_duration", "grpc_timeout_header_max"},
 	"envoy.config.route.v3.WeightedCluster":               {"clusters"},
 	"envoy.config.route.v3.WeightedCluster.ClusterWeight": {"name", "weight", "typed_per_filter_config"},
@@ -68,7 +72,20 @@ var fields = map[protoreflect.FullName][]protoreflect.Name{
 		"name", "alt_stat_name", "type", "eds_cluster_config", "lb_policy", "circuit_breakers", "metadata",
 		"connect_timeout",                           // gRPC has its own, of 20 s
 		"lrs_server", "lrs_report_endpoint_metrics", // an offer to take load reports
-		"transport_socket",
+		"transport_socket", "ring_hash_lb_config", "least_request_lb_config", "load_balancing_policy", "outlier_detection",
+	},
+	"envoy.config.cluster.v3.Cluster.RingHashLbConfig":     {"minimum_ring_size", "hash_function", "maximum_ring_size"},
+	"envoy.config.cluster.v3.Cluster.LeastRequestLbConfig": {"choice_count"},
+	"envoy.config.cluster.v3.OutlierDetection": {
+		"interval", "base_ejection_time", "max_ejection_time", "max_ejection_percent",
+		"enforcing_success_rate", "success_rate_minimum_hosts", "success_rate_request_volume", "success_rate_stdev_factor",
+		"enforcing_failure_percentage", "failure_percentage_threshold", "failure_percentage_minimum_hosts", "failure_percentage_request_volume",
+	},
+	lbMessages + "round_robin.v3.RoundRobin":     {},
+	lbMessages + "least_request.v3.LeastRequest": {"choice_count"},
+	lbMessages + "ring_hash.v3.RingHash":         {"hash_function", "minimum_ring_size", "maximum_ring_size"},
+	lbMessages + "client_side_weighted_round_robin.v3.ClientSideWeightedRoundRobin": {
+		"enable_oob_load_report", "blackout_period", "weight_expiration_period", "weight_update_period", "error_utilization_penalty",
 	},
 	"envoy.config.cluster.v3.Cluster.EdsClusterConfig":   {"eds_config", "service_name"},
 	"envoy.config.cluster.v3.CircuitBreakers":            {"thresholds"},
@@ -112,13 +129,19 @@ var fields = map[protoreflect.FullName][]protoreflect.Name{
 
 // reasons are better words for fields that people are likely to set.
 var reasons = map[protoreflect.FullName]string{
-	"envoy.config.route.v3.RouteAction.retry_policy":                       notRetried,
-	"envoy.config.route.v3.VirtualHost.retry_policy":                       notRetried,
 	"envoy.config.route.v3.RouteAction.timeout":                            "is not what bounds a gRPC call; set max_stream_duration (gRFC A31)",
-	"envoy.config.route.v3.RouteAction.hash_policy":                        "hashes for no load balancing policy this client has",
+	"envoy.config.route.v3.RouteAction.request_mirror_policies":            "is done by no gRPC client; ours are told by " + TrafficFilter,
+	"envoy.config.route.v3.RouteAction.hedge_policy":                       "is done by no gRPC client; ours are told by " + TrafficFilter,
+	"envoy.config.route.v3.RetryPolicy.per_try_timeout":                    "is kept by no gRPC client (gRFC A44); ours are told by " + TrafficFilter,
+	"envoy.config.route.v3.RetryPolicy.retriable_status_codes":             "is not what gRPC retries on; set retry_on",
+	"envoy.config.route.v3.RouteAction.HashPolicy.filter_state":            notHashed,
+	"envoy.config.route.v3.RouteAction.HashPolicy.cookie":                  notHashed,
+	"envoy.config.route.v3.RouteAction.HashPolicy.connection_properties":   notHashed,
+	"envoy.config.route.v3.RouteAction.HashPolicy.query_parameter":         notHashed,
+	"envoy.config.route.v3.RouteAction.HashPolicy.Header.regex_rewrite":    "is not supported: the key is the whole value",
 	"envoy.config.route.v3.HeaderMatcher.treat_missing_header_as_empty":    "is honoured by no gRPC client; match on present_match instead",
-	"envoy.config.cluster.v3.Cluster.load_balancing_policy":                "is not supported yet; set lb_policy to ROUND_ROBIN",
-	"envoy.config.cluster.v3.Cluster.outlier_detection":                    "is not supported yet: no endpoint would be ejected",
+	"envoy.config.cluster.v3.OutlierDetection.consecutive_5xx":             notCounted,
+	"envoy.config.cluster.v3.OutlierDetection.consecutive_gateway_failure": notCounted,
 	"envoy.config.cluster.v3.Cluster.transport_socket_matches":             "is not supported: the connection would be made without it",
 	"envoy.config.core.v3.SocketAddress.named_port":                        "is not supported; set port_value",
 	"envoy.config.endpoint.v3.LbEndpoint.endpoint_name":                    "is not supported; set endpoint",
@@ -159,7 +182,10 @@ var reasons = map[protoreflect.FullName]string{
 }
 
 const (
-	notRetried = "is not supported yet: the call would not be retried"
+	lbMessages = "envoy.extensions.load_balancing_policies."
+
+	notHashed  = "is not hashed by here; hash by a header"
+	notCounted = "is not what gRPC ejects by (gRFC A50); breakers are part of the mesh's own policy"
 	negates    = "is a NOT, which is not evaluated here; say who may call what"
 	notExact   = "is not evaluated here; say it by exact or prefix"
 	unmatched  = "is not evaluated here: the rule would not be the one that was written"

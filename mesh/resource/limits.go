@@ -1,6 +1,9 @@
 package resource
 
-import "math"
+import (
+	"math"
+	"time"
+)
 
 // Limits of what one resource may hold. They are far above what a service
 // needs, and low enough that a broken control plane costs a process neither its
@@ -55,4 +58,39 @@ const (
 	// maxAuthorities is per TrustBundle, maxCertificate in bytes.
 	maxAuthorities = 16
 	maxCertificate = 8 << 10
+
+	// maxDuration is of all that waits, bounds or is measured: what takes longer is
+	// a mistake, in a unit for instance. maxCode is of gRPC's status codes.
+	maxDuration = 24 * time.Hour
+	maxCode     = 16
+
+	// maxChoices is of endpoints drawn by least request (gRFC A48). maxRing is in
+	// entries of 16 bytes each, per cluster; standardRing is what a standard
+	// policy that asks for more gets (gRFC A42), and standardRingAsked the most
+	// that it may ask for.
+	maxChoices        = 10
+	maxRing           = 1 << 16
+	standardRing      = 4_096
+	standardRingAsked = 8 << 20
+
+	// maxPerSecond is of calls, and maxFailures of a breaker's in a row, or calls in
+	// its window.
+	maxPerSecond = 1e9
+	maxFailures  = 1_000_000
+
+	// maxBuffer is of a call's messages that are kept, in bytes.
+	maxBuffer = 64 << 20
+
+	// maxMirrors and maxChanges, of headers, are per route: each is done for each
+	// call. maxHeaderName and maxHeaderValue are in bytes.
+	maxMirrors     = 16
+	maxChanges     = 64
+	maxHeaderName  = 256
+	maxHeaderValue = 4_096
+
+	// maxRateLimits is per Admission, maxSelected of methods and of callers of each:
+	// calls are compared with them one by one. maxLimitName is in bytes.
+	maxRateLimits = 64
+	maxSelected   = 256
+	maxLimitName  = 256
 )

@@ -15,6 +15,17 @@ const (
 	AccessAllowFilter = "tulle.access.allow"
 )
 
+// Where the mesh's own policies stand in a route's typed_per_filter_config. Each is
+// found by its type, and must have its name.
+const (
+	// TrafficFilter is the name of a client's [Traffic], the message
+	// tulle.policy.v1.Traffic.
+	TrafficFilter = "tulle.traffic"
+	// AdmissionFilter is the name of a server's [Admission], the message
+	// tulle.policy.v1.Admission.
+	AdmissionFilter = "tulle.admission"
+)
+
 const serverPrefix = "tulle/server/"
 
 // ServerListener returns the name of the Listener and of the RouteConfiguration

@@ -20,14 +20,32 @@
 // fields.go are accepted; fields that the message's definition here does not
 // know are those of a newer control plane and are passed over, as protobuf asks.
 //
-// The rules are those of grpc-go's xDS client and server (gRFCs A27, A28, A29, A30,
-// A31, A32, A33, A36, A41, A61), held against it by differential tests: calls take
-// the same route, the same calls are allowed, and what grpc-go refuses is refused
-// here, save what stands in optional extensions, which are passed over unread. Refused although grpc-go accepts or
-// overlooks it:
+// The mesh's own policies, of which xDS has no field, stand where xDS lets an
+// extension stand: how endpoints are chosen in the first place of a cluster's
+// load_balancing_policy, what a client does for its calls and which calls a server
+// takes in their routes' typed_per_filter_config ([TrafficFilter],
+// [AdmissionFilter]). They go before the standard fields beside them, which are for
+// stock clients.
 //
-//   - aggregate and LOGICAL_DNS clusters, load balancing policies other than
-//     round robin, outlier detection;
+// The rules are those of grpc-go's xDS client and server (gRFCs A27, A28, A29, A30,
+// A31, A32, A33, A36, A41, A42, A44, A48, A50, A52, A58, A61), held against it by
+// differential tests: calls take the same route, the same calls are allowed, and
+// what grpc-go refuses is refused here, save what stands in optional extensions and
+// behind the first balancing policy that is known, which are passed over unread.
+// Refused although grpc-go accepts or overlooks it:
+//
+//   - aggregate and LOGICAL_DNS clusters; pick_first, and ring hash or another
+//     WrrLocality within a WrrLocality; weights by out-of-band reports, slow start
+//     of standard policies, a ring_hash_lb_config or least_request_lb_config of
+//     another lb_policy than is set;
+//   - outlier detection other than by success rate and failure percentage, that
+//     which ejects some outliers only (enforcing_* between 0 and 100), and an
+//     interval below 10 ms;
+//   - retry policies with conditions that gRPC does not know, and with what it does
+//     not do: per_try_timeout and the like. Attempts are 5 at most, as gRFC A44
+//     says and grpc-go does not;
+//   - hash policies other than one of a header, in whole;
+//   - mirroring and hedging by standard fields, which grpc-go does not do either;
 //   - clusters with a transport socket that accepts more than named SPIFFE ids;
 //   - listeners of servers without client certificates, without the two access
 //     filters, or with more than one chain of filters;
@@ -36,8 +54,6 @@
 //     ids and what is below one; headers that are equal or present. NOT, regular
 //     expressions, addresses and conditions are refused with the field's path, and
 //     so is a field of them that this package's definitions do not know;
-//   - retry policies of routes and virtual hosts: grpc-go retries, this client
-//     does not yet, and a call that is not retried is not what was asked for;
 //   - header matchers with treat_missing_header_as_empty, which grpc-go does
 //     not read;
 //   - domains that can match nothing, empty cluster names, endpoints without
