@@ -107,7 +107,7 @@ func Join(ctx context.Context, config Config) (*Mesh, error) {
 	}
 	m.builder = resolver.NewBuilder(resolver.Config{
 		Client:     m.xds,
-		Attributes: balancer.WithShared(nil, balancer.NewShared()),
+		Attributes: balancer.WithZone(balancer.WithShared(nil, balancer.NewShared()), config.region(), config.zone()),
 		Logger:     m.logger,
 	})
 	m.client = interceptors.NewClient(m.builder)
