@@ -147,14 +147,14 @@ func (c *cluster) hashed() string {
 
 // zones is what the policy of zones comes to.
 func (c *cluster) zones() string {
-	z := c.balancing.Zone
+	z, own := c.balancing.Zone, place(c.caller.GetRegion(), c.caller.GetZone())
 	switch {
 	case !z.Prefer:
 		return ""
 	case c.zoned():
-		return fmt.Sprintf("zone %s first, which is the process's own; others above %v open calls for each endpoint in use", place(c.caller.GetRegion(), c.caller.GetZone()), z.High)
+		return fmt.Sprintf("zone %s first, which is the process's own; others above %v open calls for each endpoint in use", own, z.High)
 	case c.caller.GetZone() != "":
-		return fmt.Sprintf("zones are alike: none of them is in %s, the process's own zone", place(c.caller.GetRegion(), c.caller.GetZone()))
+		return fmt.Sprintf("zones are alike: none of them is in %s, the process's own zone", own)
 	case c.caller.GetInstance() != "":
 		return "zones are alike: the process does not say where it is (TULLE_ZONE)"
 	default:

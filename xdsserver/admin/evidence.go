@@ -192,7 +192,7 @@ func (e *evidence) cluster(name string) *resource.ClusterConfig {
 		return c
 	}
 	if len(c.Cluster.PeerIDs) == 0 {
-		c.Err = fmt.Errorf("Cluster %s names no identity, so that no connection is made", name)
+		c.Err = fmt.Errorf("cluster %s names no identity, so that no connection is made", name)
 		return c
 	}
 	if c.Endpoints, ok = read[*resource.Endpoints](e, resource.EndpointsType, c.Cluster.EndpointsName); !ok {

@@ -95,12 +95,12 @@ type explainer struct {
 
 func printExplanation(w io.Writer, answer *adminv1.ExplainCallResponse) error {
 	p := &explainer{w: w, answer: answer}
-	p.line(0, "%s of %s, called by %s", answer.GetMethod(), answer.GetService(), callerText(answer.GetCaller()))
+	p.linef(0, "%s of %s, called by %s", answer.GetMethod(), answer.GetService(), callerText(answer.GetCaller()))
 	if note := answer.GetCaller().GetNote(); note != "" {
-		p.line(2, "%s", note)
+		p.linef(2, "%s", note)
 	}
-	for _, print := range []func() error{p.configuration, p.match, p.backends, p.policy, p.endpoints, p.access} {
-		if err := print(); err != nil {
+	for _, part := range []func() error{p.configuration, p.match, p.backends, p.policy, p.endpoints, p.access} {
+		if err := part(); err != nil {
 			return err
 		}
 	}
@@ -134,15 +134,15 @@ func zoneText(region, zone string) string {
 	return region + "/" + zone
 }
 
-// line prints one line. What came from elsewhere does not steer the terminal.
-func (p *explainer) line(indent int, format string, args ...any) {
+// linef prints one line. What came from elsewhere does not steer the terminal.
+func (p *explainer) linef(indent int, format string, args ...any) {
 	fmt.Fprintln(p.w, strings.TrimRight(strings.Repeat(" ", indent)+printable(fmt.Sprintf(format, args...)), " "))
 }
 
 func (p *explainer) title(text string) {
 	p.step++
 	fmt.Fprintln(p.w)
-	p.line(0, "%d. %s", p.step, text)
+	p.linef(0, "%d. %s", p.step, text)
 }
 
 func (p *explainer) configuration() error {
@@ -169,7 +169,7 @@ func (p *explainer) configuration() error {
 		return err
 	}
 	if h := p.answer.GetHolders(); h != nil {
-		p.line(3, "%s", holdersText(h, p.answer))
+		p.linef(3, "%s", holdersText(h, p.answer))
 	}
 	return nil
 }
@@ -266,18 +266,18 @@ func (p *explainer) verdict() {
 	failures := p.answer.GetFailures()
 	switch {
 	case len(failures) == 0:
-		p.line(0, "√ The call would be sent.")
+		p.linef(0, "√ The call would be sent.")
 	case p.answer.GetFails():
-		p.line(0, "× The call would fail:")
+		p.linef(0, "× The call would fail:")
 	default:
-		p.line(0, "√ The call would be sent, but for what is made to fail on purpose:")
+		p.linef(0, "√ The call would be sent, but for what is made to fail on purpose:")
 	}
 	for _, f := range failures {
 		share := ""
 		if text := percentText(f.GetPercent()); text != "100%" {
 			share = text + " of such calls: "
 		}
-		p.line(2, "%s%s", share, f.GetReason())
+		p.linef(2, "%s%s", share, f.GetReason())
 	}
 }
 

@@ -14,13 +14,13 @@ func (p *explainer) endpoints() error {
 	}
 	p.title("endpoints")
 	for _, b := range p.answer.GetBackends() {
-		p.line(3, "%s", b.GetBackend().GetCluster())
+		p.linef(3, "%s", b.GetBackend().GetCluster())
 		if b.GetError() != "" {
-			p.line(5, "cannot be used: %s", b.GetError())
+			p.linef(5, "cannot be used: %s", b.GetError())
 			continue
 		}
 		for _, note := range b.GetNotes() {
-			p.line(5, "%s", note)
+			p.linef(5, "%s", note)
 		}
 		if err := p.candidates(b.GetCandidates()); err != nil {
 			return err
@@ -31,7 +31,7 @@ func (p *explainer) endpoints() error {
 
 func (p *explainer) candidates(candidates []*adminv1.Candidate) error {
 	if len(candidates) == 0 {
-		p.line(5, "none")
+		p.linef(5, "none")
 		return nil
 	}
 	l := newList(p.w, 5)
@@ -51,7 +51,7 @@ func (p *explainer) candidates(candidates []*adminv1.Candidate) error {
 		return err
 	}
 	if more := len(candidates) - mostCandidates; more > 0 {
-		p.line(5, "and %d more; -o json has all", more)
+		p.linef(5, "and %d more; -o json has all", more)
 	}
 	return nil
 }
@@ -74,19 +74,19 @@ func (p *explainer) access() error {
 		verdict, service := b.GetAccess(), b.GetService()
 		switch {
 		case verdict == nil && p.answer.GetCaller().GetId() == "":
-			p.line(3, "%s: who calls is not said: name it by --from or --instance", service)
+			p.linef(3, "%s: who calls is not said: name it by --from or --instance", service)
 		case verdict == nil:
-			p.line(3, "%s: not asked", service)
+			p.linef(3, "%s: not asked", service)
 		case verdict.GetAllowed():
-			p.line(3, "%s: allowed: %s", service, verdict.GetReason())
+			p.linef(3, "%s: allowed: %s", service, verdict.GetReason())
 		default:
-			p.line(3, "%s: denied: %s", service, verdict.GetReason())
+			p.linef(3, "%s: denied: %s", service, verdict.GetReason())
 		}
 		if verdict.GetWouldDeny() {
-			p.line(5, "would be denied by %s, were it enforced", verdict.GetWouldPolicy())
+			p.linef(5, "would be denied by %s, were it enforced", verdict.GetWouldPolicy())
 		}
 		for _, limit := range limitTexts(b.GetAdmission()) {
-			p.line(5, "%s", limit)
+			p.linef(5, "%s", limit)
 		}
 	}
 	return nil

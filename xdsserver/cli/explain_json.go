@@ -93,9 +93,11 @@ type limitJSON struct {
 	Name string `json:"name"`
 	Per  string `json:"per"`
 	Key  string `json:"key,omitempty"`
-	rateJSON
-	Methods []string `json:"methods"`
-	Callers []string `json:"callers"`
+
+	RequestsPerSecond float64  `json:"requestsPerSecond"`
+	Burst             uint32   `json:"burst"`
+	Methods           []string `json:"methods"`
+	Callers           []string `json:"callers"`
 }
 
 type concurrencyJSON struct {
@@ -187,7 +189,8 @@ func admissionResult(a *policyv1.Admission) *admissionJSON {
 	out := &admissionJSON{RateLimits: []limitJSON{}}
 	for _, l := range a.GetRateLimits() {
 		out.RateLimits = append(out.RateLimits, limitJSON{
-			Name: l.GetName(), Per: enumText(l.GetPer().String(), "PER_"), Key: l.GetMetadataKey(), rateJSON: *rateResult(l.GetRate()),
+			Name: l.GetName(), Per: enumText(l.GetPer().String(), "PER_"), Key: l.GetMetadataKey(),
+			RequestsPerSecond: l.GetRate().GetPerSecond(), Burst: l.GetRate().GetBurst(),
 			Methods: orEmpty(l.GetMethods()), Callers: orEmpty(l.GetCallers()),
 		})
 	}

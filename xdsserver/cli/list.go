@@ -45,11 +45,12 @@ func (l *list) flush() error {
 		}
 	}
 	for _, line := range l.lines {
-		text := line.text
+		var b strings.Builder
+		b.WriteString(l.indent + line.text)
 		for i, c := range line.cells {
-			text += c + strings.Repeat(" ", 3+widths[i]-utf8.RuneCountInString(c))
+			b.WriteString(c + strings.Repeat(" ", 3+widths[i]-utf8.RuneCountInString(c)))
 		}
-		if _, err := fmt.Fprintln(l.w, strings.TrimRight(l.indent+text, " ")); err != nil {
+		if _, err := fmt.Fprintln(l.w, strings.TrimRight(b.String(), " ")); err != nil {
 			return err
 		}
 	}

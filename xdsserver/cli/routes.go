@@ -52,8 +52,9 @@ func printRoutes(w io.Writer, routes []*adminv1.CallRoute, wide bool) error {
 	for _, r := range routes {
 		tr := r.GetTraffic()
 		row := []string{
-			routeName(r.GetName()), methodText(r.GetMethod(), r.GetPercent()), strings.Join(r.GetHeaders(), " and "), backendsText(r), durationText(r.GetTimeout()),
-			retryText(tr.GetRetry()), hedgeText(tr.GetHedge()), mirrorsText(tr.GetMirrors()), ofBackends(r, func(b *adminv1.CallBackend) string { return faultText(b.GetFault()) }),
+			routeName(r.GetName()), methodText(r.GetMethod(), r.GetPercent()), strings.Join(r.GetHeaders(), " and "),
+			backendsText(r), durationText(r.GetTimeout()), retryText(tr.GetRetry()), hedgeText(tr.GetHedge()), mirrorsText(tr.GetMirrors()),
+			ofBackends(r, func(b *adminv1.CallBackend) string { return faultText(b.GetFault()) }),
 		}
 		if wide {
 			row = append(row,
@@ -133,9 +134,9 @@ type routeJSON struct {
 	Backends    []callBackendJSON `json:"backends"`
 	Unsupported string            `json:"unsupported,omitempty"`
 	Timeout     string            `json:"timeout,omitempty"`
-	trafficJSON
-	Object string `json:"object"`
-	Origin string `json:"origin"`
+	Traffic     trafficJSON       `json:"traffic"`
+	Object      string            `json:"object"`
+	Origin      string            `json:"origin"`
 }
 
 type callBackendJSON struct {
@@ -163,7 +164,7 @@ func routeResult(r *adminv1.CallRoute) routeJSON {
 		Backends:    []callBackendJSON{},
 		Unsupported: r.GetUnsupported(),
 		Timeout:     durationText(r.GetTimeout()),
-		trafficJSON: trafficResult(r.GetTraffic()),
+		Traffic:     trafficResult(r.GetTraffic()),
 		Object:      r.GetObject(),
 		Origin:      r.GetOrigin(),
 	}

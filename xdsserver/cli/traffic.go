@@ -189,7 +189,7 @@ func capsText(b *adminv1.CallBackend) string {
 
 // headersText is "set x=1, add y=2, remove z".
 func headersText(h *policyv1.Headers) string {
-	var parts []string
+	parts := make([]string, 0, len(h.GetSet())+len(h.GetAdd())+len(h.GetRemove()))
 	for _, v := range h.GetSet() {
 		parts = append(parts, "set "+v.GetName()+"="+v.GetValue())
 	}
