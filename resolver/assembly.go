@@ -147,12 +147,19 @@ func (a *assembly) follow(r *result) {
 	}
 }
 
-// clustersOf returns the names of all clusters that routes lead to.
+// clustersOf returns the names of all clusters that routes lead to, with those that
+// they mirror calls to.
 func clustersOf(host *resource.VirtualHost) []string {
 	names := make(map[string]struct{})
 	for _, route := range host.Routes {
 		for i := range route.Clusters {
 			names[route.Clusters[i].Name] = struct{}{}
+		}
+		if route.Traffic == nil {
+			continue
+		}
+		for i := range route.Traffic.Mirrors {
+			names[route.Traffic.Mirrors[i].Cluster] = struct{}{}
 		}
 		if route.Traffic != nil {
 			for i := range route.Traffic.Mirrors {

@@ -7,6 +7,7 @@ import (
 	"net"
 	"sync"
 	"testing"
+	"time"
 
 	"go.uber.org/goleak"
 	"google.golang.org/grpc"
@@ -101,6 +102,18 @@ func (f *fakeSource) route(name string, clusters ...string) {
 	f.set(resource.RouteType, name, known(&resource.RouteConfiguration{
 		Name:         name,
 		VirtualHosts: []*resource.VirtualHost{{Name: name, Domains: []string{"*"}, Routes: []*resource.Route{r}}},
+	}))
+}
+
+// mirror is route with a copy of each call for another cluster.
+func (f *fakeSource) mirror(name, to, copies string) {
+	traffic := *resource.DefaultTraffic()
+	traffic.Mirrors = []resource.Mirror{{Cluster: copies, PerMillion: 1_000_000, Timeout: time.Second}}
+	f.set(resource.RouteType, name, known(&resource.RouteConfiguration{
+		Name: name,
+		VirtualHosts: []*resource.VirtualHost{{Name: name, Domains: []string{"*"}, Routes: []*resource.Route{{
+			TotalWeight: 1, Clusters: []resource.WeightedCluster{{Name: to, Weight: 1}}, Traffic: &traffic,
+		}}}},
 	}))
 }
 

@@ -8,6 +8,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
+
+	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
@@ -164,5 +169,58 @@ func TestWaitingForAnInboundEnds(t *testing.T) {
 				t.Error("it ran twice")
 			}
 		})
+	})
+}
+
+// What changes is told by the resource being another, whatever changed in it.
+func TestAnInboundFollowsItsAdmission(t *testing.T) {
+	route := func(t *testing.T, admission *policyv1.Admission) *resource.RouteConfiguration {
+		t.Helper()
+		r := &routev3.Route{
+			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
+			Action: &routev3.Route_NonForwardingAction{NonForwardingAction: &routev3.NonForwardingAction{}},
+		}
+		if admission != nil {
+			config, err := anypb.New(admission)
+			if err != nil {
+				t.Fatal(err)
+			}
+			r.TypedPerFilterConfig = map[string]*anypb.Any{resource.AdmissionFilter: config}
+		}
+		value, err := proto.Marshal(&routev3.RouteConfiguration{
+			Name: "a", VirtualHosts: []*routev3.VirtualHost{{Domains: []string{"*"}, Routes: []*routev3.Route{r}}},
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+		decoded, err := resource.DecodeRouteConfiguration(value)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return decoded
+	}
+	synctest.Test(t, func(t *testing.T) {
+		src := newFakeSource()
+		src.serverListener("a")
+		src.set(resource.RouteType, "a", known(route(t, nil)))
+		i := newRunningInbound(t, src)
+		synctest.Wait()
+		const method = "/voting.v1.Voting/Vote"
+		if got := i.Current().Admission(method); got != nil {
+			t.Fatalf("admission = %+v before there is one", got)
+		}
+		for limit := range uint32(3) {
+			changed := i.Changed()
+			src.set(resource.RouteType, "a", known(route(t, &policyv1.Admission{Concurrency: &policyv1.Concurrency{Limit: 1 + limit}})))
+			synctest.Wait()
+			select {
+			case <-changed:
+			default:
+				t.Error("nobody was told")
+			}
+			if got := i.Current().Admission(method); got == nil || got.Concurrency.Limit != 1+limit {
+				t.Errorf("admission = %+v, want a limit of %d", got, 1+limit)
+			}
+		}
 	})
 }

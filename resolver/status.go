@@ -12,7 +12,7 @@ type TargetStatus struct {
 	Connections int
 	// Revision is that of the configuration in use, zero when there is none.
 	Revision uint64
-	// Clusters are the clusters that routes lead to, sorted.
+	// Clusters are the clusters that routes lead to or mirror to, sorted.
 	Clusters []string
 	// Waiting is what a newer configuration waits for; the one in use, if any,
 	// stays until it is there.

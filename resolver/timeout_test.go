@@ -10,6 +10,15 @@ import (
 func TestCommonTimeoutIsThatOfEveryRoute(t *testing.T) {
 	of := func(d time.Duration) *resource.Route { return &resource.Route{Timeout: &d} }
 	inherits := &resource.Route{}
+	doing := func(change func(*resource.Traffic)) *resource.Route {
+		traffic := *resource.DefaultTraffic()
+		traffic.Retry = resource.DefaultRetry()
+		change(&traffic)
+		return &resource.Route{Traffic: &traffic}
+	}
+	retrying := func(change func(*resource.Retry)) *resource.Route {
+		return doing(func(t *resource.Traffic) { change(t.Retry) })
+	}
 	for name, test := range map[string]struct {
 		listener time.Duration
 		routes   []*resource.Route
@@ -21,6 +30,19 @@ func TestCommonTimeoutIsThatOfEveryRoute(t *testing.T) {
 		"one says another":                   {time.Second, []*resource.Route{inherits, of(2 * time.Second)}, 0},
 		"one has none":                       {time.Second, []*resource.Route{inherits, of(0)}, 0},
 		"the listener has none":              {0, []*resource.Route{inherits}, 0},
+		"one retries as all do by default":   {time.Second, []*resource.Route{inherits, retrying(func(*resource.Retry) {})}, time.Second},
+		"one does not retry":                 {time.Second, []*resource.Route{inherits, retrying(func(r *resource.Retry) { r.Attempts = 1 })}, time.Second},
+		"one retries more often":             {time.Second, []*resource.Route{inherits, retrying(func(r *resource.Retry) { r.Attempts = 3 })}, 0},
+		"one retries what was sent":          {time.Second, []*resource.Route{inherits, retrying(func(r *resource.Retry) { r.Idempotent = true })}, 0},
+		"one bounds each attempt":            {time.Second, []*resource.Route{retrying(func(r *resource.Retry) { r.PerTryTimeout = 1 }), inherits}, 0},
+		"one hedges":                         {time.Second, []*resource.Route{inherits, doing(func(t *resource.Traffic) { t.Hedge = &resource.Hedge{} })}, 0},
+		"one gives hops their time":          {time.Second, []*resource.Route{inherits, doing(func(t *resource.Traffic) { t.HopCost = 1 })}, time.Second},
+		"one mirrors for as long": {time.Second, []*resource.Route{doing(func(t *resource.Traffic) {
+			t.Mirrors = []resource.Mirror{{Timeout: time.Second}}
+		})}, time.Second},
+		"one mirrors for longer": {time.Second, []*resource.Route{doing(func(t *resource.Traffic) {
+			t.Mirrors = []resource.Mirror{{Timeout: 2 * time.Second}}
+		})}, 0},
 	} {
 		t.Run(name, func(t *testing.T) {
 			got := commonTimeout(&resource.Config{

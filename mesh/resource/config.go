@@ -13,9 +13,14 @@ type Config struct {
 	// Clusters by name; none is nil.
 	Clusters map[string]*ClusterConfig
 	// CommonTimeout is what Timeout returns for every route, zero where they
-	// differ or have none. Such calls are bounded by grpc, to which the resolver
-	// says it in the service config: a context of the interceptor's own would
-	// cost four allocations on top of the one that grpc makes anyway.
+	// differ or have none, or where calls of one may be hedged or tried again
+	// otherwise than as DefaultRetry says. Such calls are bounded by grpc, to which
+	// the resolver says it in the service config: a context of the interceptor's
+	// own would cost four allocations on top of the one that grpc makes anyway.
+	//
+	// grpc bounds each attempt anew: of a second one, which DefaultRetry allows
+	// what was not sent and options of a call allow any, the interceptor bounds
+	// the time by what is left.
 	CommonTimeout time.Duration
 	// Revision grows with each Config of the service in this process.
 	Revision uint64
