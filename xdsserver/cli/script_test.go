@@ -22,6 +22,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
 
+	"github.com/tulle-mesh/tulle/mesh"
 	"github.com/tulle-mesh/tulle/xdsserver/cli"
 )
 
@@ -39,12 +40,45 @@ func TestMain(m *testing.M) {
 		goleak.VerifyTestMain(m, goleak.Cleanup(func(c int) { code = c }))
 		return code
 	}
-	testscript.Main(runner(tests), map[string]func(){"xdsserver": func() {
-		ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-		code := cli.Main(ctx, os.Args[1:], cli.Stdio())
-		stop()
-		os.Exit(code)
-	}})
+	testscript.Main(runner(tests), map[string]func(){
+		"xdsserver": func() {
+			os.Exit(untilStopped(func(ctx context.Context) int { return cli.Main(ctx, os.Args[1:], cli.Stdio()) }))
+		},
+		"member": func() { os.Exit(untilStopped(member)) },
+	})
+}
+
+// untilStopped runs a program until it ends or is asked to.
+func untilStopped(run func(context.Context) int) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	return run(ctx)
+}
+
+// member is a process of the mesh that dials services, and calls none: member voting
+// &member&. What else it is its environment says.
+func member(ctx context.Context) int {
+	err := func() error {
+		for _, service := range os.Args[1:] {
+			conn, err := mesh.NewClient("mesh:///" + service)
+			if err != nil {
+				return err
+			}
+			defer conn.Close()
+			conn.Connect()
+		}
+		<-ctx.Done()
+		m, err := mesh.Default()
+		if err != nil {
+			return err
+		}
+		return m.Close()
+	}()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, err)
+		return 1
+	}
+	return 0
 }
 
 // TestScripts runs the commands of testdata/*.txtar as an operator would, against

@@ -26,6 +26,8 @@ type fakeServer struct {
 	identities  []*adminv1.Identity
 	access      *adminv1.AuthorizeResponse
 	suggested   *adminv1.SuggestPolicyResponse
+	routes      *adminv1.ListRoutesResponse
+	explained   *adminv1.ExplainCallResponse
 	asked       []any
 }
 
@@ -83,6 +85,15 @@ func (f *fakeServer) Authorize(_ context.Context, req *adminv1.AuthorizeRequest)
 
 func (f *fakeServer) SuggestPolicy(context.Context, *adminv1.SuggestPolicyRequest) (*adminv1.SuggestPolicyResponse, error) {
 	return f.suggested, nil
+}
+
+func (f *fakeServer) ListRoutes(context.Context, *adminv1.ListRoutesRequest) (*adminv1.ListRoutesResponse, error) {
+	return f.routes, nil
+}
+
+func (f *fakeServer) ExplainCall(_ context.Context, req *adminv1.ExplainCallRequest) (*adminv1.ExplainCallResponse, error) {
+	f.asked = append(f.asked, req)
+	return f.explained, nil
 }
 
 // run runs a command against the fake.
