@@ -76,6 +76,12 @@ func (l *Limiter) Allow(now time.Time) (ok bool, retryAfter time.Duration) {
 	}
 }
 
+// Idle reports whether the whole burst is there again: a limiter that is idle is as
+// good as a new one, and may be forgotten.
+func (l *Limiter) Idle(now time.Time) bool {
+	return l.due.Load() <= int64(now.Sub(l.start))*unit
+}
+
 // Return gives back what an Allow took, for a call that something else refused. A
 // limiter that was idle between the two may then admit one call too many.
 func (l *Limiter) Return() { l.due.Add(-l.apart) }

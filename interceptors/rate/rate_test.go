@@ -94,6 +94,30 @@ func TestWhatIsGivenBackCanBeTakenAgain(t *testing.T) {
 	}
 }
 
+func TestIdle(t *testing.T) {
+	now := time.Unix(0, 0)
+	limiter := rate.New(resource.Rate{PerSecond: 10, Burst: 5}, now)
+	for _, tt := range []struct {
+		name  string
+		calls int
+		after time.Duration
+		want  bool
+	}{
+		{"a new one is", 0, 0, true},
+		{"one that was called is not", 2, 0, false},
+		{"nor a moment before all is back", 0, 200*time.Millisecond - 1, false},
+		{"it is when all is back", 0, 1, true},
+	} {
+		now = now.Add(tt.after)
+		for range tt.calls {
+			limiter.Allow(now)
+		}
+		if got := limiter.Idle(now); got != tt.want {
+			t.Errorf("%s: got %v", tt.name, got)
+		}
+	}
+}
+
 // A reference is a bucket of tokens that time fills: a call takes as many nanoseconds
 // as are between two.
 type reference struct {

@@ -18,9 +18,8 @@ type server struct {
 	workers chan struct{}
 	takes   func() time.Duration
 
-	mu    sync.Mutex
-	took  []time.Duration // of the calls that were taken, since the last look
-	calls int
+	mu   sync.Mutex
+	took []time.Duration // of the calls that were taken, since the last look
 }
 
 func newServer(workers int, takes func() time.Duration, c *resource.Concurrency) *server {
