@@ -84,6 +84,8 @@ type member struct {
 	// answer is what it refuses a response of a type for; empty accepts it.
 	answer func(typeURL string) string
 	silent bool
+	// had are the versions that it comes back with.
+	had map[string]string
 }
 
 // join connects a member, whose node id is given.
@@ -106,7 +108,9 @@ func (r *room) join(node string, p *member) {
 		resource.ClusterType:   {"voting/v1", "voting/v2"},
 		resource.EndpointsType: {"voting/v1", "voting/v2"},
 	} {
-		if err := stream.Send(&discoveryv3.DeltaDiscoveryRequest{Node: first, TypeUrl: typeURL, ResourceNamesSubscribe: names}); err != nil {
+		if err := stream.Send(&discoveryv3.DeltaDiscoveryRequest{
+			Node: first, TypeUrl: typeURL, ResourceNamesSubscribe: names, InitialResourceVersions: p.had,
+		}); err != nil {
 			r.t.Fatal(err)
 		}
 	}
@@ -220,6 +224,13 @@ func TestAProcessThatHoldsNothing(t *testing.T) {
 		got := ask("silent")
 		if row := got.GetResources()[0]; row.GetState() != "behind" || !row.GetAssumed() || row.GetVersion() != "" || got.GetFails() {
 			t.Errorf("who does not answer: %v, fails %v", row, got.GetFails())
+		}
+		// Nor does the server have what one had before it came back.
+		r.join("web/back", &member{silent: true, had: map[string]string{"voting": "old"}})
+		const before = "it has a version of before it reconnected, which this server does not have"
+		got = ask("back")
+		if row := got.GetResources()[0]; !row.GetAssumed() || !strings.HasSuffix(row.GetNote(), before) || got.GetFails() {
+			t.Errorf("who came back: %v, fails %v", row, got.GetFails())
 		}
 		got = ask("refuses")
 		version := r.now.Snapshot.Resource(resource.ListenerType, "voting").Version

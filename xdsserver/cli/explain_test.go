@@ -15,7 +15,7 @@ import (
 
 // busyRoute has everything that a route can have.
 func busyRoute() *adminv1.CallRoute {
-	of := func(d time.Duration) *durationpb.Duration { return durationpb.New(d) }
+	of := durationpb.New
 	breaker := &policyv1.Breaker{
 		ConsecutiveFailures: 7, SuccessRate: .8, MinRequests: 5, Window: of(10 * time.Second), MinPenalty: of(time.Second), MaxPenalty: of(time.Minute), Jitter: .5,
 		Codes: []uint32{14},
