@@ -57,7 +57,7 @@ func newAttempt() *attempt {
 func (a *attempt) begin(p *Pool, n *Node, rpc *call.Call, open *openCalls, now int64, purpose purpose) {
 	a.pool, a.node, a.rpc, a.open = p, n, rpc, open
 	a.begun, a.purpose = now, purpose
-	a.stream, a.limited = false, p.config.MaxRequestsPerEndpoint > 0
+	a.stream, a.limited = false, p.limit > 0
 	n.begin()
 	if rpc != nil {
 		if rpc.Failure != nil {
@@ -93,7 +93,7 @@ func (a *attempt) end(info balancer.DoneInfo) {
 		a.inner(info)
 	}
 	a.learn(info, now)
-	*a = attempt{done: a.done}
+	a.rpc, a.inner = nil, nil // the rest is small, or lives for long
 	attempts.Put(a)
 }
 
@@ -117,9 +117,12 @@ func (a *attempt) learn(info balancer.DoneInfo, now int64) {
 		}
 		if !a.stream {
 			if a.purpose == reminder {
-				n.promising.Store(float64(took) < n.cost.at(now, rate)/2)
+				estimate, _ := n.cost.at(now, rate)
+				n.promising.Store(float64(took) < estimate/2)
 			}
-			n.cost.observe(took, now, rate)
+			if n.cost.observe(took, now, rate) {
+				a.pool.watch.wake() // what the others are taken to need depends on it
+			}
 			n.answered(took)
 		}
 		n.breaker.Load().Done(now, isProbe, 0, true)
@@ -176,7 +179,7 @@ func (a *attempt) counts(info balancer.DoneInfo, code codes.Code, took time.Dura
 		if a.rpc != nil && a.rpc.Err() == nil {
 			return true
 		}
-		return !(a.stream && info.BytesReceived) && took >= 2*a.node.usual(a.pool.config.PeakEWMA.DefaultRTT)
+		return (!a.stream || !info.BytesReceived) && took >= 2*a.node.usual(a.pool.config.PeakEWMA.DefaultRTT)
 	case codes.Internal:
 		// grpc-go finds out that a message cannot be encoded after the pick.
 		return info.BytesReceived || !strings.HasPrefix(status.Convert(info.Err).Message(), "grpc: error while marshaling")

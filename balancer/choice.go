@@ -19,7 +19,8 @@ type Choice struct {
 	InUse int
 
 	pool *Pool
-	// again admits endpoints that the call was tried at, failing those that are out.
+	// again admits endpoints that the call was tried at, or says that there are none;
+	// failing admits those that are out.
 	again, failing bool
 }
 
@@ -31,8 +32,8 @@ func (c Choice) Admits(i int) bool {
 	}
 	n := c.pool.members[i].Node
 	return (c.failing || !n.out.Load()) &&
-		(c.pool.config.MaxRequestsPerEndpoint == 0 || !n.full(c.pool.config.MaxRequestsPerEndpoint)) &&
-		(c.again || c.Call == nil || !c.Call.HasTried(n.Address))
+		(c.pool.limit == 0 || !n.full(c.pool.limit)) &&
+		(c.again || !c.Call.HasTried(n.Address))
 }
 
 // Open returns how many calls are open to member i, streams among them.

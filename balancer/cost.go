@@ -49,10 +49,11 @@ func (c *cost) seed(guess time.Duration, now int64) {
 	}
 }
 
-// at returns the estimate in nanoseconds; rate is 1/decay.
-func (c *cost) at(now int64, rate float64) float64 {
-	estimate, tick, _ := unpack(c.word.Load())
-	return estimate * fade(since(tick, now), rate)
+// at returns the estimate in nanoseconds, and whether no call has told it yet; rate is
+// 1/decay.
+func (c *cost) at(now int64, rate float64) (estimate float64, guess bool) {
+	estimate, tick, guess := unpack(c.word.Load())
+	return estimate * fade(since(tick, now), rate), guess
 }
 
 // fade returns exp(-d*rate).
@@ -64,20 +65,21 @@ func fade(d time.Duration, rate float64) float64 {
 	return math.Exp(-x)
 }
 
-// observe takes what one call took.
-func (c *cost) observe(took time.Duration, now int64, rate float64) {
+// observe takes what one call took, and reports whether it is the first.
+func (c *cost) observe(took time.Duration, now int64, rate float64) (first bool) {
 	for range 4 { // of many calls that end at once a few may go unheard
 		old := c.word.Load()
 		if c.word.CompareAndSwap(old, pack(next(old, float64(took), now, rate), now)) {
-			return
+			return old>>63 != 0
 		}
 	}
+	return false
 }
 
 // atLeast takes what one call took before it was given up: it may lift the estimate
 // and never lowers it.
 func (c *cost) atLeast(took time.Duration, now int64, rate float64) {
-	if c.at(now, rate) < float64(took) {
+	if estimate, _ := c.at(now, rate); estimate < float64(took) {
 		c.observe(took, now, rate)
 	}
 }

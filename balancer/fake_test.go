@@ -56,6 +56,11 @@ func (sc *fakeSubConn) Connect() {
 
 func (sc *fakeSubConn) Shutdown() {}
 
+// RegisterHealthListener is how grpc-go's own policies hear that a connection is ready.
+func (sc *fakeSubConn) RegisterHealthListener(listen func(balancer.SubConnState)) {
+	sc.cc.events <- func() { listen(balancer.SubConnState{ConnectivityState: connectivity.Ready}) }
+}
+
 func (sc *fakeSubConn) is(state connectivity.State) {
 	sc.cc.events <- func() { sc.listen(balancer.SubConnState{ConnectivityState: state}) }
 }

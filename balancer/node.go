@@ -21,7 +21,7 @@ type Node struct {
 	calls   atomic.Uint64
 	streams atomic.Int64 // of the open calls
 	cost    cost
-	// common is how long calls took that were answered, each a share of an eighth.
+	// common is how long calls took that were answered, about.
 	common atomic.Int64
 	tally  tally    // of outlier detection; not counted without
 	load   orcaLoad // where the policy asks for it
@@ -107,13 +107,16 @@ func (n *Node) Streams() int { return int(n.streams.Load()) }
 // Calls returns how many calls were begun, modulo 2^40.
 func (n *Node) Calls() uint64 { return n.calls.Load() >> openBits }
 
-// answered notes how long a call took. Of two that end together one may be lost.
+// answered notes how long a call took: of the first, and of one in sixteen. Of two that
+// end together one may be lost.
 func (n *Node) answered(took time.Duration) {
 	common := n.common.Load()
-	if common == 0 {
-		common = int64(took)
+	switch {
+	case common == 0:
+		n.common.Store(max(int64(took), 1))
+	case n.Calls()%16 == 0:
+		n.common.Store(max(common+(int64(took)-common)/8, 1))
 	}
-	n.common.Store(common + (int64(took)-common)/8)
 }
 
 // usual returns how long calls to the endpoint take, otherwise where none did yet.

@@ -2,6 +2,8 @@ package balancer
 
 import (
 	"math/rand/v2"
+	"slices"
+	"sort"
 	"time"
 
 	"github.com/tulle-mesh/tulle/mesh/resource"
@@ -11,11 +13,13 @@ import (
 // load is how long calls take times how many are open (Finagle, Linkerd).
 //
 // Two draws and not the least loaded of all: clients that know the same would all send
-// to the same one, until they know better.
+// to the same one, until they know better. But of two that are both slow neither is
+// good: where some members are, a call draws again (with half of them slow, two draws
+// alone would send each fourth call to one).
 //
-// The load is divided by the member's weight among the others and, after it has
-// become ready, by its share of slow start; where asked for, the utilization that the
-// endpoint reports multiplies it.
+// A member is drawn as often as its weight says, and its open calls count as much
+// less. After it has become ready its load is divided by its share of slow start; where
+// asked for, the utilization that the endpoint reports multiplies it.
 func PeakEWMA(config *resource.Balancing, members []Member) Chooser {
 	p := &peakEWMA{
 		members:     members,
@@ -23,21 +27,14 @@ func PeakEWMA(config *resource.Balancing, members []Member) Chooser {
 		utilization: config.PeakEWMA.Utilization,
 		slowly:      config.SlowStart.Window > 0,
 	}
-	var sum float64
-	for i := range members {
-		sum += float64(members[i].Endpoint.Weight)
-	}
-	for i := range members {
-		w := float64(members[i].Endpoint.Weight)
-		if w > 0 && w*float64(len(members)) != sum {
-			if p.heaviness == nil {
-				p.heaviness = make([]float64, len(members))
-				for k := range p.heaviness {
-					p.heaviness[k] = 1
-				}
-			}
-			p.heaviness[i] = sum / float64(len(members)) / w
+	if slices.ContainsFunc(members, func(m Member) bool { return weightOf(&m) != weightOf(&members[0]) }) {
+		p.bounds = make([]float64, len(members))
+		sum := 0.0
+		for i := range members {
+			sum += weightOf(&members[i])
+			p.bounds[i] = sum
 		}
+		p.mean = sum / float64(len(members))
 	}
 	return p
 }
@@ -47,7 +44,8 @@ type peakEWMA struct {
 	rate        float64
 	utilization bool
 	slowly      bool
-	heaviness   []float64 // 1/weight, of the mean; nil where all are alike
+	bounds      []float64 // running sums of the weights; nil where all are alike
+	mean        float64   // weight
 }
 
 const (
@@ -57,71 +55,85 @@ const (
 	// floor is what a call is taken to need at least. Below it is noise of this
 	// process, and an endpoint that was not called for long would need nothing.
 	floor = float64(200 * time.Microsecond)
+	// dear is how many times the least cost of the pool a member's must be for two
+	// more to be drawn. A few times is no more than chance makes of members alike.
+	dear = 8
 	// staleLoad is how long what an endpoint said of its load counts: gRFC A58's
 	// weight_expiration_period.
 	staleLoad = 3 * time.Minute
-	// draws is how often two are drawn before the pool is asked to look at all.
+	// draws is how often two are drawn at most.
 	draws = 6
 )
 
 // Choose implements [Chooser].
 func (p *peakEWMA) Choose(c Choice) int {
-	switch c.InUse {
-	case 0:
-		return -1
-	case 1:
-		if c.Admits(0) {
+	if c.InUse < 2 {
+		if c.InUse == 1 && c.Admits(0) {
 			return 0
 		}
 		return -1
 	}
-	n, alone := uint64(c.InUse), -1
+	best, least, seen := -1, 0.0, 0
 	for range draws {
-		r := rand.Uint64()
-		a := int(r >> 32 * n >> 32)
-		b := int(r & 0xffffffff * (n - 1) >> 32)
-		if b >= a {
-			b++
+		a, b, either := p.draw(c)
+		for _, i := range [...]int{a, b} {
+			if i == best || !c.Admits(i) {
+				continue
+			}
+			seen++
+			load := p.load(c, i)
+			if best < 0 || load*tie < least || load <= least*tie && either {
+				best, least = i, load
+			}
 		}
-		switch left, right := c.Admits(a), c.Admits(b); {
-		case left && right:
-			return p.better(c, a, b, r&1 == 0)
-		case left:
-			if alone >= 0 && alone != a {
-				return p.better(c, alone, a, r&1 == 0)
-			}
-			alone = a
-		case right:
-			if alone >= 0 && alone != b {
-				return p.better(c, alone, b, r&1 == 0)
-			}
-			alone = b
+		if seen > 1 && !p.dear(c, best, least) {
+			break
 		}
 	}
-	return alone
+	return best
 }
 
-// better returns the one with the lower load, either where they are alike.
-func (p *peakEWMA) better(c Choice, a, b int, either bool) int {
-	left, right := p.load(c, a), p.load(c, b)
-	switch {
-	case left > right*tie:
-		return b
-	case right > left*tie:
-		return a
-	case either:
-		return a
-	default:
-		return b
+// draw returns two members and a bit, at random. The two differ where all weights are
+// alike.
+func (p *peakEWMA) draw(c Choice) (a, b int, either bool) {
+	r := rand.Uint64()
+	if p.bounds != nil {
+		sum := p.bounds[c.InUse-1] / (1 << 32)
+		a = sort.SearchFloat64s(p.bounds[:c.InUse-1], float64(r>>32)*sum)
+		b = sort.SearchFloat64s(p.bounds[:c.InUse-1], float64(r&0xffffffff)*sum)
+		return a, b, r&1 == 0
 	}
+	n := uint64(c.InUse)
+	a = int(r >> 32 * n >> 32)
+	b = int(r & 0xffffffff * (n - 1) >> 32)
+	if b >= a {
+		b++
+	}
+	return a, b, r&1 == 0
+}
+
+// dear is whether a member takes so much longer than the best of the pool that others
+// should be looked for, and not only has more calls open.
+func (p *peakEWMA) dear(c Choice, i int, load float64) bool {
+	limit := dear * float64(c.pool.least.Load())
+	if load <= limit || limit == 0 {
+		return false
+	}
+	estimate, guess := p.members[i].Node.cost.at(c.Now, p.rate)
+	return estimate > limit && !guess
 }
 
 func (p *peakEWMA) load(c Choice, i int) float64 {
 	n := p.members[i].Node
-	load := max(n.cost.at(c.Now, p.rate), floor) * float64(n.Open()+1)
-	if p.heaviness != nil {
-		load *= p.heaviness[i]
+	open := float64(n.Open())
+	if p.bounds != nil {
+		open *= p.mean / weightOf(&p.members[i])
 	}
+	estimate, guess := n.cost.at(c.Now, p.rate)
+	if guess {
+		estimate = c.pool.guess(estimate)
+	}
+	load := max(estimate, floor) * (open + 1)
 	if p.slowly {
 		load /= c.Share(i)
 	}

@@ -15,6 +15,9 @@ type picker struct {
 	service     string
 	virtualHost *resource.VirtualHost // nil routes nothing
 	groups      map[string]*groupPicker
+	// home is the group of the cluster called as the service, which most calls go to:
+	// a string that is the same needs no hash.
+	home *groupPicker
 }
 
 var _ balancer.Picker = (*picker)(nil)
@@ -27,8 +30,15 @@ var _ balancer.Picker = (*picker)(nil)
 func (p *picker) Pick(info balancer.PickInfo) (balancer.PickResult, error) {
 	rpc := call.FromContext(info.Ctx)
 	if rpc != nil {
-		if group := p.groups[rpc.Cluster]; group != nil {
+		group := p.home
+		if rpc.Cluster != p.service || group == nil {
+			group = p.groups[rpc.Cluster]
+		}
+		if group != nil {
 			return group.pick(info, rpc)
+		}
+		if rpc.Copy {
+			return refuse(rpc, p.noRoute("the mirror of %q is cluster %q, which is not configured any more", p.service, rpc.Cluster))
 		}
 	}
 	return p.route(info, rpc)

@@ -28,7 +28,9 @@ type Pool struct {
 
 	zoned bool         // whether members of other zones are used only where needed
 	inUse atomic.Int64 // how many of the members, the first, are used
+	least atomic.Int64 // least cost of those in nanoseconds; zero is not known
 
+	limit     uint32  // of calls that are open to an endpoint; zero is none
 	decayRate float64 // 1/decay of peak EWMA
 	failures  resource.CodeSet
 	wantsLoad bool // whether reports of load are to be handed on
@@ -72,6 +74,7 @@ func newPool(config *resource.Balancing, members []Member, o poolOptions) *Pool 
 		watch:     o.watch,
 		detector:  o.detector,
 		zoned:     o.zoned && config.Zone.Prefer,
+		limit:     config.MaxRequestsPerEndpoint,
 		decayRate: 1 / float64(max(config.PeakEWMA.Decay, 1)),
 		failures:  failuresOf(config),
 		wantsLoad: config.Policy == resource.WeightedRoundRobin || config.Policy == resource.PeakEWMA && config.PeakEWMA.Utilization,
@@ -120,6 +123,7 @@ func (p *Pool) pick(info balancer.PickInfo, rpc *call.Call, open *openCalls) (ba
 // all are at their limit.
 func (p *Pool) choose(now int64, rpc *call.Call) int {
 	c := Choice{Now: now, Call: rpc, InUse: int(p.inUse.Load()), pool: p}
+	c.again = rpc == nil || rpc.Endpoint() == ""
 	for range tries {
 		i := p.chooser.Choose(c)
 		if i < 0 {
@@ -127,7 +131,7 @@ func (p *Pool) choose(now int64, rpc *call.Call) int {
 				return -1
 			}
 		}
-		if limit := p.config.MaxRequestsPerEndpoint; limit == 0 || p.members[i].Node.total.Load().acquire(limit) {
+		if p.limit == 0 || p.members[i].Node.total.Load().acquire(p.limit) {
 			return i
 		}
 		// Another call was quicker to the last place.
@@ -145,13 +149,12 @@ func (p *Pool) look(c Choice) int {
 		return i // the chooser looks at some only
 	}
 	// A call that was tried everywhere is tried again.
-	if c.Call != nil && c.Call.Endpoint() != "" {
+	if !c.again {
 		c.again = true
 		if i := p.chooser.Choose(c); i >= 0 {
 			return i
 		}
 	}
-	c.again = true
 	if i := c.any(); i >= 0 {
 		return i
 	}

@@ -1,6 +1,7 @@
 package balancer
 
 import (
+	"math"
 	"time"
 
 	"github.com/tulle-mesh/tulle/mesh/breaker"
@@ -101,6 +102,7 @@ func (p *Pool) tryout(now int64, rpc *call.Call, inUse int) (int, purpose) {
 	w := p.watch
 	slowest, waited := -1, time.Duration(0)
 	least := p.leastCost(now, inUse)
+	p.least.Store(int64(least))
 	for i := range inUse {
 		n := p.members[i].Node
 		if since := n.probing.Load(); since != 0 {
@@ -126,13 +128,17 @@ func (p *Pool) tryout(now int64, rpc *call.Call, inUse int) (int, purpose) {
 			}
 			continue
 		}
-		if least > 0 && !n.out.Load() && n.cost.at(now, p.decayRate) > avoided*least {
+		if least > 0 && !n.out.Load() {
+			estimate, guess := n.cost.at(now, p.decayRate)
+			if guess || estimate <= avoided*least {
+				continue
+			}
 			if ago := n.unasked(now); ago > waited {
 				slowest, waited = i, ago
 			}
 		}
 	}
-	if least > 0 {
+	if p.learns(inUse) {
 		w.later(now + int64(often))
 		w.thrift.count(p)
 	}
@@ -147,21 +153,38 @@ func (p *Pool) tryout(now int64, rpc *call.Call, inUse int) (int, purpose) {
 	return -1, ordinary
 }
 
-// leastCost returns the least cost of those in use, zero where the policy goes by
-// something else.
+// learns is whether members are chosen by what their calls cost.
+func (p *Pool) learns(inUse int) bool {
+	return inUse > 1 && p.config.Policy == resource.PeakEWMA
+}
+
+// leastCost returns the least cost of those in use, zero where none was told or the
+// policy goes by something else.
 func (p *Pool) leastCost(now int64, inUse int) float64 {
-	if inUse < 2 || p.config.Policy != resource.PeakEWMA {
-		return 0
-	}
-	least := 0.0
-	for i := range inUse {
-		if n := p.members[i].Node; !n.out.Load() {
-			if c := n.cost.at(now, p.decayRate); least == 0 || c < least {
-				least = c
+	least := math.Inf(1)
+	if p.learns(inUse) {
+		for i := range inUse {
+			if n := p.members[i].Node; !n.out.Load() {
+				if estimate, guess := n.cost.at(now, p.decayRate); !guess {
+					least = min(least, max(estimate, floor))
+				}
 			}
 		}
 	}
-	return max(least, floor)
+	if math.IsInf(least, 1) {
+		return 0
+	}
+	return least
+}
+
+// guess is what a member is taken to need that was not called yet: what is configured,
+// or the best of the others where that is less. Were it more, calls one after the other
+// would all go to the one that was called first.
+func (p *Pool) guess(configured float64) float64 {
+	if least := float64(p.least.Load()); least > 0 {
+		return min(configured, least)
+	}
+	return configured
 }
 
 // unasked returns how long ago an endpoint was called last, zero where that is not
@@ -183,12 +206,11 @@ func (p *Pool) mayTry(rpc *call.Call, n *Node) bool {
 	if rpc != nil && (rpc.Attempt > 0 || rpc.HasTried(n.Address)) {
 		return false
 	}
-	limit := p.config.MaxRequestsPerEndpoint
-	return limit == 0 || n.total.Load().acquire(limit)
+	return p.limit == 0 || n.total.Load().acquire(p.limit)
 }
 
 func (p *Pool) untake(n *Node) {
-	if p.config.MaxRequestsPerEndpoint > 0 {
+	if p.limit > 0 {
 		n.total.Load().release()
 	}
 }

@@ -213,6 +213,7 @@ func (r *root) publish() {
 		p.groups[name] = g.picker
 		all.RecordTransition(connectivity.Shutdown, g.state)
 	}
+	p.home = p.groups[p.service]
 	r.ClientConn.UpdateState(balancer.State{ConnectivityState: all.CurrentState(), Picker: p})
 }
 

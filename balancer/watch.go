@@ -98,7 +98,7 @@ func (w *watch) say(news panicNews) {
 	case news.of == 0:
 	case news.panics():
 		w.logger.Warn("so many endpoints fail that calls go to some that do",
-			"cluster", w.cluster, "failing", news.failing, "of", news.of, "may be out", news.most)
+			"cluster", w.cluster, "failing", news.failing, "of", news.of, "may_be_out", news.most)
 	default:
 		w.logger.Info("calls go to no endpoint that fails any more",
 			"cluster", w.cluster, "failing", news.failing, "of", news.of)

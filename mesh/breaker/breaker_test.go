@@ -68,6 +68,7 @@ func (b *bench) is(when string, want breaker.State) {
 func (b *bench) probeAfter(d time.Duration) {
 	b.Helper()
 	time.Sleep(d - time.Millisecond)
+	synctest.Wait()
 	if got := b.Admit(breaker.Now()); got != breaker.Refused {
 		b.Fatalf("a millisecond before %v a call is %v, want refused", d, got)
 	}
