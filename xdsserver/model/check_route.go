@@ -55,9 +55,7 @@ func (c *checker) rule(field string, r Rule) {
 	if r.Timeout != nil {
 		c.duration(field+".timeouts.request", *r.Timeout)
 	}
-	if r.Fault != nil {
-		c.fault(field+".fault", *r.Fault)
-	}
+	c.ruleTraffic(field, &r)
 }
 
 func (c *checker) backends(field string, backends []Backend) {
@@ -102,11 +100,33 @@ func (c *checker) fault(field string, f Fault) {
 	c.share(field+".delay.percent", f.DelayPerMillion)
 	c.share(field+".abort.percent", f.AbortPerMillion)
 	c.duration(field+".delay.duration", f.Delay)
+	if f.FromHeaders {
+		c.asked(field, f)
+		return
+	}
 	if f.DelayPerMillion > 0 && f.Delay < time.Millisecond {
 		c.errorf(field+".delay.duration", "%v is less than 1ms: write how long calls wait", f.Delay)
 	}
 	if f.AbortPerMillion > 0 && (f.AbortCode < 1 || f.AbortCode > 16) {
 		c.errorf(field+".abort.code", "%d is no gRPC status code that fails a call: write one, as in unavailable", f.AbortCode)
+	}
+}
+
+// asked checks a fault that callers ask for.
+func (c *checker) asked(field string, f Fault) {
+	if f.Delay != 0 {
+		c.errorf(field+".delay.duration", "comes from the header where fromHeaders is true: remove it")
+	}
+	if f.AbortCode != 0 {
+		c.errorf(field+".abort.code", "comes from the header where fromHeaders is true: remove it")
+	}
+	// A caller's own percentage counts in the unit of this one (gRFC A33).
+	const percent = perMillion / 100
+	if f.DelayPerMillion%percent != 0 {
+		c.errorf(field+".delay.percent", "is of calls that ask for it, and whole: round it")
+	}
+	if f.AbortPerMillion%percent != 0 {
+		c.errorf(field+".abort.percent", "is of calls that ask for it, and whole: round it")
 	}
 }
 

@@ -9,6 +9,7 @@ import (
 func (c *checker) service(s *Service) {
 	c.name("metadata", s.Name)
 	c.duration("spec.timeout", s.Timeout)
+	c.traffic(s)
 	c.until(s.PermissiveUntil)
 	if s.Strict && !s.PermissiveUntil.IsZero() {
 		c.errorf("spec.mtls", "is strict and permissive at once: write one of them")

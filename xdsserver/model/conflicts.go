@@ -110,18 +110,28 @@ func (v *validation) versions() {
 	}
 	for _, r := range v.set.Routes {
 		c := &checker{ref: r.Ref(), from: r.From}
+		missing := func(service ServiceName, version string) (known []string, missing bool) {
+			if version == "" {
+				return nil, false
+			}
+			known = versionsOf(service)
+			_, ok := slices.BinarySearch(known, version)
+			return known, !ok
+		}
 		for i, rule := range r.Rules {
 			for j, b := range rule.Backends {
-				if b.Version == "" || b.Weight == 0 {
-					continue
+				if known, missing := missing(b.Service, b.Version); missing && b.Weight > 0 {
+					c.warnf(fmt.Sprintf("spec.rules[%d].backendRefs[%d].version", i, j),
+						"no endpoint of %s has version %s, so calls sent there fail until one starts: "+
+							"%s", b.Service, b.Version, hint(b.Version, known))
 				}
-				known := versionsOf(b.Service)
-				if _, ok := slices.BinarySearch(known, b.Version); ok {
-					continue
+			}
+			for j, m := range rule.Mirrors {
+				if known, missing := missing(m.Service, m.Version); missing && m.PerMillion > 0 {
+					c.warnf(fmt.Sprintf("spec.rules[%d].filters.requestMirror[%d].backendRef.version", i, j),
+						"no endpoint of %s has version %s, so copies sent there are lost until one starts: "+
+							"%s", m.Service, m.Version, hint(m.Version, known))
 				}
-				c.warnf(fmt.Sprintf("spec.rules[%d].backendRefs[%d].version", i, j),
-					"no endpoint of %s has version %s, so calls sent there fail until one starts: "+
-						"%s", b.Service, b.Version, hint(b.Version, known))
 			}
 		}
 		v.accept(c.problems)

@@ -39,9 +39,38 @@ type Service struct {
 	From string
 	// Timeout bounds calls that no rule gives another timeout; zero means none.
 	Timeout time.Duration
+	// IdleTimeout is how long a stream may be without a message either way; zero
+	// means for ever.
+	IdleTimeout time.Duration
+	// HopCost is what is left over of a caller's own deadline when the service is
+	// called to serve it.
+	HopCost time.Duration
+	// Retry and Hedge are for calls that no rule says others for; nil means that
+	// what was certainly not sent is sent once more, and nothing is hedged.
+	Retry *Retry
+	Hedge *Hedge
+	// RetryBudget bounds both; nil means the defaults.
+	RetryBudget *RetryBudget
+	// Breaker is each endpoint's own, ServiceBreaker that of the service as a whole;
+	// nil means the defaults for the first and none for the second.
+	Breaker, ServiceBreaker *Breaker
+	// MaxEjectedPercent is how many of the endpoints may be out for their failures at
+	// once, 1 to 100; zero means 50.
+	MaxEjectedPercent uint32
+	OutlierDetection  *OutlierDetection // nil for none
+	LoadBalancing     *LoadBalancing    // nil for the defaults
 	// MaxRequests is how many calls one client process may have open to the
 	// service; zero means 1024 (gRFC A32).
 	MaxRequests uint32
+	// MaxRequestsPerEndpoint is how many it may have open to one endpoint; zero
+	// means no limit.
+	MaxRequestsPerEndpoint uint32
+	// RateLimit is that of each client process; nil for none. A rule may say another.
+	RateLimit *Rate
+	// Admission is what instances of the service take; nil for everything.
+	Admission *Admission
+	// Methods are what is known of some of its methods.
+	Methods []Method
 	// PermissiveUntil is until when servers of ours take connections without TLS;
 	// zero means as the Mesh says. Static endpoints never do.
 	PermissiveUntil time.Time
@@ -70,7 +99,15 @@ type Rule struct {
 	Backends []Backend
 	// Timeout replaces the service's; nil keeps it, zero means none.
 	Timeout *time.Duration
-	Fault   *Fault
+	// IdleTimeout, Retry, Hedge and RateLimit replace the service's, each as a whole;
+	// nil keeps them. An IdleTimeout of zero means none.
+	IdleTimeout *time.Duration
+	Retry       *Retry
+	Hedge       *Hedge
+	RateLimit   *Rate
+	Fault       *Fault
+	Headers     *Headers
+	Mirrors     []Mirror
 }
 
 // A Match holds for a call when all its parts do.
@@ -106,6 +143,10 @@ type Fault struct {
 	AbortPerMillion uint32
 	// AbortCode is the gRPC status code (1 to 16).
 	AbortCode uint32
+	// FromHeaders has callers ask for the fault, by the headers of gRFC A33, which
+	// say Delay and AbortCode then. The shares are of the calls that ask, in whole
+	// percents. Without it no header causes a fault.
+	FromHeaders bool
 }
 
 // Health is whether an endpoint takes calls.

@@ -166,6 +166,7 @@ func (v *validation) route(r *Route) {
 	c := &checker{ref: r.Ref(), from: r.From}
 	c.route(r)
 	v.references(c, r)
+	v.knownMethods(c, r)
 	if !v.accept(c.problems) {
 		if r = v.before[r.Ref()]; r == nil {
 			return
@@ -186,6 +187,12 @@ func (v *validation) references(c *checker, r *Route) {
 			field := fmt.Sprintf("spec.rules[%d].backendRefs[%d]", i, j)
 			if c.name(field, b.Service) {
 				v.reference(c, field+".name", b.Service)
+			}
+		}
+		for j, m := range rule.Mirrors {
+			field := fmt.Sprintf("spec.rules[%d].filters.requestMirror[%d].backendRef", i, j)
+			if c.name(field, m.Service) {
+				v.reference(c, field+".name", m.Service)
 			}
 		}
 	}

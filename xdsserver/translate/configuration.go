@@ -81,12 +81,18 @@ func (in Input) cluster(name string) *clusterv3.Cluster {
 		Name:                 name,
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
-		LbPolicy:             clusterv3.Cluster_ROUND_ROBIN,
+		// load_balancing_policy goes before it, and clients hold it to its rules (gRFC A52).
+		LbPolicy: clusterv3.Cluster_ROUND_ROBIN,
 		CircuitBreakers: &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{{
 			Priority:    corev3.RoutingPriority_DEFAULT,
 			MaxRequests: wrapperspb.UInt32(maxRequests),
 		}}},
 		LrsServer: &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Self{Self: &corev3.SelfConfigSource{}}},
+	}
+	c.LoadBalancingPolicy = plainPolicies
+	if !sayNothing(in.Service) {
+		c.LoadBalancingPolicy = policies(in.Service)
+		c.OutlierDetection = outliers(in.Service)
 	}
 	if in.TrustDomain != "" {
 		c.TransportSocket = upstreamTLS(spiffe.ServiceID(in.TrustDomain, in.Service.Name.String()))
@@ -100,14 +106,12 @@ func (in Input) cluster(name string) *clusterv3.Cluster {
 func routes(in Input) *routev3.RouteConfiguration {
 	name := in.Service.Name.String()
 	host := &routev3.VirtualHost{Name: name, Domains: []string{"*"}}
+	entries := ordered(in.Routes)
 	if len(in.Routes) == 0 {
-		host.Routes = []*routev3.Route{{
-			Match:  &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}},
-			Action: &routev3.Route_Route{Route: &routev3.RouteAction{ClusterSpecifier: &routev3.RouteAction_Cluster{Cluster: name}}},
-		}}
+		entries = []entry{whole(in.Service.Name)}
 	}
-	for _, e := range ordered(in.Routes) {
-		host.Routes = append(host.Routes, e.route())
+	for _, e := range entries {
+		host.Routes = append(host.Routes, e.routes(in)...)
 	}
 	return &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{host}}
 }

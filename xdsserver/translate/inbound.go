@@ -139,12 +139,16 @@ func filter(name string, config proto.Message) *hcmv3.HttpFilter {
 // which policies decide about.
 func inboundRoutes(in Input, name string) *routev3.RouteConfiguration {
 	denies, allows := in.access()
+	access := inboundRoute("access", "/", denies, allows)
+	if m := in.admission(); proto.Size(m) > 0 {
+		override(access, resource.AdmissionFilter, optional(m))
+	}
 	return &routev3.RouteConfiguration{Name: name, VirtualHosts: []*routev3.VirtualHost{{
 		Name:    name,
 		Domains: []string{"*"},
 		Routes: []*routev3.Route{
 			healthRoute,
-			inboundRoute("access", "/", denies, allows),
+			access,
 		},
 	}}}
 }

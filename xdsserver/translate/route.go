@@ -10,18 +10,24 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
-	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
-// An entry is one match of one rule: one xDS route.
+// An entry is one match of one rule: one xDS route, and one more for each of the
+// service's methods that is known to be idempotent and not told apart otherwise.
 type entry struct {
 	name  string
 	match model.Match
 	rule  *model.Rule
+}
+
+// whole is what holds without a route of the operator's: every call goes to the
+// service itself.
+func whole(service model.ServiceName) entry {
+	return entry{rule: &model.Rule{Backends: []model.Backend{{Service: service, Weight: 1}}}}
 }
 
 // ordered returns the matches of all routes, the most specific first. xDS takes
@@ -68,18 +74,35 @@ func kind(m model.Match) int {
 	return 0
 }
 
-func (e entry) route() *routev3.Route {
+// routes are the entry's, in order. A client retries by the route, so methods whose
+// calls may be made twice have routes of their own, before the one for all: that
+// changes nothing else, since they hold for nothing that the other does not.
+func (e entry) routes(in Input) []*routev3.Route {
+	methods := in.Service.Twice(e.rule.Retry)
+	c := conduct{service: in.Service, rule: e.rule, hash: in.hashHeader(e.rule), twice: slices.ContainsFunc(methods, e.match.Names)}
+	narrow := e.match.Only(methods)
+	routes := make([]*routev3.Route, 0, 1+len(narrow))
+	for _, only := range narrow {
+		c := c
+		c.twice = true
+		routes = append(routes, e.route(only, c))
+	}
+	return append(routes, e.route(e.match, c))
+}
+
+func (e entry) route(m model.Match, c conduct) *routev3.Route {
 	r := &routev3.Route{
 		Name:   e.name,
-		Match:  path(e.match),
+		Match:  path(m),
 		Action: &routev3.Route_Route{Route: action(e.rule)},
 	}
-	for _, h := range e.match.Headers {
+	for _, h := range m.Headers {
 		r.Match.Headers = append(r.Match.Headers, header(h))
 	}
 	if e.rule.Fault != nil {
-		r.TypedPerFilterConfig = map[string]*anypb.Any{faultFilter: pack(fault(e.rule.Fault))}
+		override(r, faultFilter, pack(fault(e.rule.Fault)))
 	}
+	c.apply(r)
 	return r
 }
 
@@ -129,6 +152,9 @@ func action(rule *model.Rule) *routev3.RouteAction {
 
 func fault(f *model.Fault) *faultv3.HTTPFault {
 	out := &faultv3.HTTPFault{}
+	if f.FromHeaders {
+		return asked(f)
+	}
 	if f.DelayPerMillion > 0 {
 		out.Delay = &faultcommonv3.FaultDelay{
 			FaultDelaySecifier: &faultcommonv3.FaultDelay_FixedDelay{FixedDelay: durationpb.New(f.Delay)},
@@ -139,6 +165,28 @@ func fault(f *model.Fault) *faultv3.HTTPFault {
 		out.Abort = &faultv3.FaultAbort{
 			ErrorType:  &faultv3.FaultAbort_GrpcStatus{GrpcStatus: f.AbortCode},
 			Percentage: perMillion(f.AbortPerMillion),
+		}
+	}
+	return out
+}
+
+// asked is a fault that callers ask for by headers (gRFC A33). A caller's own share
+// counts in the unit of these, so they are percents.
+func asked(f *model.Fault) *faultv3.HTTPFault {
+	percents := func(perMillion uint32) *typev3.FractionalPercent {
+		return &typev3.FractionalPercent{Numerator: perMillion / 10_000, Denominator: typev3.FractionalPercent_HUNDRED}
+	}
+	out := &faultv3.HTTPFault{}
+	if f.DelayPerMillion > 0 {
+		out.Delay = &faultcommonv3.FaultDelay{
+			FaultDelaySecifier: &faultcommonv3.FaultDelay_HeaderDelay_{HeaderDelay: &faultcommonv3.FaultDelay_HeaderDelay{}},
+			Percentage:         percents(f.DelayPerMillion),
+		}
+	}
+	if f.AbortPerMillion > 0 {
+		out.Abort = &faultv3.FaultAbort{
+			ErrorType:  &faultv3.FaultAbort_HeaderAbort_{HeaderAbort: &faultv3.FaultAbort_HeaderAbort{}},
+			Percentage: percents(f.AbortPerMillion),
 		}
 	}
 	return out

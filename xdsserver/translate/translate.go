@@ -24,6 +24,8 @@ package translate
 
 import (
 	"cmp"
+	"maps"
+	"reflect"
 	"slices"
 	"time"
 
@@ -55,6 +57,9 @@ type Input struct {
 	AccessDefault model.AccessDefault
 	// PermissiveUntil is the service's own or the mesh's; zero means never.
 	PermissiveUntil time.Time
+	// HashHeaders are those by which services are balanced that the routes send calls
+	// to, beside the service itself. It is nil without any.
+	HashHeaders map[model.ServiceName]string
 }
 
 // Inputs returns an Input for each service of the set, in order of name.
@@ -69,6 +74,11 @@ func Inputs(set *model.Set) []Input {
 			for _, b := range rule.Backends {
 				if b.Version != "" {
 					versions[b.Service] = append(versions[b.Service], b.Version)
+				}
+			}
+			for _, m := range rule.Mirrors {
+				if m.Version != "" {
+					versions[m.Service] = append(versions[m.Service], m.Version)
 				}
 			}
 		}
@@ -95,6 +105,7 @@ func Inputs(set *model.Set) []Input {
 			Policies:        policies.of(name),
 			AccessDefault:   access,
 			PermissiveUntil: set.Permissive(service),
+			HashHeaders:     hashHeaders(set, service, routes[name]),
 		})
 	}
 	slices.SortFunc(inputs, func(a, b Input) int { return a.Service.Name.Compare(b.Service.Name) })
@@ -122,18 +133,29 @@ func (in Input) Resources() []Resource {
 // compares routes by identity, since a set shares those that did not change with
 // the one before, and so may say false where values are equal.
 func (in Input) SameConfiguration(other Input) bool {
-	return in.Service.Name == other.Service.Name &&
-		in.Service.Timeout == other.Service.Timeout &&
-		in.Service.MaxRequests == other.Service.MaxRequests &&
+	return sameService(in.Service, other.Service) &&
 		in.TrustDomain == other.TrustDomain &&
+		maps.Equal(in.HashHeaders, other.HashHeaders) &&
 		slices.Equal(in.Routes, other.Routes) &&
 		slices.Equal(in.Versions, other.Versions)
+}
+
+// sameService compares all that a service says but where it says it, and its
+// endpoints: by exception, so that what is added one day is not forgotten.
+func sameService(a, b *model.Service) bool {
+	if a == b {
+		return true
+	}
+	x, y := *a, *b
+	x.From, y.From = "", ""
+	x.Endpoints, y.Endpoints = nil, nil
+	return reflect.DeepEqual(&x, &y)
 }
 
 // SameInbound reports whether both give the same [Input.Inbound]. It compares
 // policies by identity, as SameConfiguration does routes.
 func (in Input) SameInbound(other Input) bool {
-	return in.Service.Name == other.Service.Name &&
+	return sameService(in.Service, other.Service) &&
 		in.TrustDomain == other.TrustDomain &&
 		in.AccessDefault == other.AccessDefault &&
 		in.PermissiveUntil.Equal(other.PermissiveUntil) &&
@@ -155,6 +177,41 @@ func sameEndpoint(a, b model.Endpoint) bool {
 	return a.Instance == b.Instance && a.Version == b.Version && a.Region == b.Region && a.Zone == b.Zone &&
 		a.Weight == b.Weight && health(a.Health) == health(b.Health) && (a.Health == model.Leaving) == (b.Health == model.Leaving) &&
 		slices.Equal(a.Addresses, b.Addresses)
+}
+
+// hashHeaders are those of other services that the routes send calls to.
+func hashHeaders(set *model.Set, service *model.Service, routes []*model.Route) map[model.ServiceName]string {
+	var headers map[model.ServiceName]string
+	for _, r := range routes {
+		for _, rule := range r.Rules {
+			for _, b := range rule.Backends {
+				other := set.Services[b.Service]
+				if other == nil || other == service || other.LoadBalancing.ByHeader() == "" {
+					continue
+				}
+				if headers == nil {
+					headers = make(map[model.ServiceName]string)
+				}
+				headers[b.Service] = other.LoadBalancing.ByHeader()
+			}
+		}
+	}
+	return headers
+}
+
+// hashHeader is the header by which the calls of a rule are balanced: that of the
+// first of its backends which has one.
+func (in Input) hashHeader(rule *model.Rule) string {
+	for _, b := range rule.Backends {
+		header := in.HashHeaders[b.Service]
+		if b.Service == in.Service.Name {
+			header = in.Service.LoadBalancing.ByHeader()
+		}
+		if header != "" && b.Weight > 0 {
+			return header
+		}
+	}
+	return ""
 }
 
 // clusterName is the name of a service's cluster, of all versions or of one.
