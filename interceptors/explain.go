@@ -3,7 +3,6 @@ package interceptors
 import (
 	"fmt"
 	"io"
-	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
@@ -11,20 +10,29 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/call"
 )
 
-// explain puts the mesh's reason in place of grpc's words, where the mesh is
-// why the call failed.
-func explain(rpc *call.Call, service string, limit limit, err error) error {
+// explain puts the mesh's reason in place of grpc's words, where the mesh is why the
+// call failed: rpc is its last attempt. What a service said stays as it is.
+func (p *plan) explain(rpc *call.Call, err error) error {
 	// io.EOF is how a stream says that it ended, not that it failed.
 	if err == nil || err == io.EOF { //nolint:errorlint // grpc returns it bare, and it is on every stream's path
 		return err
 	}
+	if failure, ok := err.(*call.Error); ok { //nolint:errorlint // one of ours within another error is the application's to word
+		return failure
+	}
 	code := status.Code(err)
+	if p.timedOut {
+		return p.overdue(rpc.Failure, p.unanswered())
+	}
 	if code == codes.Canceled {
 		return err // the application's doing, whatever the call was waiting for
 	}
 	if code == codes.DeadlineExceeded {
-		if timeout, spent := limit.spent(rpc.Context); spent {
-			return overdue(rpc.Failure, service, timeout, err)
+		if overrun, over := p.clock.Overrun(p.ctx, p.config.Service); over {
+			if overrun != nil || rpc.Failure != nil {
+				return p.overdue(rpc.Failure, overrun)
+			}
+			return err // the service was slow, and the application knows its own deadline
 		}
 	}
 	if rpc.Failure != nil {
@@ -33,26 +41,36 @@ func explain(rpc *call.Call, service string, limit limit, err error) error {
 	return err
 }
 
-// overdue is the error of a call whose deadline ran out on this side.
-func overdue(failure *call.Error, service string, timeout time.Duration, err error) error {
-	if failure == nil && timeout == 0 {
-		return err // the service was slow, and the application knows its own deadline
+// overdue is the error of a call whose time ran out on this side: overrun, nil where
+// the deadline was the application's, and what the call waited for then, nil where it
+// was sent.
+func (p *plan) overdue(waited, overrun *call.Error) *call.Error {
+	if waited == nil {
+		return overrun
 	}
+	if overrun == nil {
+		overrun = &call.Error{Service: p.config.Service, Code: codes.DeadlineExceeded, Detail: "deadline exceeded"}
+	}
+	overrun.Reason = waited.Reason
+	overrun.Detail += " while the call waited for an endpoint"
+	overrun.Try = waited.Try
+	overrun.Cause = waited
+	return overrun
+}
+
+// unanswered is the error of a call whose attempt ran out of its own time, and was not
+// followed by another.
+func (p *plan) unanswered() *call.Error {
 	e := &call.Error{
-		Service: service,
-		Reason:  call.RouteTimeout,
+		Service: p.config.Service,
+		Reason:  call.PerTryTimeout,
 		Code:    codes.DeadlineExceeded,
-		Detail:  "deadline exceeded",
+		Detail:  fmt.Sprintf("an attempt of the call to %q got no answer within its %v", p.config.Service, p.retry.PerTryTimeout),
+		Try:     "a longer perTryTimeout in the route: xdsserver get routes",
 	}
-	if timeout > 0 {
-		e.Detail = fmt.Sprintf("the route's timeout of %v for %q ran out", timeout, service)
-		e.Try = "a longer timeout in the route: xdsserver get routes"
-	}
-	if failure != nil {
-		e.Reason = failure.Reason
-		e.Detail += " while the call waited for an endpoint"
-		e.Try = failure.Try
-		e.Cause = failure
+	if p.denied {
+		e.Detail += ", and the retry budget has none left"
+		e.Try = "xdsserver explain " + p.config.Service
 	}
 	return e
 }

@@ -4,11 +4,13 @@ import (
 	"context"
 	"io"
 	"slices"
+	"sync"
+	"sync/atomic"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 
+	"github.com/tulle-mesh/tulle/interceptors/idle"
 	"github.com/tulle-mesh/tulle/mesh/call"
 )
 
@@ -17,90 +19,248 @@ var _ grpc.StreamClientInterceptor = (*Client)(nil).Stream
 // Stream is a grpc.StreamClientInterceptor. It decides once, when the stream is
 // opened: a later configuration does not move an open stream. A route's timeout
 // bounds the stream's whole life (gRFC A31, max_stream_duration).
+//
+// A stream that cannot be opened is tried again as a call is that was not sent. One
+// that is open is, too, until the application has received something of it, where its
+// method may be called twice and its messages are protobuf: those it has sent are kept
+// until then, as many as the route's bufferBytes allow.
 func (c *Client) Stream(
 	ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
 	streamer grpc.Streamer, opts ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
-	s := &stream{rpc: call.Call{Context: ctx, WaitForReady: waitsForReady(opts)}}
-	config, err := c.configs.Config(&s.rpc, cc)
+	w := wishesOf(opts)
+	s := &stream{first: call.Call{Context: ctx, Method: method, WaitForReady: w.waitForReady, Stream: true}}
+	s.rpc = &s.first
+	config, err := c.configs.Config(s.rpc, cc)
 	if err != nil {
 		return nil, err
 	}
 	if config == nil {
 		return streamer(ctx, desc, cc, method, opts...)
 	}
-	s.service = config.Service
-	timeout, failure := c.admit(&s.rpc, config, method)
-	if failure != nil {
+	if failure := c.admit(&s.plan, s.rpc, config, &w); failure != nil {
 		if failure.Code == codes.OK {
 			return &ended{ctx: ctx, desc: desc, failure: failure}, nil
 		}
 		return nil, failure
 	}
-	limit, bounded, cancel := start(ctx, config, timeout)
-	s.limit = limit
-	if cancel != nil {
-		s.rpc.Context = bounded
-		// OnFinish is called however the stream ends, also where the application
-		// neither reads to the end nor cancels but closes the connection. The
-		// caller's slice may have room for one more, which is not ours.
-		opts = append(slices.Clip(opts), grpc.OnFinish(func(error) { cancel() }))
+	s.prepare(&w, opening{streamer: streamer, desc: desc, conn: cc, method: method, opts: opts})
+	if s.plan.replays(&w) {
+		s.replay = newReplay(s)
 	}
-	s.ClientStream, err = streamer(&s.rpc, desc, cc, method, opts...)
-	if err != nil {
-		if cancel != nil {
-			cancel() // an interceptor below may have failed without a stream to finish
-		}
-		return nil, s.explain(err)
+	if err := s.open(); err != nil {
+		return nil, err
+	}
+	if s.replay != nil {
+		return s.replay.begin(s.ClientStream), nil
 	}
 	return s, nil
 }
 
-// A stream is a client stream with the call it runs in. Both are one
-// allocation: the call is needed anyway, so that wrapping the stream, for the
-// picks that grpc makes when it tries the stream again, costs nothing more.
-type stream struct {
-	grpc.ClientStream
-
-	service string
-	limit   limit
-	rpc     call.Call
+// An opening is a stream that is not opened yet: what grpc gives an interceptor.
+type opening struct {
+	streamer grpc.Streamer
+	desc     *grpc.StreamDesc
+	conn     *grpc.ClientConn
+	method   string
+	opts     []grpc.CallOption
 }
 
-func (s *stream) explain(err error) error { return explain(&s.rpc, s.service, s.limit, err) }
+// A stream is a client stream with the call it runs in, and what there is to do when
+// it ends. All are one allocation: the call is needed anyway, so that wrapping the
+// stream, for the picks that grpc makes when it tries the stream again, costs nothing
+// more.
+type stream struct {
+	grpc.ClientStream // the first; see replay for others
+
+	// Immutable once the stream is open.
+	opening opening
+	watch   *idle.Watch
+	told    []grpc.CallOption // the application's, if it wants to be told of the end
+	replay  *replay           // nil where the stream is not tried again once it is open
+
+	// plan belongs to who opens attempts and, after the last, is not written.
+	plan  plan
+	first call.Call // of the first attempt
+
+	mu     sync.Mutex         // guards what follows
+	rpc    *call.Call         // of the attempt at hand
+	cancel context.CancelFunc // of the attempt at hand, nil for none
+
+	opened atomic.Bool
+	early  atomic.Pointer[error] // what an attempt ended with before it was opened
+	judged atomic.Bool           // whether the service's breaker knows how it went
+	over   atomic.Bool           // whether what its end sets off was set off
+}
+
+// prepare arms what ends the stream, and what the stream's end sets off. Most have
+// nothing of either.
+func (s *stream) prepare(w *wishes, o opening) {
+	p := &s.plan
+	if idle := p.traffic.IdleTimeout; idle > 0 && p.cancel == nil {
+		p.ctx, p.cancel = context.WithCancel(p.ctx)
+		s.rpc.Context = p.ctx
+	}
+	if w.finishes {
+		s.told = w.opts
+		o.opts = unfinished(o.opts)
+	}
+	s.opening = o
+}
+
+// open opens the stream, as often as it takes and as it may.
+func (s *stream) open() error {
+	for {
+		var err error
+		if s.ClientStream, err = s.attempt(); err == nil {
+			s.begin()
+			return nil
+		}
+		again, err := s.plan.again(s.rpc, err)
+		if !again {
+			// An interceptor below may have failed without a stream to finish.
+			return s.end(err)
+		}
+		s.early.Store(nil)
+		s.next()
+	}
+}
+
+// attempt makes the attempt at hand.
+func (s *stream) attempt() (grpc.ClientStream, error) {
+	o := &s.opening
+	opts := o.opts
+	if s.plan.cancel != nil || s.cancel != nil || s.told != nil || s.replay != nil || s.plan.traffic.Breaker != nil {
+		// OnFinish is called however the stream ends, also where the application
+		// neither reads to the end nor cancels but closes the connection. The
+		// caller's slice may have room for one more, which is not ours.
+		opts = append(slices.Clip(opts), grpc.OnFinish(s.finished))
+	}
+	if s.replay != nil {
+		s.replay.arm(s.plan.tryUntil, s.cancel)
+	}
+	return o.streamer(s.rpc, o.desc, o.conn, o.method, opts...)
+}
+
+// next makes the call of the next attempt, which again decided on.
+func (s *stream) next() {
+	rpc, cancel := s.plan.attempt(s.rpc)
+	s.mu.Lock()
+	last := s.cancel
+	s.rpc, s.cancel = rpc, cancel
+	over := s.over.Load()
+	s.mu.Unlock()
+	if last != nil {
+		last()
+	}
+	if over && cancel != nil {
+		cancel() // the end came first, and did not see it
+	}
+}
+
+// begin begins the life of a stream that was opened.
+func (s *stream) begin() {
+	if timeout := s.plan.traffic.IdleTimeout; timeout > 0 {
+		s.watch = idle.Start(timeout, s.plan.cancel)
+	}
+	s.opened.Store(true)
+	if early := s.early.Load(); early != nil {
+		s.conclude(*early)
+	}
+}
+
+// finished is what grpc calls when an attempt ends. Before the stream is open, it is
+// open that decides whether that is the end of the stream: of the two that note
+// something and then look, at least one sees what the other noted.
+func (s *stream) finished(err error) {
+	if s.replay != nil && !s.replay.ends(err) {
+		return
+	}
+	s.early.Store(&err)
+	if !s.opened.Load() {
+		return
+	}
+	if s.replay == nil {
+		err = s.explain(err)
+	}
+	s.conclude(err)
+}
+
+// end is the end of a stream as the application sees it. It returns the error that it
+// gets.
+func (s *stream) end(err error) error {
+	if err != nil && err != io.EOF { //nolint:errorlint // grpc returns it bare
+		s.plan.spent(s.rpc)
+	}
+	err = s.explain(err)
+	s.conclude(err)
+	return err
+}
+
+// conclude sets off what a stream's end sets off, once.
+func (s *stream) conclude(err error) {
+	if s.over.Swap(true) {
+		return
+	}
+	if err == io.EOF { //nolint:errorlint // grpc returns it bare
+		err = nil
+	}
+	s.watch.Stop()
+	s.judge(err)
+	s.mu.Lock()
+	cancel := s.cancel
+	s.mu.Unlock()
+	if cancel != nil {
+		cancel()
+	}
+	if s.plan.cancel != nil {
+		s.plan.cancel()
+	}
+	if s.told != nil {
+		finish(s.told, err)
+	}
+}
+
+// judge tells the service's breaker how the stream went: well, as soon as a message
+// came. It may stay open for hours, and the breaker wait for it to close.
+func (s *stream) judge(err error) {
+	if s.plan.traffic.Breaker == nil || s.judged.Swap(true) {
+		return
+	}
+	s.plan.ticket.Done(s.plan.own, err)
+}
+
+func (s *stream) explain(err error) error {
+	if err != nil {
+		if failure := s.watch.Failure(s.plan.config.Service, s.plan.method); failure != nil && err != io.EOF { //nolint:errorlint // grpc returns it bare
+			return failure
+		}
+	}
+	return s.plan.explain(s.rpc, err)
+}
 
 // SendMsg may fail with the mesh's reason: grpc sends again, on another pick,
 // what a refused stream did not take.
-func (s *stream) SendMsg(m any) error { return s.explain(s.ClientStream.SendMsg(m)) }
+func (s *stream) SendMsg(m any) error { return s.sent(s.ClientStream.SendMsg(m)) }
 
 // RecvMsg may fail with the mesh's reason, as SendMsg.
-func (s *stream) RecvMsg(m any) error { return s.explain(s.ClientStream.RecvMsg(m)) }
+func (s *stream) RecvMsg(m any) error { return s.received(s.ClientStream.RecvMsg(m)) }
 
-// An ended stream is one that a fault ended with status OK before anything was
-// sent: no header, no message, no trailer.
-type ended struct {
-	ctx     context.Context //nolint:containedctx // a stream's own, as grpc.ClientStream returns it
-	desc    *grpc.StreamDesc
-	failure *call.Error
+func (s *stream) sent(err error) error {
+	if err == nil {
+		s.watch.Touch()
+		return nil
+	}
+	return s.explain(err)
 }
 
-var _ grpc.ClientStream = (*ended)(nil)
-
-func (*ended) Header() (metadata.MD, error) { return nil, nil }
-func (*ended) Trailer() metadata.MD         { return nil }
-func (*ended) CloseSend() error             { return nil }
-func (e *ended) Context() context.Context   { return e.ctx }
-
-func (e *ended) SendMsg(any) error {
-	if e.desc.ClientStreams {
-		return io.EOF
+func (s *stream) received(err error) error {
+	if err == nil {
+		s.watch.Touch()
+		if s.plan.traffic.Breaker != nil && !s.judged.Load() {
+			s.judge(nil)
+		}
+		return nil
 	}
-	return nil // as grpc does: RecvMsg says how the stream ended
-}
-
-func (e *ended) RecvMsg(any) error {
-	if e.desc.ServerStreams {
-		return io.EOF
-	}
-	return cardinality(e.failure)
+	return s.end(err)
 }

@@ -15,12 +15,12 @@ import (
 func TestStart(t *testing.T) {
 	const none = 0
 	for _, tt := range []struct {
-		name                         string
-		served, own                  time.Duration // deadlines from now; none for none
-		timeout, common, hopCost     time.Duration
-		want, first                  time.Duration // of the call, and of the first attempt's context
-		reason                       call.Reason   // when that is over
-		tooShort, detached bool
+		name                     string
+		served, own              time.Duration // deadlines from now; none for none
+		timeout, common, hopCost time.Duration
+		want, first              time.Duration // of the call, and of the first attempt's context
+		reason                   call.Reason   // when that is over
+		tooShort, detached       bool
 	}{
 		{name: "nothing bounds it"},
 		{name: "the application's own deadline costs nothing", own: time.Second, want: time.Second, first: time.Second},

@@ -1,9 +1,8 @@
 // Package retry says which failed calls are tried again, when, and how many of them
 // (gRFC A6; the budget is Finagle's and Linkerd's).
 //
-//	switch retry.Judge(&traffic.Retry, failure) {
-//	case retry.Again:
-//		wait := retry.Wait(&traffic.Retry, n, failure.Pushback)
+//	if retry.Again(traffic.Retry, failure) {
+//		wait := retry.Wait(traffic.Retry, n, failure.Pushback)
 //		if retry.Fits(now, wait, deadline) && budget.Withdraw(now, traffic.Budget) {
 //			// wait, and make attempt n
 //		}
@@ -50,37 +49,21 @@ type Failure struct {
 	Serving bool
 }
 
-// A Verdict is what a Failure calls for.
-type Verdict uint8
-
-// The verdicts.
-const (
-	// Final: another attempt would not mend it, or might do harm.
-	Final Verdict = iota
-	// Stopped: the endpoint said not to, since it, or what it calls, has tried in vain
-	// already. Whoever made the call that this one serves must not try again either.
-	Stopped
-	// Again: another attempt may mend it, if there is one left.
-	Again
-)
-
-// Judge says whether a failed call may be tried again. It does not count attempts.
-func Judge(r *resource.Retry, f Failure) Verdict {
+// Again reports whether another attempt may mend a failure, and does no harm if it
+// does not. It does not count attempts.
+func Again(r *resource.Retry, f Failure) bool {
 	switch {
-	case f.Pushback < 0:
-		return Stopped
 	case !f.TimedOut && !r.Codes.Has(uint32(f.Code)):
-		return Final
+		return false
 	case f.Refusal != nil && f.Refusal.Reason != call.NoEndpoint:
 		// A drop rule, a limit of concurrent calls, a route that leads nowhere: the
 		// same again would come of it, and the limits are there to spare the service.
-		return Final
-	case f.Unsent:
-		return Again
-	case !f.Repeatable || f.Serving:
-		return Final
+		return false
+	case f.Pushback < 0:
+		// The endpoint, or what it calls, has tried in vain already.
+		return false
 	default:
-		return Again
+		return f.Unsent || f.Repeatable && !f.Serving
 	}
 }
 

@@ -14,31 +14,30 @@ import (
 	_ "google.golang.org/grpc/health/grpc_health_v1" // a service whose methods say nothing of idempotency
 )
 
-func TestJudge(t *testing.T) {
+func TestAgain(t *testing.T) {
 	refusal := func(r call.Reason) *call.Error { return &call.Error{Reason: r} }
 	for _, tt := range []struct {
 		name    string
 		failure retry.Failure
-		want    retry.Verdict
+		want    bool
 	}{
-		{"what was not sent is sent again", retry.Failure{Code: codes.Unavailable, Unsent: true}, retry.Again},
-		{"also where it serves a retry", retry.Failure{Code: codes.Unavailable, Unsent: true, Serving: true}, retry.Again},
-		{"what may have been sent is not", retry.Failure{Code: codes.Unavailable}, retry.Final},
-		{"unless it may be made twice", retry.Failure{Code: codes.Unavailable, Repeatable: true}, retry.Again},
-		{"but not to serve what is a retry", retry.Failure{Code: codes.Unavailable, Repeatable: true, Serving: true}, retry.Final},
-		{"another code is an answer", retry.Failure{Code: codes.NotFound, Unsent: true, Repeatable: true}, retry.Final},
-		{"a deadline is the end", retry.Failure{Code: codes.DeadlineExceeded, Repeatable: true}, retry.Final},
-		{"unless it was that of one attempt", retry.Failure{Code: codes.DeadlineExceeded, Repeatable: true, TimedOut: true}, retry.Again},
-		{"which may have been sent, too", retry.Failure{Code: codes.DeadlineExceeded, TimedOut: true}, retry.Final},
-		{"pushback asks to wait", retry.Failure{Code: codes.Unavailable, Repeatable: true, Pushback: time.Second}, retry.Again},
-		{"pushback asks to stop", retry.Failure{Code: codes.Unavailable, Repeatable: true, Pushback: -1}, retry.Stopped},
-		{"whatever the code", retry.Failure{Code: codes.Internal, Pushback: -1}, retry.Stopped},
-		{"an endpoint may be there in a moment", retry.Failure{Code: codes.Unavailable, Unsent: true, Refusal: refusal(call.NoEndpoint)}, retry.Again},
-		{"a limit holds for retries", retry.Failure{Code: codes.Unavailable, Unsent: true, Refusal: refusal(call.MaxRequests)}, retry.Final},
-		{"so does a drop rule", retry.Failure{Code: codes.Unavailable, Unsent: true, Refusal: refusal(call.Dropped)}, retry.Final},
+		{"what was not sent is sent again", retry.Failure{Code: codes.Unavailable, Unsent: true}, true},
+		{"also where it serves a retry", retry.Failure{Code: codes.Unavailable, Unsent: true, Serving: true}, true},
+		{"what may have been sent is not", retry.Failure{Code: codes.Unavailable}, false},
+		{"unless it may be made twice", retry.Failure{Code: codes.Unavailable, Repeatable: true}, true},
+		{"but not to serve what is a retry", retry.Failure{Code: codes.Unavailable, Repeatable: true, Serving: true}, false},
+		{"another code is an answer", retry.Failure{Code: codes.NotFound, Unsent: true, Repeatable: true}, false},
+		{"a deadline is the end", retry.Failure{Code: codes.DeadlineExceeded, Repeatable: true}, false},
+		{"unless it was that of one attempt", retry.Failure{Code: codes.DeadlineExceeded, Repeatable: true, TimedOut: true}, true},
+		{"which may have been sent, too", retry.Failure{Code: codes.DeadlineExceeded, TimedOut: true}, false},
+		{"pushback asks to wait", retry.Failure{Code: codes.Unavailable, Repeatable: true, Pushback: time.Second}, true},
+		{"pushback asks to stop", retry.Failure{Code: codes.Unavailable, Repeatable: true, Pushback: -1}, false},
+		{"an endpoint may be there in a moment", retry.Failure{Code: codes.Unavailable, Unsent: true, Refusal: refusal(call.NoEndpoint)}, true},
+		{"a limit holds for retries", retry.Failure{Code: codes.Unavailable, Unsent: true, Refusal: refusal(call.MaxRequests)}, false},
+		{"so does a drop rule", retry.Failure{Code: codes.Unavailable, Unsent: true, Refusal: refusal(call.Dropped)}, false},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			if got := retry.Judge(resource.DefaultRetry(), tt.failure); got != tt.want {
+			if got := retry.Again(resource.DefaultRetry(), tt.failure); got != tt.want {
 				t.Errorf("got %v, want %v", got, tt.want)
 			}
 		})
