@@ -5,14 +5,9 @@ import (
 
 	"google.golang.org/grpc/balancer"
 
-	"github.com/tulle-mesh/tulle/balancer/balancertest"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
-
-func TestLeastRequest(t *testing.T) {
-	balancertest.Run(t, balancertest.Suite{Policy: resource.LeastRequest})
-}
 
 // Of calls that stay open, n endpoints have like numbers: two draws keep the fullest
 // within a few of the mean, one would not.

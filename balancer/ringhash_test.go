@@ -15,19 +15,9 @@ import (
 	"google.golang.org/grpc/resolver"
 
 	tulle "github.com/tulle-mesh/tulle/balancer"
-	"github.com/tulle-mesh/tulle/balancer/balancertest"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
-
-func TestRingHash(t *testing.T) {
-	balancertest.Run(t, balancertest.Suite{
-		Policy:    resource.RingHash,
-		Configure: func(c *resource.Balancing) { c.RingHash.MinSize = 4096 },
-		Tolerance: 0.6, // shares are arcs of the ring: 41 of each of 100 endpoints
-		Weights:   balancertest.GivenWeights,
-	})
-}
 
 // ringPool is a pool of endpoints of some weights, all ready.
 type ringPool struct {

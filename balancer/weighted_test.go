@@ -9,14 +9,9 @@ import (
 	"google.golang.org/grpc/balancer"
 
 	tulle "github.com/tulle-mesh/tulle/balancer"
-	"github.com/tulle-mesh/tulle/balancer/balancertest"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
-
-func TestWeightedRoundRobin(t *testing.T) {
-	balancertest.Run(t, balancertest.Suite{Policy: resource.WeightedRoundRobin, Weights: balancertest.ReportedWeights})
-}
 
 // A load is a report with the calls a second that an endpoint answers at half its
 // utilization; zero is no report.

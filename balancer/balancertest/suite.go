@@ -88,10 +88,12 @@ var rules = []rule{
 	{name: "no endpoint has more calls open than its limit", test: keepsLimit},
 }
 
-// config returns the configuration of a suite's pool.
+// config returns the configuration of a suite's pool. Calls take no time here, so none
+// must be expected to, and failures count for the breaker only: endpoints are alike.
 func (s Suite) config() *resource.Balancing {
 	c := resource.DefaultBalancing()
 	c.Policy = s.Policy
+	c.PeakEWMA.DefaultRTT, c.PeakEWMA.FailurePenalty = 1, 0
 	if s.Configure != nil {
 		s.Configure(&c)
 	}
