@@ -23,13 +23,13 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/call"
 )
 
-// once is a policy that picks once, and then has a reason not to.
-const once = "interceptors_test_once"
+// pickOnce is a policy that picks once, and then has a reason not to.
+const pickOnce = "interceptors_test_once"
 
 var errOnce = &call.Error{Service: "voting", Reason: call.MaxRequests, Code: codes.Unavailable, Detail: "one pick is all there is"}
 
 func init() { // grpc asks for it: policies are registered before the first connection
-	balancer.Register(base.NewBalancerBuilder(once, oncePickers{}, base.Config{}))
+	balancer.Register(base.NewBalancerBuilder(pickOnce, oncePickers{}, base.Config{}))
 }
 
 type oncePickers struct{}
@@ -87,7 +87,7 @@ func TestAStreamThatIsTriedAgainExplains(t *testing.T) {
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
 		grpc.WithStreamInterceptor(client.Stream),
-		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"`+once+`": {}}], "methodConfig": [{"name": [{}], "retryPolicy": {
+		grpc.WithDefaultServiceConfig(`{"loadBalancingConfig": [{"`+pickOnce+`": {}}], "methodConfig": [{"name": [{}], "retryPolicy": {
 			"maxAttempts": 3, "initialBackoff": "0.001s", "maxBackoff": "0.1s", "backoffMultiplier": 2, "retryableStatusCodes": ["UNAVAILABLE"]}}]}`))
 	if err != nil {
 		t.Fatal(err)
