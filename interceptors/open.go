@@ -39,8 +39,7 @@ func newStreams() streams {
 // for a message that never comes. So another goroutine ends it, on the transport,
 // as grpc itself does when a deadline passes: the status is sent, the context ends
 // and the handler's reads and writes with it. Running each handler in a goroutine
-// of its own, to leave it behind, would cost that goroutine, and the application a
-// recovery of panics that it has put around us.
+// of its own, to leave it behind, would cost that goroutine.
 type openStream struct {
 	grpc.ServerStream
 
@@ -49,8 +48,8 @@ type openStream struct {
 	counted string
 
 	transport ender
-	// ctx replaces the stream's own where there is no transport to end; else nil.
-	ctx    context.Context //nolint:containedctx // a stream's own, as grpc.ServerStream returns it
+	incoming  call.Incoming // the handler's context
+	// cancel ends that where there is no transport to end; else nil.
 	cancel context.CancelFunc
 
 	ended atomic.Pointer[call.Error]
@@ -68,7 +67,10 @@ type ender interface {
 // and again whenever the policy changes and when the caller's certificate expires:
 // a stream that may not go on is ended, whatever its handler is doing, and the
 // handler's context with it. The handler runs where it would run without us.
-func (s *Server) Stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) error {
+//
+// Opening a stream counts as a call for rate limits, and faults are injected there. It
+// takes none of the places that calls run in; see interceptors/shed.
+func (s *Server) Stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	ctx := stream.Context()
 	if _, err := s.policy(ctx); err != nil {
 		return err
@@ -79,23 +81,45 @@ func (s *Server) Stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 	}
 	o.transport, _ = grpc.ServerTransportStreamFromContext(ctx).(ender)
 	if o.transport == nil {
-		o.ctx, o.cancel = context.WithCancel(ctx)
+		ctx, o.cancel = context.WithCancel(ctx)
 		defer o.cancel()
 	}
+	o.incoming.Context, o.incoming.Attempt = ctx, attemptOf(ctx)
 	// Before it is decided on: a policy that comes between the two is then either
 	// decided by here, or by the review.
 	s.streams.add(o)
 	defer s.streams.remove(o)
-	in := s.policies.Current()
-	if err := s.decide(ctx, in, &o.caller, o.method, o.counted); err != nil {
-		return err
+	if failure := s.admitStream(o); failure != nil {
+		if trailer := again(failure); trailer != nil {
+			stream.SetTrailer(trailer)
+		}
+		return failure
 	}
-	s.streams.expect(access.Until(in, &o.caller))
-	err := handler(srv, o)
+	handled := false
+	defer func() {
+		if !handled {
+			err = s.unhandled(ctx, o.method, recover())
+		}
+		if err != nil && o.incoming.Spent() {
+			stream.SetTrailer(notAgain)
+		}
+	}()
+	err = handler(srv, o)
+	handled = true
 	if ended := o.ended.Load(); ended != nil {
 		return ended
 	}
 	return err
+}
+
+// admitStream returns why a stream may not be opened, nil when it may.
+func (s *Server) admitStream(o *openStream) *call.Error {
+	e, now := s.enforce(s.policies.Current()), time.Now()
+	if failure := s.decide(&o.incoming, e.in, &o.caller, o.method, o.counted, now); failure != nil {
+		return failure
+	}
+	s.streams.expect(access.Until(e.in, &o.caller))
+	return s.let(&o.incoming, e.admission(o.method), &o.caller, o.method, now)
 }
 
 // Run decides on open streams until ctx ends, and then returns nil; the streams go
@@ -171,12 +195,7 @@ func (o *openStream) end(failure *call.Error) {
 }
 
 // Context implements grpc.ServerStream.
-func (o *openStream) Context() context.Context {
-	if o.ctx != nil {
-		return o.ctx
-	}
-	return o.ServerStream.Context()
-}
+func (o *openStream) Context() context.Context { return &o.incoming }
 
 // SendMsg implements grpc.ServerStream.
 func (o *openStream) SendMsg(m any) error {

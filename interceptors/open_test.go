@@ -206,14 +206,13 @@ func TestNoMessageIsReadAfterTheEnd(t *testing.T) {
 	})
 }
 
-func TestAPanicReachesTheApplicationsRecovery(t *testing.T) {
+func TestAPanicReachesTheApplicationsRecoveryFirst(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		p := newPolicies(anyoneMay(t))
-		s := serve(t, p, peerOf(t, web, time.Hour), func(any, grpc.ServerStream) error { panic("of the handler") },
-			grpc.ChainStreamInterceptor(func(srv any, stream grpc.ServerStream, _ *grpc.StreamServerInfo, next grpc.StreamHandler) (err error) {
-				defer func() { err = status.Errorf(codes.Internal, "recovered: %v", recover()) }()
-				return next(srv, stream)
-			}))
+		s := serve(t, p, peerOf(t, web, time.Hour), func(any, grpc.ServerStream) (err error) {
+			defer func() { err = status.Errorf(codes.Internal, "recovered: %v", recover()) }()
+			panic("of the handler")
+		})
 		stream, err := s.conn.NewStream(t.Context(), &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}, "/voting.v1.Voting/Watch")
 		if err != nil {
 			t.Fatal(err)

@@ -3,6 +3,8 @@ package interceptors
 import (
 	"context"
 	"log/slog"
+	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
@@ -10,6 +12,9 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tulle-mesh/tulle/interceptors/access"
+	"github.com/tulle-mesh/tulle/interceptors/fault"
+	"github.com/tulle-mesh/tulle/interceptors/recovery"
+	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
@@ -36,20 +41,27 @@ type ServerConfig struct {
 	// Policies are what is enforced.
 	Policies Policies
 	// Logger is told of denied calls, at most once a second for each caller and
-	// method. Nil means slog.Default().
+	// method, and of panics, once a minute for each line of code. Nil means
+	// slog.Default().
 	Logger *slog.Logger
 }
 
 // A Server is the server side of the mesh's interceptors: it takes no call that
-// the service's access policy does not allow. One is enough for a process. It is
-// safe for concurrent use. Streams that are open are decided on anew while
-// [Server.Run] runs.
+// the service's access policy does not allow or that is too much for the server, and
+// ends those whose handlers panic. One is enough for a process. It is safe for
+// concurrent use. Streams that are open are decided on anew while [Server.Run] runs.
 type Server struct {
 	service  string
 	policies Policies
 	ledger   access.Ledger
 	log      *access.Log
 	streams  streams
+	recovery *recovery.Recovery
+	faults   fault.Injector
+	counts   counts
+
+	enforced  atomic.Pointer[enforced]
+	compiling sync.Mutex // held while enforced is made anew
 }
 
 // NewServer returns a Server. The caller runs it; see [Server.Run].
@@ -63,6 +75,7 @@ func NewServer(c ServerConfig) *Server {
 		policies: c.Policies,
 		log:      access.NewLog(c.Service, logger),
 		streams:  newStreams(),
+		recovery: recovery.New(c.Service, logger),
 	}
 }
 
@@ -80,10 +93,7 @@ func (s *Server) Guard(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 		guarded.Methods[i] = grpc.MethodDesc{
 			MethodName: m.MethodName,
 			Handler: func(srv any, ctx context.Context, decode func(any) error, next grpc.UnaryServerInterceptor) (any, error) {
-				if err := s.admit(ctx, method); err != nil {
-					return nil, err
-				}
-				return m.Handler(srv, ctx, decode, next)
+				return s.serve(ctx, method, func(ctx context.Context) (any, error) { return m.Handler(srv, ctx, decode, next) })
 			},
 		}
 	}
@@ -96,42 +106,29 @@ var (
 	_ grpc.StreamHandler           = Unknown
 )
 
-// Unary is a grpc.UnaryServerInterceptor. A call that is not allowed ends as a
-// *[call.Error]. One that is allowed costs no allocation.
+// Unary is a grpc.UnaryServerInterceptor. A call that is not taken ends as a
+// *[call.Error]. One that is costs one allocation: the [call.Incoming] that its
+// handler's context is.
 func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	if err := s.admit(ctx, info.FullMethod); err != nil {
-		return nil, err
-	}
-	return handler(ctx, req)
-}
-
-// admit returns why a unary call may not be made, nil when it may.
-func (s *Server) admit(ctx context.Context, method string) error {
-	in, err := s.policy(ctx)
-	if err != nil {
-		return err
-	}
-	caller := access.CallerOf(ctx)
-	return s.decide(ctx, in, &caller, method, method)
+	return s.serve(ctx, info.FullMethod, func(ctx context.Context) (any, error) { return handler(ctx, req) })
 }
 
 // policy returns what is enforced, waited for when there is none yet.
-func (s *Server) policy(ctx context.Context) (*resource.Inbound, error) {
+func (s *Server) policy(ctx context.Context) (*enforced, error) {
 	if in := s.policies.Current(); in != nil {
-		return in, nil
+		return s.enforce(in), nil
 	}
 	ctx, cancel := context.WithTimeout(ctx, policyWithin)
 	defer cancel()
 	if err := s.policies.Wait(ctx); err != nil {
 		return nil, access.NoPolicy(s.service, err)
 	}
-	return s.policies.Current(), nil
+	return s.enforce(s.policies.Current()), nil
 }
 
 // decide returns why a call may not be made, nil when it may. It is counted as one
 // of the method counted.
-func (s *Server) decide(ctx context.Context, in *resource.Inbound, c *access.Caller, method, counted string) error {
-	now := time.Now()
+func (s *Server) decide(ctx context.Context, in *resource.Inbound, c *access.Caller, method, counted string, now time.Time) *call.Error {
 	verdict := access.Decide(ctx, in, c, method, now)
 	s.ledger.Count(c, counted, &verdict)
 	if verdict.Allowed && !verdict.WouldDeny {
@@ -141,7 +138,7 @@ func (s *Server) decide(ctx context.Context, in *resource.Inbound, c *access.Cal
 }
 
 // refuse is apart from decide, for what it lets escape.
-func (s *Server) refuse(c *access.Caller, method string, verdict access.Verdict, now time.Time) error {
+func (s *Server) refuse(c *access.Caller, method string, verdict access.Verdict, now time.Time) *call.Error {
 	caller := *c
 	s.log.Tell(&caller, method, &verdict, now)
 	if verdict.Allowed {

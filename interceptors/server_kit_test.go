@@ -14,6 +14,8 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/grpc/health"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 	"google.golang.org/grpc/peer"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/wrapperspb"
@@ -39,6 +41,14 @@ func noneMay(tb testing.TB) *resource.Inbound {
 	return accesstest.Inbound(tb, accesstest.Rules{Allow: map[string]accesstest.Rule{
 		"default/strict/allow/0": {From: "spiffe://tulle.local/nobody"},
 	}})
+}
+
+// taking is a policy that allows all callers, and takes of their calls what a says.
+func taking(tb testing.TB, a resource.Admission) *resource.Inbound {
+	tb.Helper()
+	in := everybodyMay(tb)
+	in.VirtualHost.Routes[0].Admission = &a
+	return in
 }
 
 // policies is a Policies whose policy the test sets.
@@ -132,6 +142,12 @@ type served struct {
 // caller.
 func serve(t *testing.T, p interceptors.Policies, caller *spiffe.Peer, handler grpc.StreamHandler, opts ...grpc.ServerOption) *served {
 	t.Helper()
+	return serveBoth(t, p, caller, answer, handler, opts...)
+}
+
+// serveBoth serves unary calls, too, as "/voting.v1.Voting/Vote".
+func serveBoth(t *testing.T, p interceptors.Policies, caller *spiffe.Peer, unary grpc.MethodHandler, handler grpc.StreamHandler, opts ...grpc.ServerOption) *served {
+	t.Helper()
 	s := &served{server: newServer(p)}
 	opts = append(opts, grpc.Creds(believing{TransportCredentials: insecure.NewCredentials(), peer: caller}),
 		grpc.ChainUnaryInterceptor(s.server.Unary), grpc.ChainStreamInterceptor(s.server.Stream),
@@ -140,9 +156,10 @@ func serve(t *testing.T, p interceptors.Policies, caller *spiffe.Peer, handler g
 	srv.RegisterService(s.server.Guard(&grpc.ServiceDesc{
 		ServiceName: "voting.v1.Voting",
 		HandlerType: (*any)(nil),
-		Methods:     []grpc.MethodDesc{{MethodName: "Vote", Handler: answer}},
+		Methods:     []grpc.MethodDesc{{MethodName: "Vote", Handler: unary}},
 		Streams:     []grpc.StreamDesc{{StreamName: "Watch", Handler: handler, ClientStreams: true, ServerStreams: true}},
 	}), struct{}{})
+	srv.RegisterService(s.server.Guard(&healthpb.Health_ServiceDesc), health.NewServer())
 	lis := bufconn.Listen(1 << 16)
 	ctx, cancel := context.WithCancel(t.Context())
 	var running sync.WaitGroup

@@ -10,7 +10,6 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/tulle-mesh/tulle/interceptors/access/accesstest"
@@ -97,31 +96,6 @@ func TestCallsWaitForTheFirstPolicy(t *testing.T) {
 }
 
 func taken(context.Context, any) (any, error) { return nil, nil }
-
-func TestAnAllowedCallCostsNoAllocation(t *testing.T) {
-	server := newServer(newPolicies(anyoneMay(t)))
-	ctx := metadata.NewIncomingContext(calledBy(t.Context(), peerOf(t, web, time.Hour)), metadata.Pairs(":authority", "voting"))
-	info := &grpc.UnaryServerInfo{FullMethod: method}
-	if got := testing.AllocsPerRun(100, func() {
-		if _, err := server.Unary(ctx, nil, info, taken); err != nil {
-			t.Error(err)
-		}
-	}); got != 0 {
-		t.Errorf("%v allocations", got)
-	}
-}
-
-func BenchmarkServerUnary(b *testing.B) {
-	server := newServer(newPolicies(anyoneMay(b)))
-	ctx := metadata.NewIncomingContext(calledBy(b.Context(), peerOf(b, web, time.Hour)), metadata.Pairs(":authority", "voting"))
-	info := &grpc.UnaryServerInfo{FullMethod: method}
-	b.ReportAllocs()
-	for b.Loop() {
-		if _, err := server.Unary(ctx, nil, info, taken); err != nil {
-			b.Fatal(err)
-		}
-	}
-}
 
 func TestTheServerCounts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -7,7 +7,7 @@
 //		return limiter.Refused("voting")
 //	}
 //	answer, err := handler(ctx, request)
-//	ticket.Release(time.Now(), err == nil)
+//	ticket.End(ctx, err)
 //
 // A server that takes more calls than it can run makes all of them slow, until their
 // callers give up on work that is half done. One that refuses what is too much, before
@@ -24,6 +24,7 @@
 package shed
 
 import (
+	"context"
 	"fmt"
 	"math/rand/v2"
 	"sync"
@@ -113,7 +114,7 @@ type Ticket struct {
 }
 
 // Acquire takes a place for a call, and reports whether there was one. It neither
-// allocates nor locks. A Ticket must be released, once.
+// allocates nor locks. A Ticket must be ended or released, once.
 func (l *Limiter) Acquire(c Criticality, now time.Time) (Ticket, bool) {
 	room := c.room(l.limit.Load())
 	for {
@@ -131,9 +132,27 @@ func (l *Limiter) Acquire(c Criticality, now time.Time) (Ticket, bool) {
 	}
 }
 
-// Release gives the place back. Only a call that counts is learned from: one that the
-// service answered, or that took until its deadline. A failure may come at any time,
-// and a flood of quick ones must not look like a server with much to spare.
+// End gives the place back of a call that ended with err, which may be nil. ctx is the
+// call's. It is learned from if the service answered, or took until the deadline; a
+// call that its caller gave up sooner would have taken nobody knows how long.
+func (t Ticket) End(ctx context.Context, err error) {
+	if t.limiter == nil {
+		return
+	}
+	now := time.Now()
+	t.Release(now, err == nil || t.late(ctx, now))
+}
+
+// late reports whether the call took all of its time, or nearly: whose deadline runs
+// out cancels the call, and that may be there before the server's own timer.
+func (t Ticket) late(ctx context.Context, now time.Time) bool {
+	deadline, ok := ctx.Deadline()
+	return ok && deadline.Sub(now) <= deadline.Sub(t.began)/20
+}
+
+// Release gives the place back. Only a call that counts is learned from: a failure may
+// come at any time, and a flood of quick ones must not look like a server with much to
+// spare.
 func (t Ticket) Release(now time.Time, counts bool) {
 	l := t.limiter
 	if l == nil {
@@ -173,11 +192,9 @@ func (l *Limiter) turn(now time.Time) {
 	l.limit.Store(l.search.bound(c))
 }
 
-const (
-	// pushback is how long a refused caller is asked to stay away, give or take a
-	// half: callers take the number as it is, and would come back all at once.
-	pushback = 100 * time.Millisecond
-)
+// pushback is how long a refused caller is asked to stay away, give or take a half:
+// callers take the number as it is, and would come back all at once.
+const pushback = 100 * time.Millisecond
 
 // Refused returns the end of a call that there was no place for.
 //

@@ -2,10 +2,12 @@ package shed_test
 
 import (
 	"context"
+	"errors"
 	"strings"
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -146,6 +148,42 @@ func TestFailuresTeachNothing(t *testing.T) {
 	run(1000, time.Millisecond, false)
 	if got := limiter.Limit(); got != limit {
 		t.Errorf("failures moved the limit from %d to %d", limit, got)
+	}
+}
+
+// What took until the deadline was too slow, whatever its error says.
+func TestWhatIsLearnedFrom(t *testing.T) {
+	for _, tt := range []struct {
+		name  string
+		ended error
+		took  time.Duration // of the second that there was
+		want  bool
+	}{
+		{"a call that was answered", nil, 500 * time.Millisecond, true},
+		{"a call that failed", errors.New("not so"), 500 * time.Millisecond, false},
+		{"a call whose deadline passed", context.DeadlineExceeded, time.Second, true},
+		{"a call whose caller's deadline passed a moment sooner", context.Canceled, 960 * time.Millisecond, true},
+		{"a call that its caller did not want any more", context.Canceled, 900 * time.Millisecond, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			limiter := shed.New(*adaptive(), time.Now())
+			for range 20 {
+				ctx, cancel := context.WithTimeout(t.Context(), time.Second)
+				var held []shed.Ticket
+				for range 18 {
+					ticket, _ := limiter.Acquire(shed.Default, time.Now())
+					held = append(held, ticket)
+				}
+				time.Sleep(tt.took)
+				for _, ticket := range held {
+					ticket.End(ctx, tt.ended)
+				}
+				cancel()
+			}
+			if learned := limiter.Limit() != 20; learned != tt.want {
+				t.Errorf("%s: learned %v, want %v", tt.name, learned, tt.want)
+			}
+		})
 	}
 }
 
