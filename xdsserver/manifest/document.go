@@ -40,13 +40,17 @@ func (r *reader) document(n ast.Node) model.Object {
 	r.foreign(m)
 	switch name {
 	case "Service":
-		return r.service(v)
+		s := r.service(v)
+		r.traffic(v, s)
+		return s
 	case "AccessPolicy":
 		return r.policy(v)
 	case "Mesh":
 		return r.mesh(v)
 	default:
-		return r.route(v)
+		route := r.route(v)
+		r.traffic(v, route)
+		return route
 	}
 }
 
@@ -100,9 +104,9 @@ func refOf(m *ast.MappingNode) model.Ref {
 // elsewhere are the beginnings of annotations by which Linkerd configures a
 // route or a service; who brings such a document would believe them at work.
 var elsewhere = map[string]string{
-	"retry.linkerd.io/":    "calls are not retried by this version",
+	"retry.linkerd.io/":    "write retry of a rule, or a Service's spec.retry",
 	"timeout.linkerd.io/":  "write spec.rules[].timeouts.request, or a Service's spec.timeout",
-	"balancer.linkerd.io/": "calls are balanced by round robin in this version",
+	"balancer.linkerd.io/": "write a Service's spec.breaker",
 }
 
 // foreign warns of annotations that mean something to another mesh.

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -29,7 +30,7 @@ func FuzzParse(f *testing.F) {
 			f.Add(d.text)
 		}
 	}
-	for _, tt := range refused {
+	for _, tt := range slices.Concat(refused, refusedTraffic) {
 		f.Add([]byte(tt.yaml))
 	}
 	for _, tt := range refusedAccess {

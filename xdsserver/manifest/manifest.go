@@ -2,27 +2,29 @@
 // YAML documents of kind Service, GRPCRoute, AccessPolicy and Mesh.
 //
 // GRPCRoute has the shape of the Kubernetes Gateway API, so that its YAML loads
-// unchanged, with three extensions: version in backendRefs, and timeouts and fault
-// in rules. What Kubernetes itself adds to a document (status, labels,
-// annotations, resourceVersion and the like) has no meaning here and is skipped.
+// unchanged, with extensions: version in backendRefs, and in rules timeouts,
+// idleTimeout, retry, hedge, rateLimit and fault. What Kubernetes itself adds to a
+// document (status, labels, annotations, resourceVersion and the like) has no meaning
+// here and is skipped.
 //
 // Everything else is strict. A field nobody knows, a value of the wrong type, a
 // key or document that is there twice: each is a [model.Problem] with file, line
-// and column and with what to do. What the mesh will do one day and does not do
-// yet (retries, breakers, header filters) is refused by name, so that nobody
+// and column and with what to do. What other meshes have a field for and this one
+// does not do (host names, filters of answers) is refused by name, so that nobody
 // believes it is at work.
 //
 //	objects, problems := manifest.Parse("mesh.yaml", yaml)
 //	for _, p := range problems {
-//		fmt.Println(p.From, p.Field, p.Message) // mesh.yaml:7:3 spec.retry is not served ...
+//		fmt.Println(p.From, p.Field, p.Message) // mesh.yaml:7:13 spec.retry.attempts 9 is out of range ...
 //	}
 //	yaml, err := manifest.Marshal(objects[0])
 //
 // Input may come from anybody: it is bounded in size, depth and number, and
 // anchors, aliases, tags and merge keys are refused before anything is built.
 //
-// The package checks single documents. What needs more than one, such as whether
-// a backend exists, is model.Validate's business.
+// The package checks single documents, and what the model says of the traffic in one
+// ([model.CheckTraffic]) is told with its line. What needs more than one document, such
+// as whether a backend exists, is model.Validate's business.
 package manifest
 
 import (

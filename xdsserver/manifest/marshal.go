@@ -46,10 +46,30 @@ func Marshal(o model.Object) ([]byte, error) {
 
 func serviceNode(s *model.Service) node {
 	var spec mapping
-	if s.Timeout != 0 {
-		spec.raw("timeout", formatDuration(s.Timeout))
-	}
+	spec.duration("timeout", s.Timeout)
+	spec.duration("idleTimeout", s.IdleTimeout)
+	spec.duration("hopCost", s.HopCost)
+	spec.retry("retry", s.Retry)
+	spec.retryBudget("retryBudget", s.RetryBudget)
+	spec.hedge("hedge", s.Hedge)
+	spec.breaker("breaker", s.Breaker)
+	spec.breaker("serviceBreaker", s.ServiceBreaker)
+	spec.number("maxEjectedPercent", s.MaxEjectedPercent)
+	spec.outliers("outlierDetection", s.OutlierDetection)
+	spec.balancing("loadBalancing", s.LoadBalancing)
 	spec.number("maxRequests", s.MaxRequests)
+	spec.number("maxRequestsPerEndpoint", s.MaxRequestsPerEndpoint)
+	spec.rate("rateLimit", s.RateLimit)
+	spec.admission("admission", s.Admission, s.Name.Namespace)
+	methods := make(sequence, 0, len(s.Methods))
+	for _, m := range s.Methods {
+		var fact mapping
+		fact.text("name", m.Name)
+		fact.flag("clientStreaming", m.ClientStreaming)
+		fact.flag("idempotent", m.Idempotent)
+		methods = append(methods, fact)
+	}
+	spec.list("methods", methods)
 	if mtls := mtlsNode(s.Strict, s.PermissiveUntil); mtls != nil {
 		spec.put("mtls", mtls)
 	}
@@ -109,14 +129,19 @@ func ruleNode(rule model.Rule, namespace string) node {
 	m.text("name", rule.Name)
 	m.list("matches", matches)
 	m.list("backendRefs", backends)
+	m.list("filters", filterNodes(rule, namespace))
 	if rule.Timeout != nil {
 		var timeouts mapping
 		timeouts.raw("request", formatDuration(*rule.Timeout))
 		m.put("timeouts", timeouts)
 	}
-	if f := rule.Fault; f != nil {
-		m.put("fault", faultNode(f))
+	if rule.IdleTimeout != nil {
+		m.raw("idleTimeout", formatDuration(*rule.IdleTimeout))
 	}
+	m.retry("retry", rule.Retry)
+	m.hedge("hedge", rule.Hedge)
+	m.rate("rateLimit", rule.RateLimit)
+	m.fault("fault", rule.Fault)
 	return m
 }
 
@@ -142,27 +167,6 @@ func matchNode(match model.Match) node {
 		headers = append(headers, header)
 	}
 	m.list("headers", headers)
-	return m
-}
-
-func faultNode(f *model.Fault) node {
-	var m mapping
-	if f.DelayPerMillion != 0 || f.Delay != 0 {
-		var delay mapping
-		delay.raw("duration", formatDuration(f.Delay))
-		delay.raw("percent", formatShare(f.DelayPerMillion))
-		m.put("delay", delay)
-	}
-	if f.AbortPerMillion != 0 || f.AbortCode != 0 {
-		code := strconv.FormatUint(uint64(f.AbortCode), 10)
-		if int(f.AbortCode) < len(codes) && f.AbortCode > 0 {
-			code = codes[f.AbortCode]
-		}
-		var abort mapping
-		abort.text("code", code)
-		abort.raw("percent", formatShare(f.AbortPerMillion))
-		m.put("abort", abort)
-	}
 	return m
 }
 

@@ -123,7 +123,7 @@ func TestSchemaHoldsEveryFieldThatIsServed(t *testing.T) {
 			t.Errorf("no %s", word)
 		}
 	}
-	for _, word := range []string{"breaker", "hostnames", "sectionName", "filters"} {
+	for _, word := range []string{"limits", "hostnames", "sectionName", "extensionRef"} {
 		if strings.Contains(string(schema), `"`+word+`"`) {
 			t.Errorf("%s is not served and is in the schema", word)
 		}

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	yaml "github.com/goccy/go-yaml"
@@ -23,6 +24,8 @@ type reader struct {
 	above int
 	ref   model.Ref
 	raw   *ast.MappingNode // the document; nil when it is none
+	// places are where fields are written that the model names otherwise.
+	places map[string]string
 	// faults are bounded, and errors and warnings count them all.
 	faults           []fault
 	errors, warnings int
@@ -37,12 +40,15 @@ type value struct {
 	text   string   // of texts, numbers and durations
 	list   []*value // of lists
 	fields map[string]*value
+	// said are the fields of an object that are there, under a misspelt name or with a
+	// wrong value, too.
+	said map[string]bool
 }
 
 // parse reads one document. The object is nil when it has an error; with a
 // warning it is there.
 func parse(origin string, d document) (obj model.Object, problems []model.Problem) {
-	r := &reader{origin: origin, above: d.line - 1}
+	r := &reader{origin: origin, above: d.line - 1, places: map[string]string{}}
 	if f := r.read(d.text, &obj); f != nil {
 		r.faults = append(r.faults, *f)
 	}
@@ -162,8 +168,12 @@ func (r *reader) object(n ast.Node, path string, s shape) *value {
 			}
 		}
 	}
+	v.said = meant
+	for name := range seen {
+		v.said[name] = true
+	}
 	for _, f := range s {
-		if f.required != "" && seen[f.name] == nil && !meant[f.name] {
+		if f.required != "" && !v.said[f.name] {
 			r.errorf(join(path, f.name), v.pos, "is missing: write %s", f.required)
 		}
 	}
@@ -199,7 +209,7 @@ func (r *reader) value(n ast.Node, path string, f *field) *value {
 		return r.object(n, path, f.of)
 	case list, textList:
 		return r.listOf(n, path, f)
-	case text, integer, decimal, duration:
+	case text, integer, decimal, boolean, duration:
 	}
 	return r.scalar(n, path, f)
 }
@@ -236,6 +246,8 @@ func (r *reader) scalar(n ast.Node, path string, f *field) *value {
 		v.text, is = n.Token.Value, integer
 	case *ast.FloatNode:
 		v.text, is = n.Token.Value, decimal
+	case *ast.BoolNode:
+		v.text, is = strconv.FormatBool(n.Value), boolean
 	default:
 		is = anything
 	}
@@ -245,7 +257,14 @@ func (r *reader) scalar(n ast.Node, path string, f *field) *value {
 		r.wrongForm(n, path, f.form)
 		return nil
 	}
+	if f.bounded() && !r.within(v, f) {
+		return nil
+	}
 	if f.enum != nil && !slices.Contains(f.enum, v.text) {
+		if why, ok := f.instead[v.text]; ok {
+			r.errorf(path, v.pos, "%s is not served by this version: %s", v.text, why)
+			return nil
+		}
 		want := slices.DeleteFunc(slices.Clone(f.enum), func(s string) bool { return s == "" })
 		r.errorf(path, v.pos, "%.80q is not allowed: write %s", v.text, strings.Join(want, " or "))
 		return nil

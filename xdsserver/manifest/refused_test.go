@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -19,12 +20,14 @@ func rule(s string) string {
 	return routeHead + "spec:\n  parentRefs: [{kind: Service, name: voting}]\n  rules:\n  - backendRefs: [{name: voting}]\n    " + s + "\n"
 }
 
-// refused are inputs without one good object, and what is said of them.
-var refused = []struct {
+// A refusal is an input without one good object, and what is said of it.
+type refusal struct {
 	name string
 	yaml string
 	want []string
-}{
+}
+
+var refused = []refusal{
 	// Not YAML, or YAML that has no place here.
 	{"bytes that are not UTF-8", "kind: \xff", []string{"f:1:7 : is not UTF-8"}},
 	{"a control character", "a: b\nc: \x00", []string{"f:2:4 : is the control character U+0000: remove it"}},
@@ -99,7 +102,7 @@ var refused = []struct {
 	{
 		"an unknown field that resembles none",
 		spec("color: red"),
-		[]string{`f:5:3 spec.color: unknown field "color": the fields here are timeout, maxRequests, endpoints`},
+		[]string{`f:5:3 spec.color: unknown field "color": the fields here are timeout, idleTimeout, hopCost, retry,`},
 	},
 	{"a field in the wrong letter case", spec("Timeout: 1s"), []string{"did you mean timeout?"}},
 	{
@@ -140,19 +143,7 @@ var refused = []struct {
 		[]string{`f:5:25 spec.endpoints[0].address: address "voting:80" is not an IP address`},
 	},
 	{"address and addresses", spec("endpoints: [{address: '10.0.0.1:80', addresses: ['10.0.0.2:80']}]"), []string{"are both there"}},
-	{
-		"a retry",
-		spec("retry: {on: [unavailable]}"),
-		[]string{"f:5:3 spec.retry: retry is not served by this version: calls are not retried; remove it"},
-	},
-	{
-		"a breaker",
-		spec("breaker: {consecutiveFailures: 7}"),
-		[]string{"f:5:3 spec.breaker: breaker is not served by this version: failing endpoints are not ejected; remove it"},
-	},
-	{"a balancing policy", spec("loadBalancing: {policy: peak-ewma}"), []string{"loadBalancing is not served by this version"}},
-	{"hedging", spec("hedge: {}"), []string{"hedge is not served by this version"}},
-	{"limits", spec("limits: {}"), []string{"limits is not served by this version"}},
+	{"limits", spec("limits: {}"), []string{"limits is not served by this version: write rateLimit for what each client sends"}},
 
 	// Routes.
 	{
@@ -176,21 +167,12 @@ var refused = []struct {
 		routeHead + "spec:\n  parentRefs: [{kind: Service, name: v}]\n  rules: [{}]\n",
 		[]string{"spec.rules[0].backendRefs: is missing: write backendRefs: [{name: NAME}]"},
 	},
-	{
-		"a header filter",
-		rule("filters: [{type: RequestHeaderModifier}]"),
-		[]string{
-			"f:8:5 spec.rules[0].filters: filters is not served by this version: headers are not changed and calls not mirrored; remove it",
-		},
-	},
-	{"a retry in a rule", rule("retry: {attempts: 3}"), []string{"spec.rules[0].retry: retry is not served by this version"}},
 	{"session persistence", rule("sessionPersistence: {}"), []string{"sessionPersistence is not served by this version"}},
 	{
 		"a backend's timeout",
 		rule("timeouts: {backendRequest: 1s}"),
 		[]string{
-			"f:8:16 spec.rules[0].timeouts.backendRequest: backendRequest is not served by this version: there is one attempt per call; " +
-				"write request",
+			"f:8:16 spec.rules[0].timeouts.backendRequest: backendRequest is not served by this version: write retry.perTryTimeout",
 		},
 	},
 	{
@@ -218,25 +200,10 @@ var refused = []struct {
 		routeHead + "spec:\n  parentRefs: [{kind: Service, name: v}]\n  rules: [{backendRefs: [{name: v, version: ''}]}]\n",
 		[]string{"version: version is empty"},
 	},
-	{"an empty fault", rule("fault: {}"), []string{"f:8:12 spec.rules[0].fault: does nothing"}},
-	{"a delay without duration", rule("fault: {delay: {percent: 1}}"), []string{"fault.delay.duration: is missing: write duration: 300ms"}},
-	{
-		"a share above 100",
-		rule("fault: {abort: {code: internal, percent: 100.1}}"),
-		[]string{"f:8:46 spec.rules[0].fault.abort.percent: 100.1 is out of range: write 0 to 100"},
-	},
-	{"a negative share", rule("fault: {abort: {code: internal, percent: -1}}"), []string{"percent: -1 is out of range"}},
-	{"a share that is too fine", rule("fault: {abort: {code: internal, percent: 0.00001}}"), []string{"0.00001 is finer than 0.0001"}},
-	{
-		"a code nobody knows",
-		rule("fault: {abort: {code: teapot, percent: 1}}"),
-		[]string{`fault.abort.code: "teapot" is no gRPC status code`},
-	},
-	{"a number as code", rule("fault: {abort: {code: 14, percent: 1}}"), []string{"fault.abort.code: must be text, not a number"}},
 }
 
 func TestParseRefuses(t *testing.T) {
-	for _, tt := range refused {
+	for _, tt := range slices.Concat(refused, refusedTraffic) {
 		t.Run(tt.name, func(t *testing.T) {
 			objects, problems := Parse("f", []byte(tt.yaml))
 			if len(objects) != 0 {

@@ -19,7 +19,13 @@ func (r *reader) route(v *value) *model.Route {
 }
 
 func (r *reader) rule(v *value, namespace string) model.Rule {
-	rule := model.Rule{Name: v.textOf("name"), Fault: r.fault(v.get("fault"))}
+	rule := model.Rule{
+		Name:      v.textOf("name"),
+		Retry:     r.retry(v.get("retry")),
+		Hedge:     r.hedge(v.get("hedge")),
+		RateLimit: r.rate(v.get("rateLimit")),
+		Fault:     r.fault(v.get("fault")),
+	}
 	for _, m := range v.listOf("matches") {
 		rule.Matches = append(rule.Matches, r.match(m))
 	}
@@ -29,6 +35,10 @@ func (r *reader) rule(v *value, namespace string) model.Rule {
 	if d, set := r.duration(v.get("timeouts"), "request"); set {
 		rule.Timeout = &d
 	}
+	if d, set := r.duration(v, "idleTimeout"); set {
+		rule.IdleTimeout = &d
+	}
+	r.filters(&rule, v, namespace)
 	return rule
 }
 
@@ -57,23 +67,4 @@ func (r *reader) backend(v *value, namespace string) model.Backend {
 		}
 	}
 	return b
-}
-
-func (r *reader) fault(v *value) *model.Fault {
-	if v == nil {
-		return nil
-	}
-	f := &model.Fault{}
-	if delay := v.get("delay"); delay != nil {
-		f.Delay, _ = r.duration(delay, "duration")
-		f.DelayPerMillion = r.share(delay)
-	}
-	if abort := v.get("abort"); abort != nil {
-		f.AbortCode = r.code(abort)
-		f.AbortPerMillion = r.share(abort)
-	}
-	if v.get("delay") == nil && v.get("abort") == nil {
-		r.errorf(v.path, v.pos, "does nothing: write delay or abort, or remove it")
-	}
-	return f
 }

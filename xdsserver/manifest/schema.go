@@ -55,7 +55,9 @@ func (f field) schema() map[string]any {
 	case integer:
 		m["type"], m["minimum"] = "integer", 0
 	case decimal:
-		m["type"], m["minimum"], m["maximum"] = "number", 0, 100
+		m["type"] = "number"
+	case boolean:
+		m["type"] = "boolean"
 	case duration:
 		m["type"], m["pattern"] = "string", durationForm.String()
 	case object:
@@ -65,6 +67,9 @@ func (f field) schema() map[string]any {
 	case textList:
 		m["type"], m["items"] = "array", map[string]any{"type": "string"}
 	case anything:
+	}
+	if f.bounded() {
+		m["minimum"], m["maximum"] = f.bounds()
 	}
 	if f.enum != nil {
 		m["enum"] = f.enum

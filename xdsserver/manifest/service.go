@@ -10,7 +10,25 @@ func (r *reader) service(v *value) *model.Service {
 	spec := v.get("spec")
 	s := &model.Service{Name: r.name(v), From: r.from(v)}
 	s.Timeout, _ = r.duration(spec, "timeout")
+	s.IdleTimeout, _ = r.duration(spec, "idleTimeout")
+	s.HopCost, _ = r.duration(spec, "hopCost")
+	s.Retry = r.retry(spec.get("retry"))
+	s.RetryBudget = r.retryBudget(spec.get("retryBudget"))
+	s.Hedge = r.hedge(spec.get("hedge"))
+	s.Breaker = r.breaker(spec.get("breaker"))
+	s.ServiceBreaker = r.breaker(spec.get("serviceBreaker"))
+	s.MaxEjectedPercent = r.whole(spec, "maxEjectedPercent")
+	s.OutlierDetection = r.outliers(spec.get("outlierDetection"))
+	s.LoadBalancing = r.balancing(spec.get("loadBalancing"))
 	s.MaxRequests = r.number(spec, "maxRequests", 0, 1, math.MaxUint32)
+	s.MaxRequestsPerEndpoint = r.number(spec, "maxRequestsPerEndpoint", 0, 1, math.MaxUint32)
+	s.RateLimit = r.rate(spec.get("rateLimit"))
+	s.Admission = r.admission(spec.get("admission"), s.Name.Namespace)
+	for _, m := range spec.listOf("methods") {
+		s.Methods = append(s.Methods, model.Method{
+			Name: m.textOf("name"), ClientStreaming: m.flag("clientStreaming"), Idempotent: m.flag("idempotent"),
+		})
+	}
 	s.Strict, s.PermissiveUntil = r.mtls(spec.get("mtls"))
 	for _, e := range spec.listOf("endpoints") {
 		s.Endpoints = append(s.Endpoints, r.endpoint(s.Name, e))

@@ -7,6 +7,7 @@ const (
 	text form = iota
 	integer
 	decimal
+	boolean
 	duration
 	object
 	list     // of objects
@@ -20,6 +21,8 @@ func (f form) String() string {
 		return "a whole number"
 	case decimal:
 		return "a number"
+	case boolean:
+		return "true or false"
 	case duration:
 		return "a duration with its unit, as in 300ms or 2s"
 	case object:
@@ -44,12 +47,27 @@ type field struct {
 	doc string
 	// enum lists the texts that are allowed; nil allows any.
 	enum []string
+	// instead says of texts that enum leaves out on purpose what to do about them.
+	instead map[string]string
+	// from and to bound a number; a decimal is 0 to 100 where both are zero.
+	from, to float64
 	// required is how to write the field where it is missing; empty lets it be left out.
 	required string
 	// refused is why the field cannot be served and what to do; empty serves it.
 	refused string
 	// unused is why the field has no effect; the object is good without it.
 	unused string
+}
+
+// bounded reports whether f is a number that [field.bounds] hold for.
+func (f *field) bounded() bool { return f.to != 0 || f.form == decimal }
+
+// bounds are of a number, both included.
+func (f *field) bounds() (from, to float64) {
+	if f.to == 0 {
+		return 0, 100
+	}
+	return f.from, f.to
 }
 
 func (s shape) field(name string) *field {
@@ -138,22 +156,6 @@ var kindsRefused = map[string]string{
 	"RequestAuthentication": "callers are told by their certificates; check tokens in the application",
 }
 
-var serviceSpec = shape{
-	{name: "timeout", form: duration, doc: "Bounds calls that no route gives another timeout; 0s or left out means none."},
-	{name: "maxRequests", form: integer, doc: "How many calls one client process may have open to the service, " +
-		"to each version that a route names apart; 1024 when left out."},
-	{
-		name: "endpoints", form: list, of: endpointShape,
-		doc: "Instances that do not register themselves; those that do need no entry.",
-	},
-	{name: "mtls", form: object, of: mtlsShape, doc: "Whether connections need TLS, where it differs from what the Mesh says."},
-	{name: "retry", form: anything, refused: "calls are not retried; remove it"},
-	{name: "hedge", form: anything, refused: "calls are not hedged; remove it"},
-	{name: "breaker", form: anything, refused: "failing endpoints are not ejected; remove it"},
-	{name: "loadBalancing", form: anything, refused: "calls are balanced by round robin; remove it"},
-	{name: "limits", form: anything, refused: "calls are not limited by rate; remove it (maxRequests bounds open calls)"},
-}
-
 var endpointShape = shape{
 	{name: "address", doc: "IP address and port, as in 10.0.0.7:8080 or [2001:db8::7]:8080."},
 	{name: "addresses", form: textList, doc: "Several addresses of one instance, the preferred first, in place of address."},
@@ -190,21 +192,6 @@ var parentRef = shape{
 	{name: "sectionName", form: anything, refused: "a route applies to all of its parent; remove it"},
 }
 
-var ruleShape = shape{
-	{name: "name", doc: "A name, unique within the route; it shows where a call was sent."},
-	{name: "matches", form: list, of: matchShape, doc: "Alternatives: the rule holds for calls that one of them holds for; left out, " +
-		"for every call."},
-	{
-		name: "backendRefs", form: list, of: backendRef, required: "backendRefs: [{name: NAME}]",
-		doc: "Where the calls go, shared by weight.",
-	},
-	{name: "timeouts", form: object, of: timeoutsShape, doc: "How long a call may take."},
-	{name: "fault", form: object, of: faultShape, doc: "Failures on purpose (not in the Gateway API)."},
-	{name: "filters", form: anything, refused: "headers are not changed and calls not mirrored; remove it"},
-	{name: "retry", form: anything, refused: "calls are not retried; remove it"},
-	{name: "sessionPersistence", form: anything, refused: "calls are not kept to one endpoint; remove it"},
-}
-
 var matchShape = shape{
 	{name: "method", form: object, of: methodShape, doc: "The gRPC method; left out, any."},
 	{name: "headers", form: list, of: headerShape, doc: "Headers that must all be there."},
@@ -238,22 +225,5 @@ var backendRef = shape{
 	{name: "version", doc: "Keeps to endpoints of that version (not in the Gateway API); left out, all take part."},
 	{name: "weight", form: integer, doc: "The share among the rule's backendRefs; 1 when left out, 0 takes no calls."},
 	{name: "port", form: integer, unused: "endpoints bring their own ports", doc: "Has no effect: endpoints bring their own ports."},
-	{name: "filters", form: anything, refused: "headers are not changed and calls not mirrored; remove it"},
-}
-
-var timeoutsShape = shape{
-	{name: "request", form: duration, doc: "Bounds the call, in place of the service's timeout; 0s means no bound."},
-	{name: "backendRequest", form: anything, refused: "there is one attempt per call; write request"},
-}
-
-var faultShape = shape{
-	{name: "delay", form: object, of: shape{
-		{name: "duration", form: duration, required: "duration: 300ms", doc: "How long calls are held up."},
-		{name: "percent", form: decimal, required: "percent: 10", doc: "The share of calls, 0 to 100, in steps of 0.0001."},
-	}, doc: "Holds up a share of calls."},
-	{name: "abort", form: object, of: shape{
-		{name: "code", required: "code: unavailable", doc: "The gRPC status that calls fail with, as in unavailable or " +
-			"resource-exhausted."},
-		{name: "percent", form: decimal, required: "percent: 10", doc: "The share of calls, 0 to 100, in steps of 0.0001."},
-	}, doc: "Fails a share of calls."},
+	{name: "filters", form: anything, refused: "they are of the rule as a whole; write them there"},
 }

@@ -1,10 +1,13 @@
 package manifest
 
 import (
+	"math"
 	"regexp"
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
 // number reads a whole number from least to most; it is least where the field is
@@ -59,6 +62,60 @@ func formatDuration(d time.Duration) string {
 	return b.String()
 }
 
+// within checks a number against the bounds of its field.
+func (r *reader) within(v *value, f *field) bool {
+	from, to := f.bounds()
+	n, err := strconv.ParseFloat(v.text, 64)
+	if err == nil && n >= from && n <= to {
+		return true
+	}
+	what := ""
+	if f.form == integer {
+		what = "a whole number from "
+	}
+	r.errorf(v.path, v.pos, "%.40s is out of range: write %s%s to %s", v.text, what, formatDecimal(from), formatDecimal(to))
+	return false
+}
+
+// whole reads a whole number that its shape bounds; it is zero where it is left out.
+func (r *reader) whole(v *value, name string) uint32 {
+	return r.number(v, name, 0, 0, math.MaxUint32)
+}
+
+// decimal reads a number; it is nil where it is left out.
+func (r *reader) decimal(v *value, name string) *float64 {
+	f := v.get(name)
+	if f == nil {
+		return nil
+	}
+	n, err := strconv.ParseFloat(f.text, 64)
+	if err != nil {
+		return nil // its bounds are checked, so it is none that is here
+	}
+	return &n
+}
+
+// fraction reads a number of which zero says nothing.
+func (r *reader) fraction(v *value, name string) float64 {
+	if n := r.decimal(v, name); n != nil {
+		return *n
+	}
+	return 0
+}
+
+func formatDecimal(f float64) string { return strconv.FormatFloat(f, 'f', -1, 64) }
+
+func (v *value) flag(name string) bool { return v.textOf(name) == "true" }
+
+// period reads a duration of which zero would say that it is left out.
+func (r *reader) period(v *value, name string) time.Duration {
+	d, set := r.duration(v, name)
+	if f := v.get(name); set && d == 0 && durationForm.MatchString(f.text) {
+		r.errorf(f.path, f.pos, "%.40s is no time: write a duration above it, or remove it", f.text)
+	}
+	return d
+}
+
 // share reads a percentage as parts of a million.
 func (r *reader) share(v *value) uint32 {
 	f := v.get("percent")
@@ -93,12 +150,8 @@ var codes = [...]string{
 }
 
 // code reads the name of a status code in any of the ways in use:
-// resource-exhausted, RESOURCE_EXHAUSTED, ResourceExhausted.
-func (r *reader) code(v *value) uint32 {
-	f := v.get("code")
-	if f == nil {
-		return 0
-	}
+// resource-exhausted, RESOURCE_EXHAUSTED, ResourceExhausted. It is 0 for none.
+func (r *reader) code(f *value) uint32 {
 	plain := func(s string) string {
 		return strings.ToLower(strings.NewReplacer("-", "", "_", "").Replace(s))
 	}
@@ -107,6 +160,69 @@ func (r *reader) code(v *value) uint32 {
 			return uint32(i)
 		}
 	}
+	// Other letter cases are as good, so they are no reason to guess.
+	guess := strings.ReplaceAll(strings.ToLower(f.text), "_", "-")
+	if near := model.Nearest(guess, codes[1:]); near != "" {
+		r.errorf(f.path, f.pos, "%.40q is no gRPC status code that fails a call: did you mean %s?", f.text, near)
+		return 0
+	}
 	r.errorf(f.path, f.pos, "%.40q is no gRPC status code that fails a call: write one of %s", f.text, strings.Join(codes[1:], ", "))
 	return 0
+}
+
+// codeSet reads a list of the names of status codes.
+func (r *reader) codeSet(v *value, name string) model.CodeSet {
+	f := v.get(name)
+	if f == nil {
+		return 0
+	}
+	if len(f.list) == 0 {
+		r.errorf(f.path, f.pos, "is empty: write a code, or remove it")
+	}
+	var set model.CodeSet
+	for _, entry := range f.list {
+		code := r.code(entry)
+		if code != 0 && set.Has(code) {
+			r.errorf(entry.path, entry.pos, "%s is written twice: remove one of them", codes[code])
+		}
+		set |= model.Codes(code) &^ 1
+	}
+	return set
+}
+
+// codes puts the names of status codes unless there are none.
+func (m *mapping) codes(key string, set model.CodeSet) {
+	var names sequence
+	for _, code := range set.List() {
+		names = append(names, quote(codes[min(int(code), len(codes)-1)]))
+	}
+	m.list(key, names)
+}
+
+// duration puts a duration unless it is zero.
+func (m *mapping) duration(key string, d time.Duration) {
+	if d != 0 {
+		m.raw(key, formatDuration(d))
+	}
+}
+
+// decimal puts a number unless it is left out.
+func (m *mapping) decimal(key string, n *float64) {
+	if n != nil {
+		m.raw(key, formatDecimal(*n))
+	}
+}
+
+// fraction puts a number unless it is zero.
+func (m *mapping) fraction(key string, n float64) {
+	if n != 0 {
+		m.raw(key, formatDecimal(n))
+	}
+}
+
+// flag puts what is true.
+func (m *mapping) flag(key string, is bool) {
+	if is {
+		m.raw(key, "true")
+	}
 }
