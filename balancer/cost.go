@@ -32,8 +32,7 @@ func pack(estimate float64, now int64) uint64 {
 }
 
 func unpack(word uint64) (estimate float64, tick uint32, guess bool) {
-	f := math.Float32frombits(uint32(word >> 32))
-	return math.Abs(float64(f)), uint32(word), math.Signbit(float64(f))
+	return float64(math.Float32frombits(uint32(word>>32) &^ (1 << 31))), uint32(word), word>>63 != 0
 }
 
 // since returns the time from tick to now.

@@ -106,6 +106,7 @@ func notReady(g *group) *outage {
 				handed:  e.handed,
 				state:   e.state,
 				picker:  e.picker,
+				node:    g.nodes[e],
 			})
 		}
 		for _, l := range p.localities {
@@ -140,6 +141,9 @@ type sighting struct {
 	handed bool
 	state  connectivity.State
 	picker balancer.Picker
+	node   *Node // may be nil
+	// full is whether it has as many open calls as it may.
+	full bool
 }
 
 // errTaken is why an endpoint is left out; see endpoint.expects.
@@ -152,6 +156,13 @@ func (s sighting) word() (string, error) {
 		return "expected to be another service's", errTaken
 	case !s.handed:
 		return "not tried", nil // of a priority that was not needed yet
+	case s.state == connectivity.Ready && s.node != nil && s.node.out.Load():
+		if s.node.ejected.Load() {
+			return "ejected as outlier", nil
+		}
+		return "ejected by breaker", nil
+	case s.state == connectivity.Ready && s.full:
+		return "at its limit", nil
 	case s.state == connectivity.Ready:
 		return "ready", nil // of a priority that is not in use
 	case s.state != connectivity.TransientFailure:

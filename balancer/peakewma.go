@@ -55,8 +55,9 @@ const (
 	// floor is what a call is taken to need at least. Below it is noise of this
 	// process, and an endpoint that was not called for long would need nothing.
 	floor = float64(200 * time.Microsecond)
-	// dear is how many times the least cost of the pool a member's must be for two
-	// more to be drawn. A few times is no more than chance makes of members alike.
+	// dear is how many times the cost of the better quarter a member's must be for two
+	// more to be drawn. A few times is no more than chance makes of members alike; and
+	// the one that is much quicker than all others is not to get all calls.
 	dear = 8
 	// staleLoad is how long what an endpoint said of its load counts: gRFC A58's
 	// weight_expiration_period.
@@ -112,10 +113,10 @@ func (p *peakEWMA) draw(c Choice) (a, b int, either bool) {
 	return a, b, r&1 == 0
 }
 
-// dear is whether a member takes so much longer than the best of the pool that others
+// dear is whether a member takes so much longer than the better ones that others
 // should be looked for, and not only has more calls open.
 func (p *peakEWMA) dear(c Choice, i int, load float64) bool {
-	limit := dear * float64(c.pool.least.Load())
+	limit := dear * float64(c.pool.low.Load())
 	if load <= limit || limit == 0 {
 		return false
 	}

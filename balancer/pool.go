@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/connectivity"
 
 	"github.com/tulle-mesh/tulle/mesh/breaker"
 	"github.com/tulle-mesh/tulle/mesh/call"
@@ -28,7 +29,9 @@ type Pool struct {
 
 	zoned bool         // whether members of other zones are used only where needed
 	inUse atomic.Int64 // how many of the members, the first, are used
-	least atomic.Int64 // least cost of those in nanoseconds; zero is not known
+	// low and mid are the cost in nanoseconds that a quarter and half of those do not pass;
+	// zero is not known.
+	low, mid atomic.Int64
 
 	limit     uint32  // of calls that are open to an endpoint; zero is none
 	decayRate float64 // 1/decay of peak EWMA
@@ -78,7 +81,7 @@ func newPool(config *resource.Balancing, members []Member, o poolOptions) *Pool 
 		decayRate: 1 / float64(max(config.PeakEWMA.Decay, 1)),
 		failures:  failuresOf(config),
 		wantsLoad: config.Policy == resource.WeightedRoundRobin || config.Policy == resource.PeakEWMA && config.PeakEWMA.Utilization,
-		full:      atLimit(o.watch.cluster, config.MaxRequestsPerEndpoint),
+		full:      fullOf(o.watch.cluster, config.MaxRequestsPerEndpoint),
 	}
 	o.watch.adopt(p)
 	return p
@@ -103,7 +106,7 @@ func (p *Pool) pick(info balancer.PickInfo, rpc *call.Call, open *openCalls) (ba
 	if i < 0 {
 		i = p.choose(now, rpc)
 		if i < 0 {
-			return refuse(rpc, p.full)
+			return refuse(rpc, p.atLimit())
 		}
 	}
 	n := p.members[i].Node
@@ -202,8 +205,29 @@ func failuresOf(config *resource.Balancing) resource.CodeSet {
 	return b.Codes | resource.Codes(uint32(codes.ResourceExhausted))
 }
 
-// atLimit is the end of a call all of whose endpoints have limit calls open.
-func atLimit(cluster string, limit uint32) *call.Error {
+// atLimit is the end of a call for which no endpoint has a place. It says what the
+// endpoints do where not all of them are at their limit.
+func (p *Pool) atLimit() *call.Error {
+	for i := range p.members {
+		if p.members[i].Node.out.Load() {
+			failure := *p.full
+			failure.Detail += " (" + describe(p.sightings()) + ")"
+			return &failure
+		}
+	}
+	return p.full
+}
+
+func (p *Pool) sightings() []sighting {
+	seen := make([]sighting, len(p.members))
+	for i := range p.members {
+		n := p.members[i].Node
+		seen[i] = sighting{address: n.Address, handed: true, state: connectivity.Ready, node: n, full: p.limit > 0 && n.full(p.limit)}
+	}
+	return seen
+}
+
+func fullOf(cluster string, limit uint32) *call.Error {
 	return &call.Error{
 		Service: serviceOf(cluster),
 		Reason:  call.MaxRequestsPerEndpoint,

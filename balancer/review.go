@@ -1,7 +1,7 @@
 package balancer
 
 import (
-	"math"
+	"slices"
 	"time"
 
 	"github.com/tulle-mesh/tulle/mesh/breaker"
@@ -15,7 +15,7 @@ const (
 	// remindEvery is how often an endpoint is called that is avoided for being slow, or
 	// remindSoon after such a call was quick.
 	remindEvery, remindSoon = time.Second, time.Second / 4
-	// avoided is how many times the least cost of the pool an endpoint's must be to be
+	// avoided is how many times the cost of the better ones an endpoint's must be to be
 	// avoided; below, it has calls of its own.
 	avoided = 2
 	// patience is how long a probe may go on before the pool concludes for itself.
@@ -101,8 +101,8 @@ func (n *Node) fails() bool {
 func (p *Pool) tryout(now int64, rpc *call.Call, inUse int) (int, purpose) {
 	w := p.watch
 	slowest, waited := -1, time.Duration(0)
-	least := p.leastCost(now, inUse)
-	p.least.Store(int64(least))
+	p.compare(now, inUse)
+	low := float64(p.low.Load())
 	for i := range inUse {
 		n := p.members[i].Node
 		if since := n.probing.Load(); since != 0 {
@@ -128,9 +128,9 @@ func (p *Pool) tryout(now int64, rpc *call.Call, inUse int) (int, purpose) {
 			}
 			continue
 		}
-		if least > 0 && !n.out.Load() {
+		if low > 0 && !n.out.Load() {
 			estimate, guess := n.cost.at(now, p.decayRate)
-			if guess || estimate <= avoided*least {
+			if guess || estimate <= avoided*low {
 				continue
 			}
 			if ago := n.unasked(now); ago > waited {
@@ -158,31 +158,36 @@ func (p *Pool) learns(inUse int) bool {
 	return inUse > 1 && p.config.Policy == resource.PeakEWMA
 }
 
-// leastCost returns the least cost of those in use, zero where none was told or the
-// policy goes by something else.
-func (p *Pool) leastCost(now int64, inUse int) float64 {
-	least := math.Inf(1)
+// compare brings low and mid up to date, where members are chosen by them.
+func (p *Pool) compare(now int64, inUse int) {
+	costs := p.watch.costs[:0]
 	if p.learns(inUse) {
 		for i := range inUse {
 			if n := p.members[i].Node; !n.out.Load() {
 				if estimate, guess := n.cost.at(now, p.decayRate); !guess {
-					least = min(least, max(estimate, floor))
+					costs = append(costs, max(estimate, floor))
 				}
 			}
 		}
 	}
-	if math.IsInf(least, 1) {
-		return 0
+	p.watch.costs = costs
+	if len(costs) == 0 {
+		p.low.Store(0)
+		p.mid.Store(0)
+		return
 	}
-	return least
+	slices.Sort(costs)
+	p.low.Store(int64(costs[(len(costs)-1)/4]))
+	p.mid.Store(int64(costs[(len(costs)-1)/2]))
 }
 
 // guess is what a member is taken to need that was not called yet: what is configured,
-// or the best of the others where that is less. Were it more, calls one after the other
-// would all go to the one that was called first.
+// or what the others do where that is less. Were it more, calls one after the other would
+// all go to the one that was called first; were it the least, all clients would send their
+// calls to one that is new.
 func (p *Pool) guess(configured float64) float64 {
-	if least := float64(p.least.Load()); least > 0 {
-		return min(configured, least)
+	if mid := float64(p.mid.Load()); mid > 0 {
+		return min(configured, mid)
 	}
 	return configured
 }

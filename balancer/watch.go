@@ -25,6 +25,7 @@ type watch struct {
 	news   panicNews
 	band   band
 	thrift thrift
+	costs  []float64 // scratch
 }
 
 // A panicNews is how many members fail, of how many, and how many of those may be out.
