@@ -15,7 +15,7 @@ import (
 type fakeReport struct{ application, cpu, qps, eps float64 }
 
 func (r fakeReport) GetApplicationUtilization() float64 { return r.application }
-func (r fakeReport) GetCpuUtilization() float64         { return r.cpu }
+func (r fakeReport) GetCpuUtilization() float64         { return r.cpu } //nolint:staticcheck // protobuf names it
 func (r fakeReport) GetRpsFractional() float64          { return r.qps }
 func (r fakeReport) GetEps() float64                    { return r.eps }
 
@@ -119,4 +119,4 @@ func BenchmarkObserveNoReport(b *testing.B) {
 type nilReport struct{ fakeReport }
 
 func (r *nilReport) GetApplicationUtilization() float64 { return 0 }
-func (r *nilReport) GetCpuUtilization() float64         { return 0 }
+func (r *nilReport) GetCpuUtilization() float64         { return 0 } //nolint:staticcheck // protobuf names it

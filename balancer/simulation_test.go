@@ -128,6 +128,7 @@ func (f *fleet) learn() {
 
 // run lets time pass. Calls come as they like (Poisson), each from any client.
 func (f *fleet) run(d time.Duration) {
+	synctest.Wait() // there is nothing to wait for but time, and that a bubble's
 	perTick := simLoad * simServers * simSlots * float64(simTick) / float64(simWork)
 	for end := f.tick + int64(d/simTick); f.tick < end; f.tick++ {
 		slot := &f.due[f.tick%simTicks]

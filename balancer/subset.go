@@ -10,7 +10,7 @@ import (
 
 // subsetSeed is what makes this process draw other endpoints than the next one. All
 // its connections draw the same, so that they meet the same endpoints.
-var subsetSeed = rand.Uint64() //nolint:gosec // nothing is secret about which endpoints a client uses
+var subsetSeed = rand.Uint64()
 
 // subset leaves n endpoints in the localities of a priority, or as many as there
 // are; zero leaves all. Each locality keeps its part of them, rounded up: shares by

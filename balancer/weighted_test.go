@@ -18,7 +18,7 @@ import (
 type load float64
 
 func (load) GetApplicationUtilization() float64 { return 0.5 }
-func (load) GetCpuUtilization() float64         { return 0 }
+func (load) GetCpuUtilization() float64         { return 0 } //nolint:staticcheck // protobuf names it
 func (l load) GetRpsFractional() float64        { return float64(l) }
 func (load) GetEps() float64                    { return 0 }
 

@@ -133,7 +133,7 @@ type report struct{ utilization, qps float64 }
 func (r report) GetApplicationUtilization() float64 { return r.utilization }
 
 // GetCpuUtilization is not reported.
-func (r report) GetCpuUtilization() float64 { return 0 }
+func (r report) GetCpuUtilization() float64 { return 0 } //nolint:staticcheck // protobuf names it
 
 // GetRpsFractional is how many calls are answered in a second.
 func (r report) GetRpsFractional() float64 { return r.qps }

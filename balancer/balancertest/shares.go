@@ -73,8 +73,8 @@ func spreadsByWeight(t *testing.T, s Suite) {
 	for _, e := range w.endpoints {
 		e.picks.Store(0)
 	}
-	var open []func(balancer.DoneInfo)
-	for range 10 * each {
+	open := make([]func(balancer.DoneInfo), 0, 10*each)
+	for range cap(open) {
 		_, done := begin()
 		open = append(open, done)
 	}

@@ -36,11 +36,11 @@ type Suite struct {
 type Weights int
 
 const (
-	// NoWeights: it goes by none.
+	// NoWeights is an algorithm that goes by none.
 	NoWeights Weights = iota
-	// GivenWeights: those that the control plane gives.
+	// GivenWeights are those that the control plane gives.
 	GivenWeights
-	// ReportedWeights: those that the endpoints' load reports come to (ORCA).
+	// ReportedWeights are those that the endpoints' load reports come to (ORCA).
 	ReportedWeights
 )
 
