@@ -7,6 +7,7 @@
 // every call.
 //
 //	client := interceptors.NewClient(builder) // a *resolver.Builder
+//	defer client.Close()
 //	conn, err := grpc.NewClient("mesh:///voting",
 //		grpc.WithResolvers(builder),
 //		grpc.WithUnaryInterceptor(client.Unary),
@@ -17,29 +18,26 @@
 //
 //  1. configuration: the service's resource.Config, waited for when there is none yet
 //  2. interceptors/route: route, cluster by weight
-//  3. interceptors/fault: delay, then abort (gRFC A33)
-//  4. interceptors/route: deadline of the route; its clock starts here (gRFC A31)
-//  5. grpc: pick, by the cluster left in the context as a call.Call; send
-//  6. on the way back: the mesh's own reason for a failure, in place of grpc's words
+//  3. interceptors/rate: the rate that this process may make, by route
+//  4. interceptors/trip: the breaker of the service as a whole
+//  5. interceptors/fault: delay, then abort (gRFC A33)
+//  6. interceptors/deadline: the route's timeout, whose clock starts here (gRFC A31),
+//     and the served call's deadline less the hop cost
+//  7. interceptors/header: headers set, added, removed; then the key of ring hash
+//  8. interceptors/mirror: a copy of the call, beside it
+//  9. interceptors/retry, interceptors/hedge: the attempts, within one budget (gRFC A6)
+//  10. grpc, for each of them: pick, by what the context holds as a call.Call; send
+//  11. on the way back: the mesh's own reason for a failure, in place of grpc's words
 //
-// Retries and hedging belong between 4 and 5, so that the route's deadline spans
-// all attempts and a fault is injected once; mirroring beside them; metrics,
-// spans and tap around everything, so that they see what the application sees.
+// The order is what each means. A refusal comes before a cost: a call beyond the rate
+// asks no breaker. The breaker comes before the fault, so that faults do not open it,
+// and counts calls, not attempts: what a retry mended did not fail. A fault is injected
+// once, and its delay takes nothing of the route's time, which spans all attempts. The
+// copy for a mirror is one, however often the call is tried. Metrics, spans and tap
+// belong around everything, so that they see what the application sees.
+//
+// Streams do the same, but for mirrors and hedges; interceptors/idle ends those on
+// which nothing passes.
 //
 // The order of a server's call, before its handler:
 //
-//  1. policy: the service's resource.Inbound, waited for when there is none yet
-//  2. interceptors/access: who calls, by the connection's handshake; may it call this
-//
-// An open stream is decided on again whenever the policy changes; [Server.Run].
-//
-//	server := interceptors.NewServer(interceptors.ServerConfig{Service: "voting", Policies: inbound})
-//	group.Go(func() error { return server.Run(ctx) })
-//	srv := grpc.NewServer(creds,
-//		grpc.ChainUnaryInterceptor(server.Unary),
-//		grpc.ChainStreamInterceptor(server.Stream),
-//		grpc.UnknownServiceHandler(interceptors.Unknown))
-//
-// The package does not balance, connect or read xDS, and adds no header to a
-// call. Targets of other schemes pass through untouched.
-package interceptors

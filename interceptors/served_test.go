@@ -37,7 +37,7 @@ func handles(handle func(ctx context.Context) error) grpc.MethodHandler {
 
 func slowly(d time.Duration) grpc.MethodHandler {
 	return handles(func(context.Context) error {
-		time.Sleep(d)
+		<-time.After(d)
 		return nil
 	})
 }

@@ -41,7 +41,7 @@ func (s *server) call(c shed.Criticality) bool {
 		}
 	}
 	s.workers <- struct{}{}
-	time.Sleep(s.takes())
+	<-time.After(s.takes())
 	<-s.workers
 	ticket.Release(time.Now(), true)
 	s.mu.Lock()
@@ -58,7 +58,7 @@ func (s *server) offer(perSecond float64, d time.Duration) (p99 time.Duration, g
 	s.mu.Unlock()
 	var calls sync.WaitGroup
 	for end := time.Now().Add(d); time.Now().Before(end); {
-		time.Sleep(time.Duration(rand.ExpFloat64() / perSecond * float64(time.Second)))
+		<-time.After(time.Duration(rand.ExpFloat64() / perSecond * float64(time.Second)))
 		calls.Go(func() { s.call(shed.Default) })
 	}
 	s.mu.Lock()
