@@ -92,7 +92,7 @@ func decodeRateLimit(m *policyv1.RateLimit) (RateLimit, error) {
 		return l, r.err
 	}
 	for i, method := range l.Methods {
-		if _, ok := serviceOf(method); !ok || strings.Contains(method, "*") && !strings.HasSuffix(method, "/*") {
+		if _, ok := serviceOf(method); !ok || strings.Contains(strings.TrimSuffix(method, "/*"), "*") {
 			return l, at("methods", i, bad("", "%q is no method, as in /package.Service/Method or /package.Service/*", method))
 		}
 	}

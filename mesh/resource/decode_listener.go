@@ -101,6 +101,9 @@ func (l *Listener) route(m *hcmv3.HttpConnectionManager) error {
 		if err := own(m.GetRds().GetConfigSource()); err != nil {
 			return under("rds.config_source", err)
 		}
+		if l.Server != nil && m.GetRds().GetConfigSource().GetAds() == nil {
+			return bad("rds.config_source", "must be ads in a server's listener, as grpc-go has it")
+		}
 		if l.RouteName = m.GetRds().GetRouteConfigName(); l.RouteName == "" {
 			return bad("rds.route_config_name", "is empty")
 		}

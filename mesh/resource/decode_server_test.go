@@ -184,6 +184,9 @@ func TestServersListenersAreRefused(t *testing.T) {
 		{"without a validation of certificates", tls(func(m *tlsv3.DownstreamTlsContext) { m.CommonTlsContext.ValidationContextType = nil }), inTLS + "common_tls_context.validation_context: is missing"},
 		{"with callers named in TLS", tls(func(m *tlsv3.DownstreamTlsContext) { m.CommonTlsContext = commonTLS(text(web)) }), inTLS + "common_tls_context.validation_context.match_subject_alt_names: is of a client"},
 		{"without routes", manager(func(m *hcmv3.HttpConnectionManager) { m.RouteSpecifier = nil }), inManager[:len(inManager)-1] + ": has no routes"},
+		{"with routes from the server itself, which is the same", manager(func(m *hcmv3.HttpConnectionManager) {
+			m.GetRds().ConfigSource = &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Self{Self: &corev3.SelfConfigSource{}}}
+		}), inManager + "rds.config_source: must be ads in a server's listener"},
 		{"with a timeout", manager(func(m *hcmv3.HttpConnectionManager) { m.CommonHttpProtocolOptions = &corev3.HttpProtocolOptions{} }), inManager + "common_http_protocol_options: is of a client"},
 		{"with trusted hops (gRFC A41)", manager(func(m *hcmv3.HttpConnectionManager) { m.XffNumTrustedHops = 1 }), inManager + "xff_num_trusted_hops"},
 		{"without access filters", manager(func(m *hcmv3.HttpConnectionManager) { m.HttpFilters = m.GetHttpFilters()[2:] }), inManager + `http_filters: have no "tulle.access.deny" and no "tulle.access.allow": everybody could call`},

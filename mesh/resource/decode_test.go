@@ -92,7 +92,8 @@ func fuzzDecode(f *testing.F, typeURL string) {
 		case *resource.RouteConfiguration:
 			checkRoutes(t, v)
 		case *resource.Cluster:
-			if v.Name == "" || v.EndpointsName == "" || v.Balancing.Policy != resource.RoundRobin || !slices.IsSorted(v.PeerIDs) ||
+			checkBalancing(t, &v.Balancing)
+			if v.Name == "" || v.EndpointsName == "" || !slices.IsSorted(v.PeerIDs) ||
 				slices.ContainsFunc(v.PeerIDs, func(id string) bool { return !strings.HasPrefix(id, "spiffe://") }) {
 				t.Errorf("accepted %+v", v)
 			}
@@ -172,6 +173,12 @@ func checkRoutes(t *testing.T, c *resource.RouteConfiguration) {
 		checkFault(t, vh.Fault)
 		for _, r := range vh.Routes {
 			checkFault(t, r.Fault)
+			if r.Traffic != nil {
+				checkTraffic(t, r.Traffic)
+			}
+			if r.Admission != nil {
+				checkAdmission(t, r.Admission)
+			}
 			if r.Access != nil {
 				checkAccess(t, r.Access)
 				if r.Unsupported == "" {

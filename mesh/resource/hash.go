@@ -10,7 +10,7 @@ import "math/bits"
 func HashKey(key string) uint64 {
 	n, h := uint64(len(key)), xxPrime5
 	if n >= 32 {
-		var p1, p2 uint64 = xxPrime1, xxPrime2 // variables: the sums wrap round
+		p1, p2 := xxPrime1, xxPrime2 // variables: the sums wrap round
 		lanes := [4]uint64{p1 + p2, p2, 0, -p1}
 		for ; len(key) >= 32; key = key[32:] {
 			for i := range lanes {

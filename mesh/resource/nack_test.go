@@ -3,6 +3,7 @@ package resource_test
 import (
 	"context"
 	"math/rand/v2"
+	"slices"
 	"testing"
 	"time"
 
@@ -14,6 +15,7 @@ import (
 	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/grpc"
@@ -24,6 +26,7 @@ import (
 	"google.golang.org/protobuf/types/known/structpb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
@@ -31,7 +34,8 @@ import (
 // xDS client. What it answers with a NACK must be refused here; the reverse need
 // not hold, see the package's comment. Two kinds of optional extensions that
 // this package passes over unread are parsed by grpc-go and may be refused there;
-// neither is made here: a TypedStruct of a known filter, and the RLS plugin.
+// neither is made here: a TypedStruct of a known filter, and the RLS plugin. Nor is
+// a TypedStruct of a known balancing policy, which this package skips.
 func TestRefusesWhatGRPCRefuses(t *testing.T) {
 	rounds := 5_000
 	if testing.Short() || raceEnabled {
@@ -62,6 +66,9 @@ func TestRefusesWhatGRPCRefuses(t *testing.T) {
 				}
 				theirs := j.nack(value)
 				_, ours := resource.Decode(tt.typeURL, value)
+				if theirs != "" && ours == nil {
+					_, ours = resource.Decode(tt.typeURL, withoutOwn(t, tt.typeURL, value))
+				}
 				switch {
 				case theirs != "" && ours == nil:
 					t.Fatalf("round %d: grpc-go refuses and this package accepts\n%v\n%s", round, m, theirs)
@@ -79,6 +86,20 @@ func TestRefusesWhatGRPCRefuses(t *testing.T) {
 			}
 		})
 	}
+}
+
+// withoutOwn takes the mesh's own balancing policy out of a cluster: grpc-go
+// passes over it, and reads what comes behind it.
+func withoutOwn(t *testing.T, typeURL string, value []byte) []byte {
+	t.Helper()
+	var m clusterv3.Cluster
+	if typeURL != resource.ClusterType || proto.Unmarshal(value, &m) != nil || m.GetLoadBalancingPolicy() == nil {
+		return value
+	}
+	m.LoadBalancingPolicy.Policies = slices.DeleteFunc(m.GetLoadBalancingPolicy().GetPolicies(), func(p *clusterv3.LoadBalancingPolicy_Policy) bool {
+		return p.GetTypedExtensionConfig().GetTypedConfig().GetTypeUrl() == policyTypes+"Balancing"
+	})
+	return encode(t, &m)
 }
 
 // judge is a grpc-go xDS client that is subscribed to one resource, "subject".
@@ -197,9 +218,20 @@ func randomRouteConfiguration(t testing.TB, r *rand.Rand) proto.Message {
 		if chance(r, 4) {
 			vh.Routes = append(vh.Routes, randomInboundRoute(t, r))
 		}
+		if chance(r, 6) {
+			vh.RetryPolicy = randomRetryPolicy(r)
+		}
 		for _, route := range vh.GetRoutes() {
 			if chance(r, 4) {
 				route.TypedPerFilterConfig = randomOverrides(t, r)
+			} else if route.GetRoute() != nil && chance(r, 3) {
+				route.TypedPerFilterConfig = saying(t, randomTraffic(r))
+			}
+			if action := route.GetRoute(); action != nil && chance(r, 3) {
+				action.RetryPolicy = randomRetryPolicy(r)
+			}
+			if action := route.GetRoute(); action != nil && chance(r, 4) {
+				action.HashPolicy = randomHashPolicies(r)
 			}
 			if weighted := route.GetRoute().GetWeightedClusters().GetClusters(); len(weighted) > 0 && chance(r, 2) {
 				weighted[0].TypedPerFilterConfig = randomOverrides(t, r)
@@ -281,6 +313,15 @@ func randomCluster(t testing.TB, r *rand.Rand) proto.Message {
 		}
 		m.CircuitBreakers = &clusterv3.CircuitBreakers{Thresholds: []*clusterv3.CircuitBreakers_Thresholds{t}}
 	}
+	switch r.IntN(4) {
+	case 0:
+		randomLBPolicy(r, m)
+	case 1, 2:
+		m.LoadBalancingPolicy = randomPolicies(t, r)
+	}
+	if chance(r, 3) {
+		m.OutlierDetection = randomOutlier(r)
+	}
 	if chance(r, 3) {
 		m.LrsServer = &corev3.ConfigSource{ConfigSourceSpecifier: &corev3.ConfigSource_Self{Self: &corev3.SelfConfigSource{}}}
 	}
@@ -330,4 +371,30 @@ func randomEndpoints(t testing.TB, r *rand.Rand) proto.Message {
 		}}}
 	}
 	return m
+}
+
+// TestGRPCPassesOverTheMeshsOwnPolicies holds that stock clients can be sent what
+// ours are sent.
+func TestGRPCPassesOverTheMeshsOwnPolicies(t *testing.T) {
+	route := acting(func(a *routev3.RouteAction) {
+		a.RetryPolicy = retrying("unavailable", func(m *routev3.RetryPolicy) { m.NumRetries = wrapperspb.UInt32(4) })
+		a.HashPolicy = []*routev3.RouteAction_HashPolicy{byHeader("x-user")}
+	})
+	route.TypedPerFilterConfig = saying(t, &policyv1.Traffic{HashHeader: "x-user"})
+	inbound := taking(t, &policyv1.Admission{Concurrency: &policyv1.Concurrency{Limit: 1}})
+	config := routes(inbound, route)
+	config.Name = "subject"
+	balanced := balancedBy(t, &policyv1.Balancing{}, weighing(t, &leastv3.LeastRequest{}))
+	balanced.Name, balanced.OutlierDetection = "subject", &clusterv3.OutlierDetection{}
+	for typeURL, m := range map[string]proto.Message{resource.RouteType: config, resource.ClusterType: balanced} {
+		t.Run(typeURL[len("type.googleapis.com/"):], func(t *testing.T) {
+			value := encode(t, m)
+			if reason := newJudge(t, typeURL).nack(value); reason != "" {
+				t.Errorf("grpc-go refuses: %s", reason)
+			}
+			if _, err := resource.Decode(typeURL, value); err != nil {
+				t.Errorf("this package refuses: %v", err)
+			}
+		})
+	}
 }

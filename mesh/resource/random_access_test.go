@@ -3,6 +3,7 @@ package resource_test
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"math/rand/v2"
 	"slices"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/grpc/metadata"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tulle-mesh/tulle/mesh/resource"
@@ -226,7 +228,14 @@ func randomInboundRoute(t testing.TB, r *rand.Rand) *routev3.Route {
 	if !chance(r, 10) {
 		deny, allow = randomAccess(r, rbacv3.RBAC_DENY), randomAccess(r, rbacv3.RBAC_ALLOW)
 	}
-	return inboundRoute(t, pick(r, poolPrefixes), deny, allow)
+	route := inboundRoute(t, pick(r, poolPrefixes), deny, allow)
+	if chance(r, 3) {
+		if route.TypedPerFilterConfig == nil {
+			route.TypedPerFilterConfig = map[string]*anypb.Any{}
+		}
+		maps.Copy(route.GetTypedPerFilterConfig(), saying(t, randomAdmission(r)))
+	}
+	return route
 }
 
 func randomServerListener(t testing.TB, r *rand.Rand) *listenerv3.Listener {

@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"slices"
 	"time"
 
 	"google.golang.org/protobuf/types/known/durationpb"
@@ -12,11 +11,12 @@ import (
 // duration that is missing, are not set.
 type reading struct{ err error }
 
-// keep is bad for a reading.
+// fail keeps what is wrong with a field, see bad.
 func (r *reading) fail(field, reason string, args ...any) {
 	r.keep(bad(field, reason, args...))
 }
 
+// keep keeps err where it is the first; nil is none.
 func (r *reading) keep(err error) {
 	if r.err == nil {
 		r.err = err
@@ -62,7 +62,7 @@ func (r *reading) number(field string, v, unset, least, most float64) float64 {
 	if v == 0 {
 		return unset
 	}
-	if !(v >= least && v <= most) { //nolint:staticcheck // NaN is neither
+	if inside := v >= least && v <= most; !inside { // what is no number is not
 		r.fail(field, "is %v, it must be %v to %v", v, least, most)
 	}
 	return v
@@ -82,7 +82,7 @@ func (r *reading) codes(field string, list []uint32, unset CodeSet) CodeSet {
 	return Codes(list...)
 }
 
-// lengths checks that a list is not too long.
+// length checks that a list is not too long.
 func (r *reading) length(field string, n, most int) {
 	if n > most {
 		r.fail(field, "are %d, at most %d are accepted", n, most)
@@ -104,7 +104,12 @@ func (r *reading) token(field, name string) {
 
 // isToken leaves out what RFC 9110 allows and gRPC's metadata has not.
 func isToken(name string) bool {
-	return !slices.ContainsFunc([]byte(name), func(b byte) bool {
-		return !(b >= 'a' && b <= 'z' || b >= '0' && b <= '9' || b == '-' || b == '_' || b == '.')
-	})
+	for i := range len(name) {
+		switch b := name[i]; {
+		case b >= 'a' && b <= 'z', b >= '0' && b <= '9', b == '-', b == '_', b == '.':
+		default:
+			return false
+		}
+	}
+	return true
 }
