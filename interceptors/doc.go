@@ -41,3 +41,27 @@
 //
 // The order of a server's call, before its handler:
 //
+//  1. policy: the service's resource.Inbound, waited for when there is none yet
+//  2. interceptors/shed: a place among the calls that run, by how much the call matters
+//  3. interceptors/access: who calls, by the connection's handshake; may it call this
+//  4. interceptors/limit: does the server take so many a second
+//  5. interceptors/fault: delay, then abort
+//  6. interceptors/recovery: the handler, whose panic ends the call and not the process
+//
+// All but the last comes before the request is read. The place comes first, so that to
+// refuse what is too much costs next to nothing, and is held until the handler is done.
+// Streams take none. The handler's context is a call.Incoming, by which retries further
+// down are known further up.
+//
+// An open stream is decided on again whenever the policy changes; [Server.Run].
+//
+//	server := interceptors.NewServer(interceptors.ServerConfig{Service: "voting", Policies: inbound})
+//	group.Go(func() error { return server.Run(ctx) })
+//	srv := grpc.NewServer(creds,
+//		grpc.ChainUnaryInterceptor(server.Unary),
+//		grpc.ChainStreamInterceptor(server.Stream),
+//		grpc.UnknownServiceHandler(interceptors.Unknown))
+//
+// The package does not balance, connect or read xDS, and adds no header to a first
+// attempt. Targets of other schemes pass through untouched.
+package interceptors
