@@ -8,7 +8,13 @@
 // lock. What a call meets is that tree's order and meaning, and a test holds the
 // two against each other:
 //
-//	cluster -> drops -> limit of open calls -> priority -> locality -> leaf
+//	cluster -> drops -> limit of open calls -> priority -> locality -> pool
+//
+// A [Pool] has what that tree lacks. It keeps calls away from endpoints that fail, but
+// never from too many of them; it remembers where a call was tried before, how many
+// calls are open to each endpoint, and which are in the client's zone; and it asks a
+// [Chooser], peak EWMA where nothing is said, for one of those that are left. What it
+// has to do over time the next pick does, so that it needs no timer and no goroutine.
 //
 // Importing the package registers the policy. A resolver selects it by the
 // service config {"loadBalancingConfig":[{"tulle":{}}]} and hands it, in one
@@ -17,6 +23,8 @@
 //
 //	attrs := resource.WithConfig(nil, config)
 //	attrs = balancer.WithShared(attrs, shared) // one Shared per mesh
+//	attrs = balancer.WithZone(attrs, region, zone)
+//	attrs = balancer.WithLogger(attrs, logger)
 //	cc.UpdateState(resolver.State{Endpoints: endpoints, Attributes: attrs, ServiceConfig: sc})
 //
 // Connections are grpc-go's: endpointsharding keeps a pick_first per endpoint,

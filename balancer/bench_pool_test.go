@@ -11,6 +11,7 @@ import (
 	"google.golang.org/grpc/resolver"
 	"google.golang.org/grpc/serviceconfig"
 
+	tulle "github.com/tulle-mesh/tulle/balancer"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
@@ -79,4 +80,38 @@ func (f *fakeConn) updateWith(t testing.TB, state resolver.State, config service
 		t.Fatal(err)
 	}
 	f.settle()
+}
+
+// BenchmarkReview is what the one pick pays for that finds something due, with n ready
+// endpoints: ten a second at most where nothing changes.
+func BenchmarkReview(b *testing.B) {
+	for _, n := range []int{10, 100, 1000} {
+		b.Run(fmt.Sprintf("endpoints=%d", n), func(b *testing.B) {
+			members := make([]tulle.Member, n)
+			for i := range members {
+				e := &many(i + 1).Clusters[service].Endpoints.Localities[0].Endpoints[i]
+				members[i] = tulle.Member{Endpoint: e, Picker: readyConn{}, Node: tulle.NewNode(e.Addresses[0])}
+			}
+			config := resource.DefaultBalancing()
+			pool := tulle.NewPool(&config, members)
+			info := balancer.PickInfo{Ctx: b.Context()}
+			out := false
+			b.ReportAllocs()
+			for b.Loop() {
+				out = !out
+				members[0].Node.Eject(out) // makes it due
+				result, err := pool.Pick(info, nil)
+				if err != nil {
+					b.Fatal(err)
+				}
+				result.Done(balancer.DoneInfo{BytesSent: true})
+			}
+		})
+	}
+}
+
+type readyConn struct{}
+
+func (readyConn) Pick(balancer.PickInfo) (balancer.PickResult, error) {
+	return balancer.PickResult{}, nil
 }

@@ -76,8 +76,11 @@ func TestOutcome(t *testing.T) {
 		{"a success leaves what was assumed", balancer.DoneInfo{BytesSent: true}, call.Outcome{Sent: true}},
 		{"what was not sent says so", balancer.DoneInfo{Err: failed}, call.Outcome{}},
 		{"what was sent says so", balancer.DoneInfo{Err: failed, BytesSent: true}, call.Outcome{Sent: true}},
-		{"the endpoint says when", balancer.DoneInfo{Err: failed, BytesSent: true, Trailer: pushback("1500")},
-			call.Outcome{Sent: true, Pushback: 1500 * time.Millisecond}},
+		{
+			"the endpoint says when",
+			balancer.DoneInfo{Err: failed, BytesSent: true, Trailer: pushback("1500")},
+			call.Outcome{Sent: true, Pushback: 1500 * time.Millisecond},
+		},
 		{"at once is not nothing", balancer.DoneInfo{Err: failed, BytesSent: true, Trailer: pushback("0")}, call.Outcome{Sent: true, Pushback: 1}},
 		{"never", balancer.DoneInfo{Err: failed, BytesSent: true, Trailer: pushback("-1")}, call.Outcome{Sent: true, Pushback: -1}},
 		{"what cannot be read is never", balancer.DoneInfo{Err: failed, BytesSent: true, Trailer: pushback("soon")}, call.Outcome{Sent: true, Pushback: -1}},

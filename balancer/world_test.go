@@ -11,6 +11,7 @@ import (
 	"testing"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/emptypb"
@@ -22,6 +23,7 @@ import (
 type world struct {
 	t     *testing.T
 	hold  chan struct{} // calls of holdMethod return when it is closed
+	ill   sync.Map      // name -> "deaf" or "broken"
 	dials sync.Map      // address -> *atomic.Int64
 	open  sync.Map      // address -> *atomic.Int64: connections
 
@@ -102,7 +104,18 @@ func (w *world) replace(name string, b *backend) {
 	}
 }
 
+// deaf makes a backend answer nothing, broken fail every call.
+func (w *world) deaf(name string)   { w.ill.Store(name, "deaf") }
+func (w *world) broken(name string) { w.ill.Store(name, "broken") }
+
 func (w *world) serve(name string, stream grpc.ServerStream) error {
+	switch how, _ := w.ill.Load(name); how {
+	case "deaf":
+		<-stream.Context().Done()
+		return nil
+	case "broken":
+		return status.Error(codes.Unavailable, "broken")
+	}
 	if err := stream.RecvMsg(&emptypb.Empty{}); err != nil {
 		return err
 	}
