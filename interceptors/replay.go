@@ -232,7 +232,7 @@ func read(early *emptypb.Empty, m any) error {
 }
 
 // receive receives a message of an attempt and, where it fails, of those that come
-// after it. Receiving is set, and is not afterwards.
+// after it; an early one of the attempt alone. Receiving is set, and is not afterwards.
 func (r *replay) receive(at grpc.ClientStream, m any, early bool) error {
 	for {
 		err := at.RecvMsg(m)
@@ -264,6 +264,10 @@ func (r *replay) receive(at grpc.ClientStream, m any, early bool) error {
 		r.mu.Lock()
 		r.at, r.switching = at, false
 		r.number++
+		if early { // what was to be known is
+			r.received()
+			return nil
+		}
 		r.changed.Broadcast()
 		r.mu.Unlock()
 	}
@@ -322,7 +326,7 @@ func (r *replay) Header() (metadata.MD, error) {
 	for {
 		at, number := r.current()
 		md, err := at.Header()
-		if md == nil || err != nil {
+		if len(md) == 0 || err != nil { // one that came says at least what kind the content is
 			if r.replaced(number) {
 				continue
 			}
