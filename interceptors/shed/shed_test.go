@@ -256,3 +256,15 @@ func BenchmarkRefuse(b *testing.B) {
 		}
 	})
 }
+
+func FuzzCriticality(f *testing.F) {
+	for _, seed := range []string{"critical", "default", "sheddable", "", "CRITICAL", "critical,sheddable"} {
+		f.Add(seed)
+	}
+	f.Fuzz(func(t *testing.T, said string) {
+		c := shed.CriticalityOf(metadata.NewIncomingContext(t.Context(), metadata.MD{shed.Header: {said}}))
+		if c != shed.Default && c.String() != said {
+			t.Errorf("%q is taken for %v", said, c)
+		}
+	})
+}
