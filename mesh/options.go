@@ -54,8 +54,9 @@ func (m *Mesh) DialOptions() []grpc.DialOption {
 
 // ServerOptions returns what makes a server created by grpc.NewServer one of the
 // mesh: it proves the process's identity and asks for that of its callers, takes
-// the calls that the access policy of the process's service allows, and has limits
-// and keepalive that hold against a careless or hostile peer.
+// the calls that the access policy of the process's service allows and as many as its
+// limits let through, survives handlers that panic, and has limits and keepalive that
+// hold against a careless or hostile peer.
 //
 // It does not register endpoints; see [Mesh.Register], or use [Mesh.NewServer],
 // which also decides on calls of services whose description, written by hand, does
