@@ -103,7 +103,7 @@ func TestAProcessIsHeldToItsRate(t *testing.T) {
 		if err := client.Unary(t.Context(), method, nil, nil, nil, invoker); err == nil {
 			t.Error("a call passed too soon")
 		}
-		time.Sleep(1)
+		time.Sleep(1 * time.Nanosecond)
 		// Another configuration that says the same does not begin anew.
 		same := voting(traffic(func(t *resource.Traffic) { t.RateLimit = &resource.Rate{PerSecond: 10, Burst: 5} }))
 		c.config = same.config

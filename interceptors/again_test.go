@@ -135,12 +135,14 @@ func TestWhichUnaryCallsAreMadeAgain(t *testing.T) {
 		{
 			"an option may allow it", nil,
 			[]grpc.CallOption{call.RetryOption{Retry: call.Retry{Attempts: 4, Codes: []uint32{13}, Idempotent: true}}},
-			[]step{fails(codes.Internal), fails(codes.Internal), fails(codes.Internal), answers}, 4, codes.OK,
+			[]step{fails(codes.Internal), fails(codes.Internal), fails(codes.Internal), answers},
+			4, codes.OK,
 		},
 		{
 			"the last option counts", nil,
 			[]grpc.CallOption{call.RetryOption{Retry: call.Retry{Attempts: 4, Idempotent: true}}, call.RetryOption{Retry: call.Retry{Attempts: 1}}},
-			[]step{lost, answers}, 1, codes.Unavailable,
+			[]step{lost, answers},
+			1, codes.Unavailable,
 		},
 		{"a budget of nothing allows nothing", with(retried(3), budget(resource.RetryBudget{Window: time.Second})), nil, []step{fails(codes.Unavailable)}, 1, codes.Unavailable},
 	} {
@@ -254,19 +256,23 @@ func TestAttemptsShareTheDeadline(t *testing.T) {
 	}{
 		{
 			"the application's", voting(traffic(retried(3))), 5 * time.Second,
-			[]time.Duration{5 * time.Second, 5 * time.Second, 5 * time.Second}, 4 * time.Second, codes.Unavailable,
+			[]time.Duration{5 * time.Second, 5 * time.Second, 5 * time.Second},
+			4 * time.Second, codes.Unavailable,
 		},
 		{
 			"the route's", voting(timeout(5*time.Second), traffic(retried(3))), 0,
-			[]time.Duration{5 * time.Second, 5 * time.Second, 5 * time.Second}, 4 * time.Second, codes.Unavailable,
+			[]time.Duration{5 * time.Second, 5 * time.Second, 5 * time.Second},
+			4 * time.Second, codes.Unavailable,
 		},
 		{
 			"the route's that grpc keeps, which counts the first attempt", common(voting(timeout(5*time.Second), traffic(retried(3))), 5*time.Second), 0,
-			[]time.Duration{0, 5 * time.Second, 5 * time.Second}, 4 * time.Second, codes.Unavailable,
+			[]time.Duration{0, 5 * time.Second, 5 * time.Second},
+			4 * time.Second, codes.Unavailable,
 		},
 		{
 			"which the third would begin after", common(voting(timeout(4*time.Second), traffic(retried(3))), 4*time.Second), 0,
-			[]time.Duration{0, 4 * time.Second}, 2 * time.Second, codes.Unavailable,
+			[]time.Duration{0, 4 * time.Second},
+			2 * time.Second, codes.Unavailable,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -309,27 +315,32 @@ func TestPerTryTimeout(t *testing.T) {
 		{
 			"bounds each attempt but the last", with(retried(3, second)), 10 * time.Second,
 			[]func(context.Context, *call.Call) error{hangs},
-			[]time.Duration{time.Second, 2 * time.Second, 10 * time.Second}, 10 * time.Second, "", codes.DeadlineExceeded,
+			[]time.Duration{time.Second, 2 * time.Second, 10 * time.Second},
+			10 * time.Second, "", codes.DeadlineExceeded,
 		},
 		{
 			"and the last has an answer in the end", with(retried(2, second)), 10 * time.Second,
 			[]func(context.Context, *call.Call) error{hangs, answers},
-			[]time.Duration{time.Second, 10 * time.Second}, time.Second, "", codes.OK,
+			[]time.Duration{time.Second, 10 * time.Second},
+			time.Second, "", codes.OK,
 		},
 		{
 			"is none where it ends after the call", with(retried(3, second)), 500 * time.Millisecond,
 			[]func(context.Context, *call.Call) error{hangs},
-			[]time.Duration{500 * time.Millisecond}, 500 * time.Millisecond, "", codes.DeadlineExceeded,
+			[]time.Duration{500 * time.Millisecond},
+			500 * time.Millisecond, "", codes.DeadlineExceeded,
 		},
 		{
 			"is none where nothing could come after", with(retried(3, second, func(r *resource.Retry) { r.Idempotent = false })), 3 * time.Second,
 			[]func(context.Context, *call.Call) error{hangs},
-			[]time.Duration{3 * time.Second}, 3 * time.Second, "", codes.DeadlineExceeded,
+			[]time.Duration{3 * time.Second},
+			3 * time.Second, "", codes.DeadlineExceeded,
 		},
 		{
 			"says so where the budget has none left", with(retried(3, second), budget(resource.RetryBudget{Window: time.Second})), 0,
 			[]func(context.Context, *call.Call) error{hangs},
-			[]time.Duration{time.Second}, time.Second, call.PerTryTimeout, codes.DeadlineExceeded,
+			[]time.Duration{time.Second},
+			time.Second, call.PerTryTimeout, codes.DeadlineExceeded,
 		},
 		{
 			"is also the endpoint's, which may be quicker to say so", with(retried(2, second)), 0,
@@ -337,12 +348,14 @@ func TestPerTryTimeout(t *testing.T) {
 				<-ctx.Done()
 				return status.Error(codes.DeadlineExceeded, "from the service")
 			}, answers},
-			[]time.Duration{time.Second, 0}, time.Second, "", codes.OK,
+			[]time.Duration{time.Second, 0},
+			time.Second, "", codes.OK,
 		},
 		{
 			"is not a deadline that the service reports before", with(retried(2, second)), 0,
 			[]func(context.Context, *call.Call) error{fails(codes.DeadlineExceeded)},
-			[]time.Duration{time.Second}, 0, "", codes.DeadlineExceeded,
+			[]time.Duration{time.Second},
+			0, "", codes.DeadlineExceeded,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -281,17 +281,39 @@ func TestAFaultEndsTheCallBeforeItIsMade(t *testing.T) {
 }
 
 func TestACallCostsOneAllocation(t *testing.T) {
-	client := interceptors.NewClient(voting(timeout(time.Hour)))
-	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-	defer cancel()
-	got := testing.AllocsPerRun(100, func() {
-		if err := client.Unary(ctx, method, nil, nil, nil, ok); err != nil {
-			t.Error(err)
-		}
-	})
-	if got > 1 {
-		t.Errorf("a call costs %v allocations, want 1: the call.Call", got)
+	for _, tt := range []struct {
+		name   string
+		config *configs
+		opts   []grpc.CallOption
+		want   float64
+	}{
+		{"by default", voting(timeout(time.Hour)), nil, 1},
+		{"with everything that needs no clock of its own", voting(timeout(time.Hour), traffic(everything)), nil, 1},
+		{"with options", voting(timeout(time.Hour)), []grpc.CallOption{call.RetryOption{Retry: call.Retry{Attempts: 3}}, call.HashKeyOption{Key: "k"}}, 1},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			client := interceptors.NewClient(tt.config)
+			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+			defer cancel()
+			got := testing.AllocsPerRun(100, func() {
+				if err := client.Unary(ctx, method, nil, nil, nil, ok, tt.opts...); err != nil {
+					t.Error(err)
+				}
+			})
+			if got > tt.want {
+				t.Errorf("a call costs %v allocations, want %v: the call.Call", got, tt.want)
+			}
+		})
 	}
+}
+
+// All that a route can ask for and that no call is hit by.
+func everything(t *resource.Traffic) {
+	retried(3)(t)
+	t.RateLimit = &resource.Rate{PerSecond: 1e9, Burst: 1e9}
+	t.Breaker = resource.DefaultBreaker()
+	t.HopCost, t.IdleTimeout = time.Millisecond, time.Hour
+	t.Mirrors = []resource.Mirror{{Cluster: "none"}}
 }
 
 // The allocation is the Call. A deadline of the route's costs what one of the
@@ -305,6 +327,7 @@ func BenchmarkUnary(b *testing.B) {
 		{"without a deadline", voting(), 0},
 		{"under the application's deadline", voting(timeout(time.Hour)), time.Minute},
 		{"under the route's timeout", voting(timeout(time.Minute)), 0},
+		{"with everything", voting(traffic(everything)), 0},
 		{"with a fault that hits nobody", voting(faulty(resource.Fault{Delay: 1, AbortCode: 1})), 0},
 	} {
 		b.Run(bm.name, func(b *testing.B) {

@@ -240,7 +240,7 @@ func (r *replay) receive(at grpc.ClientStream, m any, early bool) error {
 		if err == nil {
 			r.commit()
 			if early {
-				r.early = m.(*emptypb.Empty) //nolint:errcheck // replaced made it
+				r.early = m.(*emptypb.Empty)
 			} else {
 				r.direct.Store(true)
 			}
@@ -362,8 +362,8 @@ func (r *replay) CloseSend() error {
 	return at.CloseSend()
 }
 
-// Context implements grpc.ClientStream. As with grpc's own, the attempt whose it is
-// is then the last.
+// Context implements grpc.ClientStream. As with grpc's own, no attempt comes after the
+// one that it belongs to.
 func (r *replay) Context() context.Context { return r.last().Context() }
 
 // last commits the stream, and returns its attempt.

@@ -1,12 +1,10 @@
 package interceptors_test
 
 import (
-	"context"
 	"errors"
 	"fmt"
 	"io"
 	"math/rand/v2"
-	"net"
 	"strings"
 	"sync"
 	"testing"
@@ -17,121 +15,13 @@ import (
 	"github.com/google/go-cmp/cmp/cmpopts"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
-	"google.golang.org/grpc/test/bufconn"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	"github.com/tulle-mesh/tulle/interceptors"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
-
-// A backend is a real grpc server, whose handlers are one for each attempt; the last
-// is for all others.
-type backend struct {
-	mu       sync.Mutex
-	handlers []func(grpc.ServerStream) error
-	attempts int
-	previous []string // the header of each attempt
-}
-
-func (b *backend) handle(_ any, stream grpc.ServerStream) error {
-	md, _ := metadata.FromIncomingContext(stream.Context())
-	b.mu.Lock()
-	h := b.handlers[min(b.attempts, len(b.handlers)-1)]
-	b.attempts++
-	b.previous = append(b.previous, strings.Join(md.Get("grpc-previous-rpc-attempts"), ","))
-	b.mu.Unlock()
-	return h(stream)
-}
-
-func (b *backend) made() int {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	return b.attempts
-}
-
-// dialBackend returns a connection through the interceptor of c to a server with the
-// handlers.
-func dialBackend(t *testing.T, c *configs, handlers ...func(grpc.ServerStream) error) (*grpc.ClientConn, *backend) {
-	t.Helper()
-	b := &backend{handlers: handlers}
-	listener := bufconn.Listen(1 << 16)
-	srv := grpc.NewServer(grpc.UnknownServiceHandler(b.handle))
-	done := make(chan struct{})
-	go func() { defer close(done); _ = srv.Serve(listener) }()
-	t.Cleanup(func() { srv.Stop(); <-done })
-	client := interceptors.NewClient(c)
-	conn, err := grpc.NewClient("passthrough:///voting",
-		grpc.WithTransportCredentials(insecure.NewCredentials()),
-		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
-		grpc.WithUnaryInterceptor(client.Unary),
-		grpc.WithStreamInterceptor(client.Stream))
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(func() { conn.Close() })
-	return conn, b
-}
-
-// parrot sends back what it receives.
-func parrot(stream grpc.ServerStream) error {
-	for {
-		m := new(wrapperspb.StringValue)
-		if err := stream.RecvMsg(m); err != nil {
-			if err == io.EOF { //nolint:errorlint // grpc returns it bare
-				return nil
-			}
-			return err
-		}
-		if err := stream.SendMsg(m); err != nil {
-			return err
-		}
-	}
-}
-
-// after receives n messages and then ends with a code.
-func after(n int, code codes.Code) func(grpc.ServerStream) error {
-	return func(stream grpc.ServerStream) error {
-		for range n {
-			if err := stream.RecvMsg(new(wrapperspb.StringValue)); err != nil {
-				return status.Errorf(codes.Internal, "got %v", err)
-			}
-		}
-		return status.Error(code, "on purpose")
-	}
-}
-
-func send(t *testing.T, s grpc.ClientStream, messages ...string) {
-	t.Helper()
-	for _, m := range messages {
-		if err := s.SendMsg(wrapperspb.String(m)); err != nil {
-			t.Fatalf("send %q: %v", m, err)
-		}
-	}
-}
-
-// rest receives until the end.
-func rest(s grpc.ClientStream) (messages []string, err error) {
-	for {
-		m := new(wrapperspb.StringValue)
-		if err := s.RecvMsg(m); err != nil {
-			return messages, err
-		}
-		messages = append(messages, m.GetValue())
-	}
-}
-
-func newStream(t *testing.T, conn *grpc.ClientConn, desc *grpc.StreamDesc, opts ...grpc.CallOption) grpc.ClientStream {
-	t.Helper()
-	s, err := conn.NewStream(t.Context(), desc, method, opts...)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return s
-}
 
 // Each case runs with a goroutine that receives while another sends, and with one that
 // sends all and then receives.
@@ -147,7 +37,8 @@ func TestAStreamIsSentAgainUntilItIsAnswered(t *testing.T) {
 		{
 			"with all that was sent", with(retried(3)),
 			[]func(grpc.ServerStream) error{after(0, codes.Unavailable), after(2, codes.Unavailable), parrot},
-			[]string{"a", "b", "c"}, codes.OK, 3,
+			[]string{"a", "b", "c"},
+			codes.OK, 3,
 		},
 		{
 			"also after the sender is done", with(retried(3)),
@@ -160,15 +51,18 @@ func TestAStreamIsSentAgainUntilItIsAnswered(t *testing.T) {
 				}
 				return status.Error(codes.Unavailable, "at the end")
 			}, parrot},
-			[]string{"a", "b", "c"}, codes.OK, 2,
+			[]string{"a", "b", "c"},
+			codes.OK, 2,
 		},
 		{
 			"as often as its route says", with(retried(3)),
-			[]func(grpc.ServerStream) error{after(1, codes.Unavailable)}, nil, codes.Unavailable, 3,
+			[]func(grpc.ServerStream) error{after(1, codes.Unavailable)},
+			nil, codes.Unavailable, 3,
 		},
 		{
 			"not for another code", with(retried(3)),
-			[]func(grpc.ServerStream) error{after(1, codes.Aborted), parrot}, nil, codes.Aborted, 1,
+			[]func(grpc.ServerStream) error{after(1, codes.Aborted), parrot},
+			nil, codes.Aborted, 1,
 		},
 		{
 			"not once a message came", with(retried(3)),
@@ -178,15 +72,18 @@ func TestAStreamIsSentAgainUntilItIsAnswered(t *testing.T) {
 				}
 				return status.Error(codes.Unavailable, "late")
 			}, parrot},
-			[]string{"early"}, codes.Unavailable, 1,
+			[]string{"early"},
+			codes.Unavailable, 1,
 		},
 		{
 			"not where it must not be", nil,
-			[]func(grpc.ServerStream) error{after(0, codes.Unavailable), parrot}, nil, codes.Unavailable, 1,
+			[]func(grpc.ServerStream) error{after(0, codes.Unavailable), parrot},
+			nil, codes.Unavailable, 1,
 		},
 		{
 			"not after more than is kept", with(retried(3, func(r *resource.Retry) { r.BufferBytes = 2 * 70 })),
-			[]func(grpc.ServerStream) error{after(3, codes.Unavailable), parrot}, nil, codes.Unavailable, 1,
+			[]func(grpc.ServerStream) error{after(3, codes.Unavailable), parrot},
+			nil, codes.Unavailable, 1,
 		},
 		{
 			"a header that nobody asked for does not count", with(retried(3)),
@@ -196,7 +93,8 @@ func TestAStreamIsSentAgainUntilItIsAnswered(t *testing.T) {
 				}
 				return status.Error(codes.Unavailable, "after the header")
 			}, parrot},
-			[]string{"a", "b", "c"}, codes.OK, 2,
+			[]string{"a", "b", "c"},
+			codes.OK, 2,
 		},
 	} {
 		for _, receives := range []string{"beside", "after"} {
@@ -422,87 +320,6 @@ func TestAnAttemptOfAStreamHasItsTimeUntilItIsAnswered(t *testing.T) {
 			}
 		})
 	})
-}
-
-// However a stream ends of which nobody receives any more, what waits for its end is
-// told, and nothing is left behind.
-func TestAStreamThatNobodyReceivesIsReleased(t *testing.T) {
-	for name, end := range map[string]func(context.CancelFunc, *grpc.ClientConn){
-		"cancelled":                func(cancel context.CancelFunc, _ *grpc.ClientConn) { cancel() },
-		"its connection is closed": func(_ context.CancelFunc, conn *grpc.ClientConn) { conn.Close() },
-	} {
-		t.Run(name, func(t *testing.T) {
-			synctest.Test(t, func(t *testing.T) {
-				conn, _ := dialBackend(t, voting(traffic(retried(3), tripping, func(t *resource.Traffic) { t.IdleTimeout = time.Hour })), parrot)
-				ctx, cancel := context.WithCancel(t.Context())
-				defer cancel()
-				told := make(chan error, 10)
-				_, err := conn.NewStream(ctx, bidi, method, grpc.OnFinish(func(err error) { told <- err }))
-				if err != nil {
-					t.Fatal(err)
-				}
-				synctest.Wait()
-				end(cancel, conn)
-				synctest.Wait()
-				if len(told) != 1 || status.Code(<-told) != codes.Canceled {
-					t.Errorf("the application is told %d times", len(told))
-				}
-			})
-		})
-	}
-}
-
-func TestAnIdleStreamIsEnded(t *testing.T) {
-	quiet := func(s grpc.ServerStream) error { // takes what comes, and says nothing
-		for s.RecvMsg(new(wrapperspb.StringValue)) == nil { //nolint:revive // all that it does
-		}
-		return nil
-	}
-	for _, change := range [][]func(*resource.Traffic){nil, with(retried(3))} {
-		for _, tt := range []struct {
-			name    string
-			handler func(grpc.ServerStream) error
-			sends   time.Duration // between messages, of three
-			want    time.Duration
-		}{
-			{"when nothing passes", quiet, 0, 10 * time.Second},
-			{"that long after the last message sent", quiet, 9 * time.Second, 37 * time.Second},
-			{"or received", func(s grpc.ServerStream) error {
-				for range 3 {
-					time.Sleep(7 * time.Second)
-					if err := s.SendMsg(wrapperspb.String("tick")); err != nil {
-						return err
-					}
-				}
-				return quiet(s)
-			}, 0, 31 * time.Second},
-		} {
-			t.Run(fmt.Sprint(tt.name, len(change)), func(t *testing.T) {
-				synctest.Test(t, func(t *testing.T) {
-					conn, _ := dialBackend(t, voting(traffic(append(change, func(t *resource.Traffic) { t.IdleTimeout = 10 * time.Second })...)), tt.handler)
-					start := time.Now()
-					s := newStream(t, conn, bidi)
-					var sending sync.WaitGroup
-					if tt.sends > 0 {
-						sending.Go(func() {
-							for range 3 {
-								time.Sleep(tt.sends)
-								send(t, s, "tick")
-							}
-						})
-					}
-					_, err := rest(s)
-					sending.Wait()
-					if took := time.Since(start); took != tt.want {
-						t.Errorf("ended after %v, want %v", took, tt.want)
-					}
-					if e := call.AsError(err); e == nil || e.Reason != call.StreamIdle || e.Code != codes.DeadlineExceeded {
-						t.Errorf("got %v", err)
-					}
-				})
-			})
-		}
-	}
 }
 
 // Whatever the interleaving of who sends, who receives and an attempt that breaks, an

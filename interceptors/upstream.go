@@ -114,7 +114,7 @@ func (v *variants[K, V]) find(key K) *V {
 	return nil
 }
 
-func (v *variants[K, V]) add(key K, make func() *V) *V {
+func (v *variants[K, V]) add(key K, build func() *V) *V {
 	v.mu.Lock()
 	defer v.mu.Unlock()
 	if value := v.find(key); value != nil {
@@ -124,7 +124,7 @@ func (v *variants[K, V]) add(key K, make func() *V) *V {
 	if known := v.known.Load(); known != nil {
 		next = slices.Clone((*known)[max(0, len(*known)+1-maxVariants):])
 	}
-	next = append(next, variant[K, V]{key, make()})
+	next = append(next, variant[K, V]{key, build()})
 	v.known.Store(&next)
 	return next[len(next)-1].value
 }

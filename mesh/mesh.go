@@ -167,6 +167,7 @@ func (m *Mesh) Close() error {
 		r.Close()
 	}
 	m.cancel()
+	_ = m.client.Close() // copies of calls on their way to mirrors; nothing can fail
 	if err := m.group.Wait(); err != nil && !errors.Is(err, context.Canceled) {
 		return fmt.Errorf("mesh: close: %w", err)
 	}

@@ -91,7 +91,7 @@ func TestStart(t *testing.T) {
 				if failure, over := clock.Overrun(bounded, "voting"); failure != nil || over {
 					t.Errorf("over a moment too soon: %v", failure)
 				}
-				time.Sleep(1)
+				time.Sleep(1 * time.Nanosecond)
 				synctest.Wait()
 				failure, over := clock.Overrun(bounded, "voting")
 				if !over {

@@ -37,7 +37,7 @@ func TestWatchExpires(t *testing.T) {
 				if expired.Load() != 0 || w.Failure("voting", "/v.V/Watch") != nil {
 					t.Fatal("expired a moment too soon")
 				}
-				time.Sleep(1)
+				time.Sleep(1 * time.Nanosecond)
 				synctest.Wait()
 				failure := w.Failure("voting", "/v.V/Watch")
 				if expired.Load() != 1 || failure == nil || failure.Code != codes.DeadlineExceeded || failure.Reason != call.StreamIdle {

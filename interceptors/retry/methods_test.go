@@ -5,7 +5,6 @@ import (
 	"sync"
 	"testing"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protodesc"
 	"google.golang.org/protobuf/reflect/protoregistry"
 	"google.golang.org/protobuf/types/descriptorpb"
@@ -17,14 +16,14 @@ import (
 var register = sync.OnceValue(func() error {
 	method := func(name string, level *descriptorpb.MethodOptions_IdempotencyLevel) *descriptorpb.MethodDescriptorProto {
 		return &descriptorpb.MethodDescriptorProto{
-			Name: proto.String(name), InputType: proto.String(".google.protobuf.Empty"), OutputType: proto.String(".google.protobuf.Empty"),
+			Name: new(name), InputType: new(".google.protobuf.Empty"), OutputType: new(".google.protobuf.Empty"),
 			Options: &descriptorpb.MethodOptions{IdempotencyLevel: level},
 		}
 	}
 	file, err := protodesc.NewFile(&descriptorpb.FileDescriptorProto{
-		Name: proto.String("tulle/retry_test.proto"), Package: proto.String("retrytest.v1"),
+		Name: new("tulle/retry_test.proto"), Package: new("retrytest.v1"),
 		Dependency: []string{"google/protobuf/empty.proto"},
-		Service: []*descriptorpb.ServiceDescriptorProto{{Name: proto.String("Store"), Method: []*descriptorpb.MethodDescriptorProto{
+		Service: []*descriptorpb.ServiceDescriptorProto{{Name: new("Store"), Method: []*descriptorpb.MethodDescriptorProto{
 			method("Get", descriptorpb.MethodOptions_NO_SIDE_EFFECTS.Enum()),
 			method("Put", descriptorpb.MethodOptions_IDEMPOTENT.Enum()),
 			method("Add", descriptorpb.MethodOptions_IDEMPOTENCY_UNKNOWN.Enum()),
