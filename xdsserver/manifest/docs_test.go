@@ -134,7 +134,7 @@ func collect(prefix string, s shape, served map[string]bool, refused map[string]
 			collect(path+".", f.of, served, refused)
 		case list:
 			collect(path+"[].", f.of, served, refused)
-		case text, integer, decimal, duration, textList, anything:
+		case text, integer, decimal, boolean, duration, textList, anything:
 		}
 	}
 }

@@ -60,10 +60,10 @@ type field struct {
 }
 
 // bounded reports whether f is a number that [field.bounds] hold for.
-func (f *field) bounded() bool { return f.to != 0 || f.form == decimal }
+func (f field) bounded() bool { return f.to != 0 || f.form == decimal }
 
 // bounds are of a number, both included.
-func (f *field) bounds() (from, to float64) {
+func (f field) bounds() (from, to float64) {
 	if f.to == 0 {
 		return 0, 100
 	}

@@ -192,8 +192,9 @@ func (r *reader) codeSet(v *value, name string) model.CodeSet {
 
 // codes puts the names of status codes unless there are none.
 func (m *mapping) codes(key string, set model.CodeSet) {
-	var names sequence
-	for _, code := range set.List() {
+	list := set.List()
+	names := make(sequence, 0, len(list))
+	for _, code := range list {
 		names = append(names, quote(codes[min(int(code), len(codes)-1)]))
 	}
 	m.list(key, names)

@@ -6,6 +6,7 @@ import (
 	"time"
 
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
+	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/proto"
 
@@ -250,4 +251,16 @@ spec:
 			t.Errorf("%s: got %d localities, want %d", name, len(e.Localities), want)
 		}
 	}
+}
+
+// routeConfiguration is that of the service voting, as it is written.
+func routeConfiguration(t *testing.T, set *model.Set) *routev3.RouteConfiguration {
+	t.Helper()
+	for _, r := range translate.Translate(set) {
+		if m, ok := r.Message.(*routev3.RouteConfiguration); ok && r.Name == "voting" {
+			return m
+		}
+	}
+	t.Fatal("no routes")
+	return nil
 }

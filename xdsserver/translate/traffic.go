@@ -103,7 +103,7 @@ func headers(h *model.Headers) *policyv1.Headers {
 		return nil
 	}
 	values := func(list []model.HeaderValue) []*policyv1.Header {
-		var out []*policyv1.Header
+		out := make([]*policyv1.Header, 0, len(list))
 		for _, v := range list {
 			out = append(out, &policyv1.Header{Name: strings.ToLower(v.Name), Value: v.Value})
 		}
