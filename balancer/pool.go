@@ -76,7 +76,8 @@ func newPool(config *resource.Balancing, members []Member, o poolOptions) *Pool 
 		chooser:   algorithmOf(config.Policy)(config, members),
 		watch:     o.watch,
 		detector:  o.detector,
-		zoned:     o.zoned && config.Zone.Prefer,
+		// A key has one endpoint, wherever its callers are.
+		zoned:     o.zoned && config.Zone.Prefer && config.Policy != resource.RingHash,
 		limit:     config.MaxRequestsPerEndpoint,
 		decayRate: 1 / float64(max(config.PeakEWMA.Decay, 1)),
 		failures:  failuresOf(config),
@@ -163,7 +164,6 @@ func (p *Pool) look(c Choice) int {
 	}
 	if c.InUse < len(p.members) {
 		c.InUse = len(p.members)
-		p.watch.wake()
 		if i := p.chooser.Choose(c); i >= 0 {
 			return i
 		}

@@ -21,6 +21,7 @@ const maxSteps = 256
 //
 // The ring is the one that gRFC A42 and Envoy build of the same endpoints: a stock
 // client, and one whose endpoints come in another order, send a key where we do.
+// So zones are alike here: a key that went elsewhere from each would have no one place.
 // That has its price. Entries per member follow from MinSize and the number of
 // members, so where few members have many entries, one that leaves moves the keys
 // it had (1/n), and as many again among the others; where the number of entries

@@ -37,7 +37,14 @@ func ringEndpoints(weights ...uint32) []resource.Endpoint {
 
 func alike(n int) []uint32 { return slices.Repeat([]uint32{1}, n) }
 
+// newRingPool makes a pool, all of whose endpoints are of the client's own zone.
 func newRingPool(t *testing.T, endpoints []resource.Endpoint, configure func(*resource.Balancing)) *ringPool {
+	t.Helper()
+	return newZonedRingPool(t, endpoints, len(endpoints), configure)
+}
+
+// newZonedRingPool makes one of whose endpoints the first so many are.
+func newZonedRingPool(t *testing.T, endpoints []resource.Endpoint, local int, configure func(*resource.Balancing)) *ringPool {
 	t.Helper()
 	p := &ringPool{t: t, endpoints: endpoints, nodes: make(map[string]*tulle.Node)}
 	config := resource.DefaultBalancing()
@@ -49,7 +56,7 @@ func newRingPool(t *testing.T, endpoints []resource.Endpoint, configure func(*re
 	for i := range endpoints {
 		address := endpoints[i].Addresses[0]
 		p.nodes[address] = tulle.NewNode(address)
-		members[i] = tulle.Member{Endpoint: &endpoints[i], Picker: named(address), Node: p.nodes[address], Local: true}
+		members[i] = tulle.Member{Endpoint: &endpoints[i], Picker: named(address), Node: p.nodes[address], Local: i < local}
 	}
 	p.pool = tulle.NewPool(&config, members)
 	return p
@@ -104,6 +111,19 @@ func TestAKeyStaysWithItsEndpoint(t *testing.T) {
 		}
 		if other := q.of(k); other != first {
 			t.Fatalf("%s went to %s, and to %s where the endpoints came in another order", k, first, other)
+		}
+	}
+}
+
+func TestAKeyHasOneEndpointInAllZones(t *testing.T) {
+	endpoints := ringEndpoints(alike(10)...)
+	backwards := slices.Clone(endpoints)
+	slices.Reverse(backwards)
+	here := newZonedRingPool(t, endpoints, 5, nil)
+	there := newZonedRingPool(t, backwards, 5, nil) // the zone of the other five
+	for i := range 1000 {
+		if a, b := here.of(key(i)), there.of(key(i)); a != b {
+			t.Fatalf("%s goes to %s from one zone and to %s from the other", key(i), a, b)
 		}
 	}
 }
