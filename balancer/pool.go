@@ -71,11 +71,11 @@ type poolOptions struct {
 // newPool returns a pool of members whose Nodes are configured.
 func newPool(config *resource.Balancing, members []Member, o poolOptions) *Pool {
 	p := &Pool{
-		config:    config,
-		members:   members,
-		chooser:   algorithmOf(config.Policy)(config, members),
-		watch:     o.watch,
-		detector:  o.detector,
+		config:   config,
+		members:  members,
+		chooser:  algorithmOf(config.Policy)(config, members),
+		watch:    o.watch,
+		detector: o.detector,
 		// A key has one endpoint, wherever its callers are.
 		zoned:     o.zoned && config.Zone.Prefer && config.Policy != resource.RingHash,
 		limit:     config.MaxRequestsPerEndpoint,
