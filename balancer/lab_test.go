@@ -137,7 +137,7 @@ func (l *lab) one(rpc *call.Call) labResult {
 	}
 	e := l.at(rpc.Endpoint())
 	if e.takes != nil {
-		time.Sleep(e.takes())
+		<-time.After(e.takes())
 	}
 	info := balancer.DoneInfo{BytesSent: true, BytesReceived: true, Trailer: e.trailer}
 	if e.code != codes.OK {

@@ -3,6 +3,7 @@ package balancer
 import (
 	"math"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"google.golang.org/grpc/balancer"
@@ -171,6 +172,7 @@ func TestWhatTheZoneNeedsIsReachedAtOnce(t *testing.T) {
 			ends = append(ends, done)
 		}
 		time.Sleep(5 * time.Second)
+		synctest.Wait()
 		done, _ := l.pick(l.call())
 		done(balancer.DoneInfo{BytesSent: true})
 		if l.inUse() != 4 {
