@@ -105,11 +105,10 @@ func Join(ctx context.Context, config Config) (*Mesh, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mesh: join: %w", err)
 	}
-	m.builder = resolver.NewBuilder(resolver.Config{
-		Client:     m.xds,
-		Attributes: balancer.WithZone(balancer.WithShared(nil, balancer.NewShared()), config.region(), config.zone()),
-		Logger:     m.logger,
-	})
+	attrs := balancer.WithShared(nil, balancer.NewShared())
+	attrs = balancer.WithZone(attrs, config.region(), config.zone())
+	attrs = balancer.WithLogger(attrs, m.logger)
+	m.builder = resolver.NewBuilder(resolver.Config{Client: m.xds, Attributes: attrs, Logger: m.logger})
 	m.client = interceptors.NewClient(m.builder)
 
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
