@@ -41,7 +41,7 @@ func decodeTraffic(m *policyv1.Traffic) (*Traffic, error) {
 	if h := m.GetHedge(); h != nil {
 		t.Hedge = &Hedge{
 			Delay:    r.duration("hedge.delay", h.GetDelay(), 0, 0),
-			Quantile: r.number("hedge.quantile", h.GetQuantile(), 0.95, 0.01, 0.9999),
+			Quantile: r.number("hedge.quantile", h.GetQuantile(), 0.95, 0.001, 0.9999),
 			Attempts: r.count("hedge.attempts", h.GetAttempts(), 2, 2, MaxAttempts),
 		}
 	}

@@ -164,7 +164,7 @@ func TestTrafficIsRefused(t *testing.T) {
 		{"a budget of no number", budget(&policyv1.RetryBudget{Percent: math.NaN()}), "retry_budget.percent: is NaN"},
 		{"a budget of no time", budget(&policyv1.RetryBudget{Window: durationpb.New(1)}), "retry_budget.window: is 1ns, it must be at least 10ms"},
 		{"a hedge of one", hedge(&policyv1.Hedge{Attempts: 1}), "hedge.attempts: is 1, it must be 2 to 5"},
-		{"a hedge that is never made", hedge(&policyv1.Hedge{Quantile: 1}), "hedge.quantile: is 1, it must be 0.01 to 0.9999"},
+		{"a hedge that is never made", hedge(&policyv1.Hedge{Quantile: 1}), "hedge.quantile: is 1, it must be 0.001 to 0.9999"},
 		{"a hedge before the call", hedge(&policyv1.Hedge{Delay: negative}), "hedge.delay: is negative"},
 		{"a mirror to nowhere", mirror(&policyv1.Mirror{Cluster: "a"}, &policyv1.Mirror{}), "mirrors[1].cluster: is empty"},
 		{"a mirror of more than all", mirror(&policyv1.Mirror{Cluster: "a", PerMillion: 1_000_001}), "mirrors[0].per_million: is 1000001, it must be 1 to 1000000"},

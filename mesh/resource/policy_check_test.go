@@ -152,7 +152,7 @@ func checkTraffic(t *testing.T, m *resource.Traffic) {
 	if !within(m.Budget.Percent, 0, 100) || !within(m.Budget.MinPerSecond, 0, 1e9) || !lasts(m.Budget.Window, 10*time.Millisecond) {
 		t.Errorf("accepted the budget %+v", m.Budget)
 	}
-	if h := m.Hedge; h != nil && (!lasts(h.Delay, 0) || !within(h.Quantile, 0.01, 0.9999) || h.Attempts < 2 || h.Attempts > resource.MaxAttempts) {
+	if h := m.Hedge; h != nil && (!lasts(h.Delay, 0) || !within(h.Quantile, 0.001, 0.9999) || h.Attempts < 2 || h.Attempts > resource.MaxAttempts) {
 		t.Errorf("accepted the hedge %+v", h)
 	}
 	for _, mirror := range m.Mirrors {
