@@ -1,15 +1,20 @@
 package e2e
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"fmt"
+	"math/rand/v2"
 	"net"
 	"os"
+	"strconv"
 	"strings"
 	"time"
 
 	"google.golang.org/grpc"
+	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tulle-mesh/tulle/mesh"
@@ -18,7 +23,11 @@ import (
 // whereMethod answers with the version and the address of who took the call.
 const whereMethod = "/tulle.e2e.Echo/Where"
 
-type echo struct{ version, address string }
+// An echo fails a share of its calls, as a service that is not well.
+type echo struct {
+	version, address string
+	fails            float64
+}
 
 // echoService is written by hand: the stock client calls it without our protobuf.
 var echoService = grpc.ServiceDesc{
@@ -31,6 +40,9 @@ var echoService = grpc.ServiceDesc{
 				return nil, err
 			}
 			e, _ := srv.(*echo)
+			if rand.Float64() < e.fails {
+				return nil, status.Error(codes.Unavailable, "fails on purpose")
+			}
 			return wrapperspb.String(e.version + " " + e.address), nil
 		},
 	}},
@@ -43,7 +55,11 @@ func serveEcho(ctx context.Context) error {
 		return err
 	}
 	srv := mesh.NewServer()
-	srv.RegisterService(&echoService, &echo{version: os.Getenv("TULLE_VERSION"), address: lis.Addr().String()})
+	fails, err := strconv.ParseFloat(cmp.Or(os.Getenv("TULLE_E2E_FAILS"), "0"), 64)
+	if err != nil {
+		return err
+	}
+	srv.RegisterService(&echoService, &echo{version: os.Getenv("TULLE_VERSION"), address: lis.Addr().String(), fails: fails})
 	stopped := make(chan struct{})
 	context.AfterFunc(ctx, func() {
 		srv.GracefulStop()
