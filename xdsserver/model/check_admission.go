@@ -39,6 +39,7 @@ func (c *checker) admission(a *Admission) {
 			c.errorf(field+".fault.fromHeaders", "is for the faults of routes, which callers ask for: remove it")
 		}
 		c.fault(field+".fault", *a.Fault)
+		c.span(field+".fault.delay.duration", a.Fault.Delay, 0, day) // servers refuse more
 	}
 }
 

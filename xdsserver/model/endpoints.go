@@ -33,7 +33,11 @@ func (v *validation) endpoints(registered []Endpoint) {
 		if v.set.Services[name] == nil {
 			// What is set aside may have said that it is strict.
 			_, aside := v.aside[name]
-			v.set.Services[name] = &Service{Name: name, From: Registered, Strict: aside}
+			s := v.previous.Services[name]
+			if s == nil || s.From != Registered || s.Strict != aside {
+				s = &Service{Name: name, From: Registered, Strict: aside}
+			}
+			v.set.Services[name] = s // the same while nothing is said of it, so that nobody compares
 		}
 	}
 	for name, s := range v.set.Services {

@@ -131,3 +131,21 @@ func TestWeightOfAnEndpointIsWarnedOf(t *testing.T) {
 		t.Errorf("got %d services and %v, want the service and one warning", len(set.Services), set.Problems)
 	}
 }
+
+// Sets are compared service by service with each endpoint that comes or goes.
+func TestAServiceThatOnlyEndpointsTellOfStaysTheSameValue(t *testing.T) {
+	running := []Endpoint{registered("voting", "a", "10.0.0.1:80", "v1")}
+	before := Validate(nil, running, nil)
+	after := Validate(nil, append(running, registered("voting", "b", "10.0.0.2:80", "v1")), before)
+	if before.Services[name("voting")] != after.Services[name("voting")] {
+		t.Error("another value")
+	}
+	written := Validate([]Object{service("voting", "f:1")}, running, after)
+	if again := Validate(nil, running, written); again.Services[name("voting")].From != Registered {
+		t.Error("a document that is gone is kept")
+	}
+	broken := Validate([]Object{service("voting", "f:1", Endpoint{})}, running, after)
+	if !broken.Services[name("voting")].Strict {
+		t.Error("a service that may have said so is not strict")
+	}
+}
