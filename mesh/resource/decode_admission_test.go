@@ -150,3 +150,29 @@ func TestAdmissionIsRefused(t *testing.T) {
 		})
 	}
 }
+
+func TestAnInboundTellsTheAdmissionOfTheFirstRouteThatMatches(t *testing.T) {
+	one := taking(t, &policyv1.Admission{Concurrency: &policyv1.Concurrency{Limit: 1}})
+	one.Match = &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: vote}}
+	none := inboundRoute(t, "/voting.v1.Voting/", nil, nil)
+	two := taking(t, &policyv1.Admission{Concurrency: &policyv1.Concurrency{Limit: 2}})
+	c, err := resource.DecodeRouteConfiguration(encode(t, routes(one, none, two)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	in := &resource.Inbound{Listener: &resource.Listener{Server: &resource.Server{}}, VirtualHost: c.VirtualHosts[0]}
+	for method, want := range map[string]uint32{vote: 1, "/voting.v1.Voting/Count": 0, "/shop.Cart/Add": 2} {
+		got := in.Admission(method)
+		switch {
+		case got == nil && want == 0:
+		case got == nil || got.Concurrency.Limit != want:
+			t.Errorf("%s: got %+v, want a limit of %d", method, got, want)
+		}
+	}
+	if allocs := testing.AllocsPerRun(100, func() { in.Admission(vote) }); allocs != 0 {
+		t.Errorf("it costs %v allocations", allocs)
+	}
+	if got := (*resource.Inbound)(nil).Admission(vote); got != nil {
+		t.Errorf("nothing at all: got %+v", got)
+	}
+}

@@ -263,3 +263,14 @@ func TestTheMeshsOwnPoliciesStandInTheirPlaces(t *testing.T) {
 		wantTraffic(t, with(to("voting"), map[string]*anypb.Any{resource.TrafficFilter: newer}), nil)
 	})
 }
+
+func TestAConfigHasTrafficForEachRoute(t *testing.T) {
+	c := &resource.Config{}
+	said := traffic(func(t *resource.Traffic) { t.HashHeader = "x-user" })
+	if got := c.Traffic(&resource.Route{Traffic: said}); got != said {
+		t.Errorf("got %+v, want what the route says", got)
+	}
+	if got := c.Traffic(&resource.Route{}); got != resource.DefaultTraffic() {
+		t.Errorf("got %+v, want the default", got)
+	}
+}
