@@ -35,7 +35,7 @@ func (p *plan) again(rpc *call.Call, err error) (bool, error) {
 // next decides whether there is another attempt, and takes it from the budget.
 func (p *plan) next(rpc *call.Call, err error) (wait time.Duration, ok bool) {
 	failure := p.failure(rpc, err)
-	if !retry.Again(&p.retry, failure) || !p.retries() {
+	if !retry.Again(&p.retry, failure) || !p.retries() || p.ctx.Err() != nil {
 		return 0, false
 	}
 	if p.waited++; failure.Pushback > 0 {

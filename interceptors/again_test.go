@@ -242,6 +242,17 @@ func TestAttemptsWait(t *testing.T) {
 	})
 }
 
+func TestACancelledCallIsNotMadeAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		ctx, cancel := context.WithCancel(t.Context())
+		s := steps(func(ctx context.Context, _ *call.Call) error { cancel(); return never(ctx) })
+		err := unary(ctx, voting(traffic(retried(5, func(r *resource.Retry) { r.Codes = resource.Codes(1, 14) }))), s.invoke)
+		if status.Code(err) != codes.Canceled || len(s.made) != 1 {
+			t.Errorf("%d attempts, %v", len(s.made), err)
+		}
+	})
+}
+
 // What is left of the deadline bounds all attempts, whoever keeps it. A wait that does
 // not fit is not begun.
 func TestAttemptsShareTheDeadline(t *testing.T) {
