@@ -99,7 +99,7 @@ func meshedVoting(b *testing.B) votev1.VotingServiceClient {
 		}
 		os.RemoveAll(dir)
 	})
-	target, _, err := startServer(b.Context(), crew)
+	target, _, err := startServer(b.Context(), crew, config)
 	if err != nil {
 		b.Fatal(err)
 	}

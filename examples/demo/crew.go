@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"syscall"
 	"time"
@@ -30,9 +31,27 @@ type crew struct {
 type process struct {
 	name  string
 	cmd   *exec.Cmd
-	stdin io.Closer
+	stdin io.WriteCloser
+	dead  bool          // it was killed on purpose
 	done  chan struct{} // closed when the process has ended and been read out
 	err   error         // valid when done is closed
+}
+
+// newCrew returns a crew without anybody, with a folder for what it leaves behind.
+// done stops it and, where nothing failed, removes the folder.
+func newCrew() (c *crew, done func(error) error, err error) {
+	dir, err := os.MkdirTemp("", "tulle-demo-")
+	if err != nil {
+		return nil, nil, err
+	}
+	c = &crew{dir: dir, ended: make(chan string, 1), seen: map[string][]call{}}
+	return c, func(err error) error {
+		if err = errors.Join(err, c.stop()); err != nil {
+			fmt.Fprintln(os.Stderr, "demo: what the processes said is in", dir)
+			return err
+		}
+		return os.RemoveAll(dir)
+	}, nil
 }
 
 // start runs this binary again in a role.
@@ -67,6 +86,13 @@ func (c *crew) start(name, role string, args []string, env ...string) error {
 		defer log.Close()
 		c.read(name, stdout)
 		p.err = p.cmd.Wait()
+		c.mu.Lock()
+		dead := p.dead
+		c.mu.Unlock()
+		if dead {
+			p.err = nil
+			return
+		}
 		select {
 		case c.ended <- name:
 		default:
@@ -75,6 +101,47 @@ func (c *crew) start(name, role string, args []string, env ...string) error {
 	c.mu.Lock()
 	c.parts = append(c.parts, p)
 	c.mu.Unlock()
+	return nil
+}
+
+// find returns the newest process of a name, nil where there is none.
+func (c *crew) find(name string) *process {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, p := range slices.Backward(c.parts) {
+		if p.name == name {
+			return p
+		}
+	}
+	return nil
+}
+
+// tell gives a process an order; see obey.
+func (c *crew) tell(name, order string) error {
+	p := c.find(name)
+	if p == nil {
+		return fmt.Errorf("tell %s: there is none", name)
+	}
+	if _, err := fmt.Fprintln(p.stdin, order); err != nil {
+		return fmt.Errorf("tell %s: %w", name, err)
+	}
+	return nil
+}
+
+// kill ends a process as a crash would, and waits until it has ended.
+func (c *crew) kill(name string) error {
+	p := c.find(name)
+	if p == nil {
+		return fmt.Errorf("kill %s: there is none", name)
+	}
+	c.mu.Lock()
+	p.dead = true
+	delete(c.seen, name)
+	c.mu.Unlock()
+	if err := p.cmd.Process.Kill(); err != nil {
+		return fmt.Errorf("kill %s: %w", name, err)
+	}
+	<-p.done
 	return nil
 }
 

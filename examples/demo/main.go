@@ -4,17 +4,18 @@
 //
 //	go run ./examples/demo
 //	go run ./examples/demo --requests 1000 -o json
+//	go run ./examples/demo --scenario slow-pod
 //
 // One binary plays every role, so that there is nothing to install: it runs
 // itself again for each process.
 package main
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"flag"
 	"fmt"
-	"io"
 	"os"
 	"os/signal"
 	"syscall"
@@ -64,11 +65,17 @@ func run(ctx context.Context) int {
 }
 
 // withParent ends the context when the tour is gone, however it went: a part
-// reads the pipe that the tour holds open as its standard input.
+// reads the pipe that the tour holds open as its standard input, and takes its orders
+// from there.
 func withParent(ctx context.Context) (context.Context, context.CancelFunc) {
 	ctx, cancel := context.WithCancel(ctx)
 	go func() { // ends with the process
-		_, _ = io.Copy(io.Discard, os.Stdin)
+		orders := bufio.NewScanner(os.Stdin)
+		for orders.Scan() {
+			if err := obey(orders.Text()); err != nil {
+				fmt.Fprintln(os.Stderr, "demo:", err)
+			}
+		}
 		cancel()
 	}()
 	return ctx, cancel

@@ -27,7 +27,7 @@ func serve(ctx context.Context, counted *tally, register func(grpc.ServiceRegist
 	if err != nil {
 		return err
 	}
-	srv := mesh.NewServer(grpc.UnaryInterceptor(sayVersion))
+	srv := mesh.NewServer(grpc.ChainUnaryInterceptor(sayVersion, moody(counted)))
 	register(srv)
 
 	ctx, cancel := context.WithCancel(ctx)

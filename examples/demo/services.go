@@ -53,7 +53,7 @@ type votingService struct {
 }
 
 func serveVoting(ctx context.Context) error {
-	return serve(ctx, nil, func(s grpc.ServiceRegistrar) {
+	return serve(ctx, newTally("voting"), func(s grpc.ServiceRegistrar) {
 		votev1.RegisterVotingServiceServer(s, &votingService{votes: map[string]int64{}})
 	})
 }

@@ -124,6 +124,11 @@ func merge(all ...[]call) []call {
 	return out
 }
 
+// outbound leaves out what instances counted as it came in.
+func outbound(calls []call) []call {
+	return slices.DeleteFunc(calls, func(c call) bool { return c.Source == inbound })
+}
+
 func b2i(b bool) int {
 	if b {
 		return 1

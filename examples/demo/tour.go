@@ -26,7 +26,7 @@ var errUsage = errors.New("usage")
 const startWithin = 20 * time.Second
 
 // instances are the processes of the application.
-var instances = []struct{ service, version, zone string }{
+var instances = []instance{
 	{"emoji", "", "north"},
 	{"emoji", "", "south"},
 	{"voting", "v1", "north"},
@@ -42,9 +42,12 @@ func tour(ctx context.Context, args []string) (err error) {
 	requests := flags.Int("requests", 0, "stop after this many requests; 0 runs until stopped")
 	rps := flags.Float64("rps", 100, "requests a second")
 	format := flags.String("o", "table", "output: table, json")
+	named := flags.String("scenario", "", "play trouble, before and after the mesh heals it; see below")
+	phase := flags.Duration("phase", 8*time.Second, "how long each phase of a scenario takes")
 	flags.Usage = func() {
 		fmt.Fprintln(flags.Output(), "Usage: go run ./examples/demo [flags]\n\nStarts xdsserver and a voting application, and shows who calls whom.")
 		flags.PrintDefaults()
+		fmt.Fprintf(flags.Output(), "\nScenarios:\n%s", listScenarios())
 	}
 	if err := flags.Parse(args); err != nil {
 		if errors.Is(err, flag.ErrHelp) {
@@ -52,28 +55,28 @@ func tour(ctx context.Context, args []string) (err error) {
 		}
 		return errUsage
 	}
-	if flags.NArg() > 0 || *requests < 0 || *rps <= 0 || (*format != "table" && *format != "json") {
+	if flags.NArg() > 0 || *requests < 0 || *rps <= 0 || *phase < time.Second || (*format != "table" && *format != "json") {
 		flags.Usage()
 		return errUsage
 	}
 
-	dir, err := os.MkdirTemp("", "tulle-demo-")
+	if *named != "" {
+		s, err := scenarioOf(*named)
+		if err != nil {
+			fmt.Fprintln(os.Stderr, "demo:", err)
+			return errUsage
+		}
+		return playScenario(ctx, s, *rps, *phase, *format)
+	}
+	crew, done, err := newCrew()
 	if err != nil {
 		return err
 	}
-	defer func() {
-		if err == nil {
-			err = os.RemoveAll(dir)
-		} else {
-			fmt.Fprintln(os.Stderr, "demo: what the processes said is in", dir)
-		}
-	}()
-	crew := &crew{dir: dir, ended: make(chan string, 1), seen: map[string][]call{}}
-	defer func() { err = errors.Join(err, crew.stop()) }()
+	defer func() { err = done(err) }()
 	say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 	say("starting xdsserver ...")
-	server, admin, err := startServer(ctx, crew)
+	server, admin, err := startServer(ctx, crew, config)
 	if err != nil {
 		return err
 	}
@@ -82,11 +85,11 @@ func tour(ctx context.Context, args []string) (err error) {
 		name := fmt.Sprintf("%s-%d", in.service, i)
 		if err := crew.start(name, in.service, nil,
 			"TULLE_SERVICE="+in.service, "TULLE_VERSION="+in.version, "TULLE_ZONE="+in.zone,
-			"TULLE_INSTANCE="+name, "TULLE_SERVER="+server, "TULLE_STATE_DIR="+filepath.Join(dir, "state")); err != nil {
+			"TULLE_INSTANCE="+name, "TULLE_SERVER="+server, "TULLE_STATE_DIR="+filepath.Join(crew.dir, "state")); err != nil {
 			return err
 		}
 	}
-	if err := awaitEndpoints(ctx, crew, admin); err != nil {
+	if err := awaitEndpoints(ctx, crew, admin, len(instances)); err != nil {
 		return err
 	}
 	say("all in the mesh. Look around meanwhile:\n\n    export TULLE_ADMIN=%s\n    go run ./xdsserver endpoints voting\n    go run ./xdsserver check\n", admin)
@@ -96,7 +99,7 @@ func tour(ctx context.Context, args []string) (err error) {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeTraffic()) }()
-	show := newDisplay(*format, admin, func() []call { return merge(t.counted.calls(), crew.calls()) })
+	show := newDisplay(*format, admin, func() []call { return outbound(merge(t.counted.calls(), crew.calls())) })
 	show.start()
 	t.run(ctx, *requests, *rps)
 	// Stopping the crew makes each process report its last counts.
@@ -106,7 +109,7 @@ func tour(ctx context.Context, args []string) (err error) {
 }
 
 // startServer starts xdsserver and waits until it answers.
-func startServer(ctx context.Context, crew *crew) (server, admin string, err error) {
+func startServer(ctx context.Context, crew *crew, config []byte) (server, admin string, err error) {
 	file := filepath.Join(crew.dir, "mesh.yaml")
 	if err := os.WriteFile(file, config, 0o600); err != nil {
 		return "", "", err
@@ -147,11 +150,11 @@ func freePort() (string, error) {
 }
 
 // awaitEndpoints waits until every instance has registered.
-func awaitEndpoints(ctx context.Context, crew *crew, admin string) error {
+func awaitEndpoints(ctx context.Context, crew *crew, admin string, n int) error {
 	client := adminv1connect.NewAdminServiceClient(http.DefaultClient, admin)
 	return await(ctx, crew, "not every instance has joined the mesh", func(ctx context.Context) bool {
 		answer, err := client.ListEndpoints(ctx, &adminv1.ListEndpointsRequest{})
-		return err == nil && len(answer.GetEndpoints()) == len(instances)
+		return err == nil && len(answer.GetEndpoints()) == n
 	})
 }
 
