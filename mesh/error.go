@@ -25,4 +25,15 @@ const (
 	AccessDenied   = call.AccessDenied
 	NoIdentity     = call.NoIdentity
 	NoPolicy       = call.NoPolicy
+
+	MaxRequestsPerEndpoint = call.MaxRequestsPerEndpoint
+	BreakerOpen            = call.BreakerOpen
+	ClientRateLimited      = call.ClientRateLimited
+	DeadlineTooShort       = call.DeadlineTooShort
+	PerTryTimeout          = call.PerTryTimeout
+	StreamIdle             = call.StreamIdle
+	StreamAge              = call.StreamAge
+	RateLimited            = call.RateLimited
+	Overloaded             = call.Overloaded
+	Panicked               = call.Panicked
 )
