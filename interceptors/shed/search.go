@@ -43,9 +43,12 @@ type search struct {
 	// looking is whether the limit is lowered to see it, and sure whether it was much
 	// the same when that was done last.
 	looking, sure bool
+	// before is the latency of the window before the limit was lowered.
+	before float64
 	// slow counts the windows on end in which calls were too slow.
 	slow int
-	// starting is whether there were no two of those yet.
+	// starting is whether there were no two of those yet, or it turned out that there
+	// was no queue.
 	starting bool
 }
 
@@ -90,7 +93,7 @@ func (s *search) learn(c *resource.Concurrency, v view, now time.Time) {
 	}
 	due := !s.lookAt.After(now) || s.slow >= doubts && now.Sub(s.believed) >= lookSooner
 	if due && s.limit > float64(c.Min) {
-		s.looking = true
+		s.looking, s.before = true, v.mean
 		return
 	}
 	if v.mean-s.unloaded < same {
@@ -125,6 +128,9 @@ func (s *search) looked(v view, now time.Time) {
 	s.believe(now)
 	if s.sure = fell < same; !s.sure {
 		s.lookAt = now.Add(lookAgain)
+	}
+	if s.before-v.mean < same {
+		s.starting = true // the limit is not what makes calls slow
 	}
 	if !first && fell < 0 {
 		// By as much the limit was held too low.

@@ -93,6 +93,7 @@ func (l *Limiter) restart(c resource.Concurrency, now time.Time) {
 	l.config.Store(&c)
 	l.window.next(now, l.running.Load())
 	l.search = search{limit: float64(c.Limit), starting: true}
+	l.window.needed.Store(samples(l.search.limit))
 	if !c.Adaptive {
 		l.limit.Store(int64(c.Limit))
 		return
@@ -171,7 +172,7 @@ func (t Ticket) Release(now time.Time, counts bool) {
 		return
 	}
 	n := l.window.observe(now.Sub(t.began))
-	if n < samples(l.limit.Load()) || now.Sub(time.Unix(0, l.window.began.Load())) < shortest {
+	if n < l.window.needed.Load() || now.Sub(time.Unix(0, l.window.began.Load())) < shortest {
 		return
 	}
 	if !l.mu.TryLock() {
@@ -190,6 +191,7 @@ func (l *Limiter) turn(now time.Time) {
 	}
 	l.search.learn(c, seen, now)
 	l.limit.Store(l.search.bound(c))
+	l.window.needed.Store(samples(l.search.limit))
 }
 
 // pushback is how long a refused caller is asked to stay away, give or take a half:

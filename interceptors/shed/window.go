@@ -11,14 +11,17 @@ const shortest = 100 * time.Millisecond
 
 // samples is how many calls a window needs to be believed. Their latencies may differ
 // as much as they are long: of a hundred the mean is then right within a tenth. A
-// server that runs few calls at once does not have so many in good time.
-func samples(limit int64) int64 { return min(100, max(25, 4*limit)) }
+// server that runs few calls at once does not have so many in good time. It goes by
+// the limit that is meant, also where a lower one is tried.
+func samples(limit float64) int64 { return int64(min(100, max(25, 4*limit))) }
 
 // A window is what was seen of the calls that were let in while the limit was the same.
 type window struct {
 	// epoch is another one in each window.
 	epoch atomic.Uint32
 	began atomic.Int64 // in nanoseconds of Unix time
+	// needed is how many calls the window needs.
+	needed atomic.Int64
 	// sum holds the number of calls in its upper bits, and the sum of the logarithms
 	// of their latencies in the lower: they are one value, or the mean of a window
 	// that ends just then would be wrong by a whole call.
