@@ -70,7 +70,7 @@ func (v *validation) knownMethods(c *checker, r *Route) {
 				}
 			}
 			for _, m := range rule.matches() {
-				narrowed += len(m.Only(s.Twice(rule.Retry)))
+				narrowed += len(m.Only(s.Twice(rule)))
 			}
 			if narrowed > maxNarrowed {
 				c.errorf("spec.rules", "comes to more than %d routes for methods of %s that are marked idempotent: mark the retries of rules "+

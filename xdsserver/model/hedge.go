@@ -15,3 +15,6 @@ type Hedge struct {
 	// Attempts in all, the first included; zero means 2.
 	Attempts uint32
 }
+
+// Hedges reports whether anything is hedged; nil does not.
+func (h *Hedge) Hedges() bool { return h != nil && !h.Off }

@@ -17,14 +17,18 @@ type Method struct {
 	Idempotent bool
 }
 
-// Twice returns the names of the service's methods that are idempotent, for a rule
-// whose retry does not say so of all: nil where it does, or retries nothing. The
-// retry is the rule's own, or nil.
-func (s *Service) Twice(retry *Retry) []string {
+// Twice returns the names of the service's methods that are idempotent, where that
+// counts for calls of the rule: nil where its retry says so of all, or nothing is
+// retried or hedged.
+func (s *Service) Twice(r *Rule) []string {
+	retry, hedge := r.Retry, r.Hedge
 	if retry == nil {
 		retry = s.Retry
 	}
-	if !retry.Retries() || retry != nil && retry.Idempotent {
+	if hedge == nil {
+		hedge = s.Hedge
+	}
+	if !retry.Retries() && !hedge.Hedges() || retry != nil && retry.Idempotent {
 		return nil
 	}
 	var names []string

@@ -52,7 +52,7 @@ func (b Backoff) Bounds() (base, longest time.Duration) {
 	return b.Base, b.Max
 }
 
-// Retries reports whether anything is tried again.
+// Retries reports whether anything is tried again; nil does, by default.
 func (r *Retry) Retries() bool { return r == nil || r.Attempts != 1 }
 
 // A RetryBudget admits retries and hedges while those of the last Window are at

@@ -78,7 +78,7 @@ func kind(m model.Match) int {
 // calls may be made twice have routes of their own, before the one for all: that
 // changes nothing else, since they hold for nothing that the other does not.
 func (e entry) routes(in Input) []*routev3.Route {
-	methods := in.Service.Twice(e.rule.Retry)
+	methods := in.Service.Twice(e.rule)
 	c := conduct{service: in.Service, rule: e.rule, hash: in.hashHeader(e.rule), twice: slices.ContainsFunc(methods, e.match.Names)}
 	narrow := e.match.Only(methods)
 	routes := make([]*routev3.Route, 0, 1+len(narrow))

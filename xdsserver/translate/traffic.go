@@ -92,7 +92,7 @@ func (c conduct) traffic() *policyv1.Traffic {
 }
 
 func hedge(h *model.Hedge) *policyv1.Hedge {
-	if h == nil || h.Off {
+	if !h.Hedges() {
 		return nil
 	}
 	return &policyv1.Hedge{Delay: length(h.Delay, 0), Quantile: h.Quantile, Attempts: h.Attempts}

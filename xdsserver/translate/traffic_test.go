@@ -115,6 +115,7 @@ func TestIdempotentMethodsAreToldApart(t *testing.T) {
 		{"in a rule for the method", serviceOf(methods) + ruleOf("matches: [{method: {service: a.B, method: Get}}]"), map[string]bool{"/a.B/Get": true}},
 		{"where all may be anyway", serviceOf(methods+", retry: {idempotent: true}") + ruleOf("name: all"), map[string]bool{"/a.B/Get": true, "/a.B/Put": true}},
 		{"where nothing is retried", serviceOf(methods) + ruleOf("retry: {attempts: 1}"), map[string]bool{"/a.B/Get": false}},
+		{"where calls are hedged", serviceOf(methods) + ruleOf("retry: {attempts: 1}, hedge: {}"), map[string]bool{"/a.B/Get": true, "/a.B/Put": false}},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			for method, want := range tt.want {
