@@ -67,6 +67,9 @@ func (a *attempt) begin(p *Pool, n *Node, rpc *call.Call, open *openCalls, now i
 		if rpc.Stream {
 			a.stream = true
 			n.streams.Add(1)
+			if p.config.MaxStreamAge > 0 {
+				rpc.JoinCrowd(n)
+			}
 		}
 	}
 	if purpose != ordinary {

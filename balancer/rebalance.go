@@ -1,6 +1,12 @@
 package balancer
 
-import "math"
+import (
+	"math"
+
+	"github.com/tulle-mesh/tulle/mesh/call"
+)
+
+var _ call.Crowd = (*Node)(nil)
 
 // crowd is how many times the mean of open streams an endpoint may have before one that
 // is old should be moved away from it.
@@ -34,4 +40,14 @@ func (p *Pool) Crowded(n *Node) bool {
 		}
 	}
 	return crowded(n.Streams(), all, nodes)
+}
+
+// Crowded implements call.Crowd by the pool that the node is in now.
+func (n *Node) Crowded() bool {
+	w := n.watch.Load()
+	if w == nil {
+		return false
+	}
+	p := w.pool.Load()
+	return p != nil && p.Crowded(n)
 }

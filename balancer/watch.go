@@ -15,6 +15,8 @@ type watch struct {
 	cluster string
 	logger  *slog.Logger
 
+	// pool is the one that is watched.
+	pool atomic.Pointer[Pool]
 	// due is when a pick must review the pool.
 	due atomic.Int64
 	// desperate counts calls to an endpoint that was out, since all were.
@@ -50,6 +52,7 @@ func (w *watch) adopt(p *Pool) {
 	for i := range p.members {
 		p.members[i].Node.watch.Store(w)
 	}
+	w.pool.Store(p)
 	w.thrift.start(p)
 	p.inUse.Store(int64(w.band.follow(p, breaker.Now())))
 	w.wake()

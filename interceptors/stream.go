@@ -6,10 +6,12 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 
+	"github.com/tulle-mesh/tulle/interceptors/age"
 	"github.com/tulle-mesh/tulle/interceptors/idle"
 	"github.com/tulle-mesh/tulle/mesh/call"
 )
@@ -76,6 +78,7 @@ type stream struct {
 	// Immutable once the stream is open.
 	opening opening
 	watch   *idle.Watch
+	old     *age.Watch
 	told    []grpc.CallOption // the application's, if it wants to be told of the end
 	replay  *replay           // nil where the stream is not tried again once it is open
 
@@ -97,7 +100,7 @@ type stream struct {
 // nothing of either.
 func (s *stream) prepare(w *wishes, o opening) {
 	p := &s.plan
-	if idle := p.traffic.IdleTimeout; idle > 0 && p.cancel == nil {
+	if (p.traffic.IdleTimeout > 0 || s.maxAge() > 0) && p.cancel == nil {
 		p.ctx, p.cancel = context.WithCancel(p.ctx)
 		s.rpc.Context = p.ctx
 	}
@@ -163,10 +166,28 @@ func (s *stream) begin() {
 	if timeout := s.plan.traffic.IdleTimeout; timeout > 0 {
 		s.watch = idle.Start(timeout, s.plan.cancel)
 	}
+	if maxAge := s.maxAge(); maxAge > 0 {
+		s.old = age.Start(maxAge, s.crowded, s.plan.cancel)
+	}
 	s.opened.Store(true)
 	if early := s.early.Load(); early != nil {
 		s.conclude(*early)
 	}
+}
+
+// maxAge is how old the stream may become in a crowd; zero for as old as it likes.
+func (s *stream) maxAge() time.Duration {
+	if c := s.plan.config.Clusters[s.rpc.Cluster]; c != nil && c.Cluster != nil {
+		return c.Cluster.Balancing.MaxStreamAge
+	}
+	return 0
+}
+
+func (s *stream) crowded() bool {
+	s.mu.Lock()
+	rpc := s.rpc
+	s.mu.Unlock()
+	return rpc.Crowded()
 }
 
 // finished is what grpc calls when an attempt ends. Before the stream is open, it is
@@ -206,6 +227,7 @@ func (s *stream) conclude(err error) {
 		err = nil
 	}
 	s.watch.Stop()
+	s.old.Stop()
 	s.judge(err)
 	s.mu.Lock()
 	cancel := s.cancel
@@ -233,6 +255,9 @@ func (s *stream) judge(err error) {
 func (s *stream) explain(err error) error {
 	if err != nil {
 		if failure := s.watch.Failure(s.plan.config.Service, s.plan.method); failure != nil && err != io.EOF { //nolint:errorlint // grpc returns it bare
+			return failure
+		}
+		if failure := s.old.Failure(s.plan.config.Service, s.rpc.Endpoint()); failure != nil && err != io.EOF { //nolint:errorlint // grpc returns it bare
 			return failure
 		}
 	}

@@ -72,6 +72,9 @@ type Call struct {
 	// Stream is whether the call is a stream, which may stay open for long.
 	Stream bool
 
+	// crowd is where the call is, for streams whose cluster bounds their age.
+	crowd atomic.Value // of a Crowd
+
 	// Copy is whether the call is a copy for a mirror. A picker that does not know its
 	// Cluster refuses it: to route it by itself would make the call twice.
 	Copy bool
@@ -141,6 +144,23 @@ func (c *Call) Endpoint() string {
 		return ""
 	}
 	return c.tried[c.ntried-1]
+}
+
+// A Crowd is an endpoint among the others of its cluster.
+type Crowd interface {
+	// Crowded reports whether it has so many more streams than the others that one
+	// which is old should be opened anew. It is safe for concurrent use.
+	Crowded() bool
+}
+
+// JoinCrowd says where the call is, a stream whose cluster bounds its age. The picker
+// calls it, with one type of Crowd.
+func (c *Call) JoinCrowd(crowd Crowd) { c.crowd.Store(crowd) }
+
+// Crowded reports whether the call is in a crowd. It is safe for concurrent use.
+func (c *Call) Crowded() bool {
+	crowd, ok := c.crowd.Load().(Crowd)
+	return ok && crowd.Crowded()
 }
 
 // Fork returns a Call for an attempt of the same RPC that runs beside this one, in
