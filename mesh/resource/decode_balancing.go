@@ -76,11 +76,14 @@ func (c *RingHashConfig) decode(m *policyv1.RingHash) error {
 }
 
 func (c *WeightedRoundRobinConfig) decode(m *policyv1.WeightedRoundRobin) error {
+	if m == nil {
+		return nil
+	}
 	var r reading
 	c.BlackoutPeriod = r.duration("blackout_period", m.GetBlackoutPeriod(), c.BlackoutPeriod, 0)
 	c.WeightExpirationPeriod = r.duration("weight_expiration_period", m.GetWeightExpirationPeriod(), c.WeightExpirationPeriod, 0)
 	c.WeightUpdatePeriod = r.duration("weight_update_period", m.GetWeightUpdatePeriod(), c.WeightUpdatePeriod, minWeightUpdate)
-	c.ErrorUtilizationPenalty = r.number("error_utilization_penalty", m.GetErrorUtilizationPenalty(), c.ErrorUtilizationPenalty, 0, maxErrorPenalty)
+	c.ErrorUtilizationPenalty = r.exact("error_utilization_penalty", m.ErrorUtilizationPenalty, c.ErrorUtilizationPenalty, maxErrorPenalty)
 	return r.err
 }
 

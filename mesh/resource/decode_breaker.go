@@ -14,7 +14,7 @@ func decodeBreaker(m *policyv1.Breaker) (*Breaker, error) {
 	b := &Breaker{
 		ConsecutiveFailures: r.count("consecutive_failures", m.GetConsecutiveFailures(), d.ConsecutiveFailures, 1, maxFailures),
 		MinPenalty:          r.duration("min_penalty", m.GetMinPenalty(), d.MinPenalty, aboveZero),
-		Jitter:              r.number("jitter", m.GetJitter(), d.Jitter, 0, 100),
+		Jitter:              r.exact("jitter", m.Jitter, d.Jitter, 100),
 		SuccessRate:         r.number("success_rate", m.GetSuccessRate(), 0, 0, 1),
 		Window:              r.duration("window", m.GetWindow(), d.Window, time.Millisecond),
 		MinRequests:         r.count("min_requests", m.GetMinRequests(), d.MinRequests, 1, maxFailures),

@@ -33,8 +33,8 @@ func decodeTraffic(m *policyv1.Traffic) (*Traffic, error) {
 	if b := m.GetRetryBudget(); b != nil {
 		d := t.Budget
 		t.Budget = RetryBudget{
-			Percent:      r.number("retry_budget.percent", b.GetPercent(), d.Percent, 0, 100),
-			MinPerSecond: r.number("retry_budget.min_per_second", b.GetMinPerSecond(), d.MinPerSecond, 0, maxPerSecond),
+			Percent:      r.exact("retry_budget.percent", b.Percent, d.Percent, 100),
+			MinPerSecond: r.exact("retry_budget.min_per_second", b.MinPerSecond, d.MinPerSecond, maxPerSecond),
 			Window:       r.duration("retry_budget.window", b.GetWindow(), d.Window, minInterval),
 		}
 	}

@@ -7,8 +7,8 @@ import (
 )
 
 // A reading reads the numbers of one message. It keeps the first error, so that a
-// message of a dozen numbers is read in a dozen lines. A number of zero, and a
-// duration that is missing, are not set.
+// message of a dozen numbers is read in a dozen lines. A number of zero, where it is
+// not exact, and a duration that is missing, are not set.
 type reading struct{ err error }
 
 // fail keeps what is wrong with a field, see bad.
@@ -66,6 +66,17 @@ func (r *reading) number(field string, v, unset, least, most float64) float64 {
 		r.fail(field, "is %v, it must be %v to %v", v, least, most)
 	}
 	return v
+}
+
+// exact reads a number that may be zero.
+func (r *reading) exact(field string, v *float64, unset, most float64) float64 {
+	if v == nil {
+		return unset
+	}
+	if inside := *v >= 0 && *v <= most; !inside { // what is no number is not
+		r.fail(field, "is %v, it must be 0 to %v", *v, most)
+	}
+	return *v
 }
 
 // codes reads status codes of failures.

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/grpc/test/bufconn"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/testing/protocmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 
@@ -369,12 +370,12 @@ func TestEveryPolicyIsWrittenOutWithItsOwnValues(t *testing.T) {
 		RateLimit: &resource.Rate{PerSecond: 10, Burst: 3}, IdleTimeout: time.Minute, HopCost: time.Millisecond,
 	})
 	want := &policyv1.Traffic{
-		RetryBudget: &policyv1.RetryBudget{Percent: 20, MinPerSecond: 10, Window: durationpb.New(10 * time.Second)},
+		RetryBudget: &policyv1.RetryBudget{Percent: proto.Float64(20), MinPerSecond: proto.Float64(10), Window: durationpb.New(10 * time.Second)},
 		Hedge:       &policyv1.Hedge{Quantile: .95, Attempts: 2},
 		Mirrors:     []*policyv1.Mirror{{Cluster: "emoji", PerMillion: 10, Timeout: durationpb.New(time.Second)}},
 		RateLimit:   &policyv1.Rate{PerSecond: 10, Burst: 3},
 		Breaker: &policyv1.Breaker{
-			ConsecutiveFailures: 7, MinPenalty: durationpb.New(time.Second), MaxPenalty: durationpb.New(time.Minute), Jitter: .5,
+			ConsecutiveFailures: 7, MinPenalty: durationpb.New(time.Second), MaxPenalty: durationpb.New(time.Minute), Jitter: proto.Float64(.5),
 			Window: durationpb.New(10 * time.Second), MinRequests: 5, Codes: []uint32{2, 4, 13, 14, 15},
 		},
 		IdleTimeout: durationpb.New(time.Minute), HopCost: durationpb.New(time.Millisecond),

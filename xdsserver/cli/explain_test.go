@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/google/go-cmp/cmp"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
@@ -17,7 +18,7 @@ import (
 func busyRoute() *adminv1.CallRoute {
 	of := durationpb.New
 	breaker := &policyv1.Breaker{
-		ConsecutiveFailures: 7, SuccessRate: .8, MinRequests: 5, Window: of(10 * time.Second), MinPenalty: of(time.Second), MaxPenalty: of(time.Minute), Jitter: .5,
+		ConsecutiveFailures: 7, SuccessRate: .8, MinRequests: 5, Window: of(10 * time.Second), MinPenalty: of(time.Second), MaxPenalty: of(time.Minute), Jitter: proto.Float64(.5),
 		Codes: []uint32{14},
 	}
 	backend := func(cluster string, percent float64, fault *adminv1.CallFault) *adminv1.CallBackend {
@@ -39,7 +40,7 @@ func busyRoute() *adminv1.CallRoute {
 				Codes: []uint32{14, 4, 1}, Attempts: 3, PerTryTimeout: of(500 * time.Millisecond), Idempotent: true,
 				BackoffBase: of(25 * time.Millisecond), BackoffMax: of(250 * time.Millisecond), BufferBytes: 1024,
 			},
-			RetryBudget: &policyv1.RetryBudget{Percent: 20, MinPerSecond: 10, Window: of(10 * time.Second)},
+			RetryBudget: &policyv1.RetryBudget{Percent: proto.Float64(20), MinPerSecond: proto.Float64(10), Window: of(10 * time.Second)},
 			Hedge:       &policyv1.Hedge{Quantile: .95, Attempts: 2},
 			Mirrors:     []*policyv1.Mirror{{Cluster: "voting/v3", PerMillion: 12_500, Timeout: of(time.Second)}},
 			Headers:     &policyv1.Headers{Set: []*policyv1.Header{{Name: "a", Value: "1"}}, Add: []*policyv1.Header{{Name: "b", Value: "2"}}, Remove: []string{"c"}},

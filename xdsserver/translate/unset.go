@@ -35,18 +35,12 @@ func exactLength(d *time.Duration, normal time.Duration) *durationpb.Duration {
 	return durationpb.New(*d)
 }
 
-// nothing stands for a number of zero, where one that is not set means a default.
-const nothing = 1e-9
-
-// exactNumber returns n, or zero where it is left out or the default.
-func exactNumber(n *float64, normal float64) float64 {
-	switch {
-	case n == nil || *n == normal:
-		return 0
-	case *n == 0:
-		return nothing
+// exactNumber returns n, or nil where it is left out or the default.
+func exactNumber(n *float64, normal float64) *float64 {
+	if n == nil || *n == normal {
+		return nil
 	}
-	return *n
+	return n
 }
 
 // unlessEmpty returns m, or nil where nothing of it is.

@@ -458,10 +458,10 @@ func (x *RingHash) GetMaxRingSize() uint32 {
 
 type WeightedRoundRobin struct {
 	state                   protoimpl.MessageState `protogen:"open.v1"`
-	BlackoutPeriod          *durationpb.Duration   `protobuf:"bytes,1,opt,name=blackout_period,json=blackoutPeriod,proto3" json:"blackout_period,omitempty"`                                // 10 s
-	WeightExpirationPeriod  *durationpb.Duration   `protobuf:"bytes,2,opt,name=weight_expiration_period,json=weightExpirationPeriod,proto3" json:"weight_expiration_period,omitempty"`      // 3 min
-	WeightUpdatePeriod      *durationpb.Duration   `protobuf:"bytes,3,opt,name=weight_update_period,json=weightUpdatePeriod,proto3" json:"weight_update_period,omitempty"`                  // 1 s
-	ErrorUtilizationPenalty float64                `protobuf:"fixed64,4,opt,name=error_utilization_penalty,json=errorUtilizationPenalty,proto3" json:"error_utilization_penalty,omitempty"` // 1
+	BlackoutPeriod          *durationpb.Duration   `protobuf:"bytes,1,opt,name=blackout_period,json=blackoutPeriod,proto3" json:"blackout_period,omitempty"`                                      // 10 s
+	WeightExpirationPeriod  *durationpb.Duration   `protobuf:"bytes,2,opt,name=weight_expiration_period,json=weightExpirationPeriod,proto3" json:"weight_expiration_period,omitempty"`            // 3 min
+	WeightUpdatePeriod      *durationpb.Duration   `protobuf:"bytes,3,opt,name=weight_update_period,json=weightUpdatePeriod,proto3" json:"weight_update_period,omitempty"`                        // 1 s
+	ErrorUtilizationPenalty *float64               `protobuf:"fixed64,4,opt,name=error_utilization_penalty,json=errorUtilizationPenalty,proto3,oneof" json:"error_utilization_penalty,omitempty"` // 1
 	unknownFields           protoimpl.UnknownFields
 	sizeCache               protoimpl.SizeCache
 }
@@ -518,8 +518,8 @@ func (x *WeightedRoundRobin) GetWeightUpdatePeriod() *durationpb.Duration {
 }
 
 func (x *WeightedRoundRobin) GetErrorUtilizationPenalty() float64 {
-	if x != nil {
-		return x.ErrorUtilizationPenalty
+	if x != nil && x.ErrorUtilizationPenalty != nil {
+		return *x.ErrorUtilizationPenalty
 	}
 	return 0
 }
@@ -590,7 +590,7 @@ type Breaker struct {
 	ConsecutiveFailures uint32                 `protobuf:"varint,2,opt,name=consecutive_failures,json=consecutiveFailures,proto3" json:"consecutive_failures,omitempty"` // 7
 	MinPenalty          *durationpb.Duration   `protobuf:"bytes,3,opt,name=min_penalty,json=minPenalty,proto3" json:"min_penalty,omitempty"`                             // 1 s
 	MaxPenalty          *durationpb.Duration   `protobuf:"bytes,4,opt,name=max_penalty,json=maxPenalty,proto3" json:"max_penalty,omitempty"`                             // 60 s
-	Jitter              float64                `protobuf:"fixed64,5,opt,name=jitter,proto3" json:"jitter,omitempty"`                                                     // 0.5
+	Jitter              *float64               `protobuf:"fixed64,5,opt,name=jitter,proto3,oneof" json:"jitter,omitempty"`                                               // 0.5
 	// 0 is off; else calls that succeed in a window, as a share, at least.
 	SuccessRate float64              `protobuf:"fixed64,6,opt,name=success_rate,json=successRate,proto3" json:"success_rate,omitempty"`
 	Window      *durationpb.Duration `protobuf:"bytes,7,opt,name=window,proto3" json:"window,omitempty"`                               // 10 s
@@ -661,8 +661,8 @@ func (x *Breaker) GetMaxPenalty() *durationpb.Duration {
 }
 
 func (x *Breaker) GetJitter() float64 {
-	if x != nil {
-		return x.Jitter
+	if x != nil && x.Jitter != nil {
+		return *x.Jitter
 	}
 	return 0
 }
@@ -1051,9 +1051,9 @@ func (x *Retry) GetBufferBytes() uint32 {
 
 type RetryBudget struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Percent       float64                `protobuf:"fixed64,1,opt,name=percent,proto3" json:"percent,omitempty"`                                 // 20
-	MinPerSecond  float64                `protobuf:"fixed64,2,opt,name=min_per_second,json=minPerSecond,proto3" json:"min_per_second,omitempty"` // 10
-	Window        *durationpb.Duration   `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`                                     // 10 s
+	Percent       *float64               `protobuf:"fixed64,1,opt,name=percent,proto3,oneof" json:"percent,omitempty"`                                 // 20
+	MinPerSecond  *float64               `protobuf:"fixed64,2,opt,name=min_per_second,json=minPerSecond,proto3,oneof" json:"min_per_second,omitempty"` // 10
+	Window        *durationpb.Duration   `protobuf:"bytes,3,opt,name=window,proto3" json:"window,omitempty"`                                           // 10 s
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1089,15 +1089,15 @@ func (*RetryBudget) Descriptor() ([]byte, []int) {
 }
 
 func (x *RetryBudget) GetPercent() float64 {
-	if x != nil {
-		return x.Percent
+	if x != nil && x.Percent != nil {
+		return *x.Percent
 	}
 	return 0
 }
 
 func (x *RetryBudget) GetMinPerSecond() float64 {
-	if x != nil {
-		return x.MinPerSecond
+	if x != nil && x.MinPerSecond != nil {
+		return *x.MinPerSecond
 	}
 	return 0
 }
@@ -1844,30 +1844,32 @@ const file_policy_v1_policy_proto_rawDesc = "" +
 	"\vutilization\x18\x04 \x01(\bR\vutilization\"R\n" +
 	"\bRingHash\x12\"\n" +
 	"\rmin_ring_size\x18\x01 \x01(\rR\vminRingSize\x12\"\n" +
-	"\rmax_ring_size\x18\x02 \x01(\rR\vmaxRingSize\"\xb6\x02\n" +
+	"\rmax_ring_size\x18\x02 \x01(\rR\vmaxRingSize\"\xd9\x02\n" +
 	"\x12WeightedRoundRobin\x12B\n" +
 	"\x0fblackout_period\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x0eblackoutPeriod\x12S\n" +
 	"\x18weight_expiration_period\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x16weightExpirationPeriod\x12K\n" +
-	"\x14weight_update_period\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x12weightUpdatePeriod\x12:\n" +
-	"\x19error_utilization_penalty\x18\x04 \x01(\x01R\x17errorUtilizationPenalty\"\x8c\x01\n" +
+	"\x14weight_update_period\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x12weightUpdatePeriod\x12?\n" +
+	"\x19error_utilization_penalty\x18\x04 \x01(\x01H\x00R\x17errorUtilizationPenalty\x88\x01\x01B\x1c\n" +
+	"\x1a_error_utilization_penalty\"\x8c\x01\n" +
 	"\tSlowStart\x121\n" +
 	"\x06window\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x06window\x12\x1e\n" +
 	"\n" +
 	"aggression\x18\x02 \x01(\x01R\n" +
 	"aggression\x12,\n" +
-	"\x12min_weight_percent\x18\x03 \x01(\rR\x10minWeightPercent\"\xf7\x02\n" +
+	"\x12min_weight_percent\x18\x03 \x01(\rR\x10minWeightPercent\"\x87\x03\n" +
 	"\aBreaker\x12\x1a\n" +
 	"\bdisabled\x18\x01 \x01(\bR\bdisabled\x121\n" +
 	"\x14consecutive_failures\x18\x02 \x01(\rR\x13consecutiveFailures\x12:\n" +
 	"\vmin_penalty\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\n" +
 	"minPenalty\x12:\n" +
 	"\vmax_penalty\x18\x04 \x01(\v2\x19.google.protobuf.DurationR\n" +
-	"maxPenalty\x12\x16\n" +
-	"\x06jitter\x18\x05 \x01(\x01R\x06jitter\x12!\n" +
+	"maxPenalty\x12\x1b\n" +
+	"\x06jitter\x18\x05 \x01(\x01H\x00R\x06jitter\x88\x01\x01\x12!\n" +
 	"\fsuccess_rate\x18\x06 \x01(\x01R\vsuccessRate\x121\n" +
 	"\x06window\x18\a \x01(\v2\x19.google.protobuf.DurationR\x06window\x12!\n" +
 	"\fmin_requests\x18\b \x01(\rR\vminRequests\x12\x14\n" +
-	"\x05codes\x18\t \x03(\rR\x05codes\"\x8c\x05\n" +
+	"\x05codes\x18\t \x03(\rR\x05codesB\t\n" +
+	"\a_jitter\"\x8c\x05\n" +
 	"\x10OutlierDetection\x125\n" +
 	"\binterval\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\binterval\x12G\n" +
 	"\x12base_ejection_time\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\x10baseEjectionTime\x12E\n" +
@@ -1914,11 +1916,14 @@ const file_policy_v1_policy_proto_rawDesc = "" +
 	"\n" +
 	"idempotent\x18\x06 \x01(\bR\n" +
 	"idempotent\x12!\n" +
-	"\fbuffer_bytes\x18\a \x01(\rR\vbufferBytes\"\x80\x01\n" +
-	"\vRetryBudget\x12\x18\n" +
-	"\apercent\x18\x01 \x01(\x01R\apercent\x12$\n" +
-	"\x0emin_per_second\x18\x02 \x01(\x01R\fminPerSecond\x121\n" +
-	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06window\"p\n" +
+	"\fbuffer_bytes\x18\a \x01(\rR\vbufferBytes\"\xa9\x01\n" +
+	"\vRetryBudget\x12\x1d\n" +
+	"\apercent\x18\x01 \x01(\x01H\x00R\apercent\x88\x01\x01\x12)\n" +
+	"\x0emin_per_second\x18\x02 \x01(\x01H\x01R\fminPerSecond\x88\x01\x01\x121\n" +
+	"\x06window\x18\x03 \x01(\v2\x19.google.protobuf.DurationR\x06windowB\n" +
+	"\n" +
+	"\b_percentB\x11\n" +
+	"\x0f_min_per_second\"p\n" +
 	"\x05Hedge\x12/\n" +
 	"\x05delay\x18\x01 \x01(\v2\x19.google.protobuf.DurationR\x05delay\x12\x1a\n" +
 	"\bquantile\x18\x02 \x01(\x01R\bquantile\x12\x1a\n" +
@@ -2074,6 +2079,9 @@ func file_policy_v1_policy_proto_init() {
 	if File_policy_v1_policy_proto != nil {
 		return
 	}
+	file_policy_v1_policy_proto_msgTypes[3].OneofWrappers = []any{}
+	file_policy_v1_policy_proto_msgTypes[5].OneofWrappers = []any{}
+	file_policy_v1_policy_proto_msgTypes[10].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
