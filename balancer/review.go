@@ -14,7 +14,7 @@ const (
 	often = 100 * time.Millisecond
 	// remindEvery is how often an endpoint is called that is avoided for being slow, or
 	// remindSoon after such a call was quick.
-	remindEvery, remindSoon = time.Second, time.Second / 4
+	remindEvery, remindSoon = 2 * time.Second, time.Second / 4
 	// avoided is how many times the cost of the better ones an endpoint's must be to be
 	// avoided; below, it has calls of its own.
 	avoided = 2
@@ -230,14 +230,15 @@ func (n *Node) conclude(since, now int64) {
 }
 
 // A thrift bounds how many calls are made to remind of endpoints that are slow, which
-// are as many slow calls: one in a hundred of all calls.
+// are as many slow calls: one in two hundred of all calls, so that the slowest hundredth,
+// by which people judge a service, is not made of them.
 type thrift struct {
 	counted uint64  // calls
 	saved   float64 // reminders that may be made
 }
 
-// reminderShare is of all calls. At 100 calls a second there is one each second.
-const reminderShare = 0.01
+// reminderShare is of all calls. At 100 calls a second there is one every two seconds.
+const reminderShare = 0.005
 
 // start begins to count calls of other members.
 func (t *thrift) start(p *Pool) { t.counted = p.calls() }

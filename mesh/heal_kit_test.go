@@ -103,6 +103,13 @@ func about(d time.Duration) func() time.Duration {
 	return func() time.Duration { return time.Duration(float64(d) * rand.ExpFloat64()) }
 }
 
+// around returns a time as of work in four steps of d/4 each: the slowest hundredth
+// takes two and a half times as long as the mean.
+func around(d time.Duration) func() time.Duration {
+	step := about(d / 4)
+	return func() time.Duration { return step() + step() + step() + step() }
+}
+
 // A result is what became of one call.
 type result struct {
 	took time.Duration

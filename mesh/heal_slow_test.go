@@ -28,7 +28,7 @@ const usual = 10 * time.Millisecond
 func newFive() *five {
 	f := &five{}
 	for i := range f.workers {
-		f.workers[i] = newWorker(fmt.Sprintf("backend-%d", i), ways{takes: about(usual)})
+		f.workers[i] = newWorker(fmt.Sprintf("backend-%d", i), ways{takes: around(usual)})
 	}
 	return f
 }
@@ -88,11 +88,11 @@ func (f *five) measure(t *testing.T) slowly {
 	before := work(t, f.conn, perSecond, 10*time.Second)
 	got.healthy = before.at(.99)
 
-	f.workers[2].become(ways{takes: func() time.Duration { return 200 * time.Millisecond }})
+	f.workers[2].become(ways{takes: func() time.Duration { return 200*time.Millisecond + around(usual)() }})
 	during := work(t, f.conn, perSecond, 20*time.Second)
 	got.ill, got.share = during.at(.99), during.share("backend-2")
 
-	f.workers[2].become(ways{takes: about(usual)})
+	f.workers[2].become(ways{takes: around(usual)})
 	recovering := work(t, f.conn, perSecond, 5*time.Second)
 	after := work(t, f.conn, perSecond, 5*time.Second)
 	got.back = after.share("backend-2")
@@ -105,7 +105,7 @@ func (f *five) measure(t *testing.T) slowly {
 	return got
 }
 
-// Linkerd's scenario: five backends, of which one answers in 200 ms. A balancer that
+// Linkerd's scenario: five backends, of which one is 200 ms slower. A balancer that
 // sends it its share makes one call in five slow.
 func TestSlowBackendIsAvoidedAndComesBack(t *testing.T) {
 	got := map[string]slowly{}
