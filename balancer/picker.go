@@ -73,6 +73,6 @@ func (p *picker) noRoute(format string, args ...any) *call.Error {
 		Reason:  call.NoRoute,
 		Code:    codes.Unavailable,
 		Detail:  fmt.Sprintf(format, args...),
-		Try:     "xdsserver get routes",
+		Try:     "xdsserver routes " + p.service,
 	}
 }

@@ -103,10 +103,14 @@ func (b *band) look(p *Pool, now int64) {
 
 // want decides how many endpoints are needed.
 func (b *band) want(local int, z *resource.Zone, now int64) {
-	// Where endpoints of the own zone come, they take the place of others; where they
-	// go, those of others that are needed are so for their load, below.
-	others := max(b.wanted-b.local, 0)
-	b.wanted = min(b.wanted, local+others)
+	// Where endpoints of the own zone come, they take the place of others, and of those
+	// the band would hold on to only what the load needs is kept; where they go, those of
+	// others that are needed are so for their load, below.
+	if local > b.local {
+		b.wanted = min(b.wanted, max(local, int(math.Ceil(b.load/z.High))))
+	} else {
+		b.wanted = min(b.wanted, local+max(b.wanted-b.local, 0))
+	}
 	b.local = local
 	b.wanted = max(b.wanted, local, 1)
 	switch n := float64(b.wanted); {

@@ -204,7 +204,7 @@ func TestUnaryExplains(t *testing.T) {
 		{
 			"the route's timeout says that it was the route's",
 			voting(timeout(time.Second)), false, ends(never), codes.DeadlineExceeded,
-			`mesh: the route's timeout of 1s for "voting" ran out; try: a longer timeout in the route: xdsserver get routes`,
+			`mesh: the route's timeout of 1s for "voting" ran out; try: a longer timeout in the route: xdsserver routes voting`,
 		},
 		{
 			"a deadline that the service reports is the service's",

@@ -39,7 +39,7 @@ func ExampleNewClient() {
 	fmt.Println(err)
 	// Output:
 	// FAULT_INJECTED
-	// mesh: a fault rule of "voting" ended the call with Unavailable on purpose; try: xdsserver get routes
+	// mesh: a fault rule of "voting" ended the call with Unavailable on purpose; try: xdsserver routes voting
 }
 
 // fixed is a Policies that never changes. In a mesh it is a *resolver.Inbound.

@@ -66,11 +66,11 @@ func (p *plan) unanswered() *call.Error {
 		Reason:  call.PerTryTimeout,
 		Code:    codes.DeadlineExceeded,
 		Detail:  fmt.Sprintf("an attempt of the call to %q got no answer within its %v", p.config.Service, p.retry.PerTryTimeout),
-		Try:     "a longer perTryTimeout in the route: xdsserver get routes",
+		Try:     "a longer perTryTimeout in the route: xdsserver routes " + p.config.Service,
 	}
 	if p.denied {
 		e.Detail += ", and the retry budget has none left"
-		e.Try = "xdsserver explain " + p.config.Service
+		e.Try = "xdsserver explain " + p.config.Service + " --method " + p.method
 	}
 	return e
 }

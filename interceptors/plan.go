@@ -118,7 +118,7 @@ func (p *plan) limit(r resource.Rate) *call.Error {
 		Reason:     call.ClientRateLimited,
 		Code:       codes.ResourceExhausted,
 		Detail:     fmt.Sprintf("this process makes more than the %v calls a second to %q that its route lets it", r.PerSecond, p.config.Service),
-		Try:        "fewer calls, or a higher rateLimit: xdsserver get routes",
+		Try:        "fewer calls, or a higher rateLimit: xdsserver routes " + p.config.Service,
 		RetryAfter: after,
 	}
 }

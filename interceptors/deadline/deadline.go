@@ -138,6 +138,6 @@ func (c Clock) Overrun(ctx context.Context, service string) (failure *call.Error
 		return failure, true
 	}
 	failure.Detail = fmt.Sprintf("the route's timeout of %v for %q ran out", c.timeout, service)
-	failure.Try = "a longer timeout in the route: xdsserver get routes"
+	failure.Try = "a longer timeout in the route: xdsserver routes " + service
 	return failure, true
 }

@@ -108,7 +108,7 @@ func injected(service string, code codes.Code, detail string) *call.Error {
 		Reason:  call.FaultInjected,
 		Code:    code,
 		Detail:  detail,
-		Try:     "xdsserver get routes",
+		Try:     "xdsserver routes " + service,
 	}
 }
 

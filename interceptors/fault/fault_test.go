@@ -213,7 +213,7 @@ func TestMaxActiveBoundsTheDelaysInProgress(t *testing.T) {
 func TestTheFailureSaysThatItWasOnPurpose(t *testing.T) {
 	var faults fault.Injector
 	failure := faults.Inject(t.Context(), "voting", &resource.Fault{AbortPerMillion: all, AbortCode: codes.Unavailable})
-	want := `mesh: a fault rule of "voting" ended the call with Unavailable on purpose; try: xdsserver get routes`
+	want := `mesh: a fault rule of "voting" ended the call with Unavailable on purpose; try: xdsserver routes voting`
 	if failure.Error() != want || failure.Reason != call.FaultInjected || failure.Service != "voting" {
 		t.Errorf("got %+v, want %s", failure, want)
 	}

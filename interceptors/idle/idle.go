@@ -102,6 +102,6 @@ func (w *Watch) Failure(service, method string) *call.Error {
 		Reason:  call.StreamIdle,
 		Code:    codes.DeadlineExceeded,
 		Detail:  fmt.Sprintf("no message passed on the stream %s of %q for %v, the idle timeout of its route", method, service, w.timeout),
-		Try:     "a message now and then, or a longer idleTimeout in the route: xdsserver get routes",
+		Try:     "a message now and then, or a longer idleTimeout in the route: xdsserver routes " + service,
 	}
 }

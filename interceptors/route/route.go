@@ -32,25 +32,25 @@ import (
 func Choose(ctx context.Context, config *resource.Config, method string) (*resource.Route, *resource.WeightedCluster, *call.Error) {
 	r := config.VirtualHost.Match(ctx, method)
 	if r == nil {
-		return nil, nil, noRoute(config, fmt.Sprintf("no route of %q matches %s", config.Service, method))
+		return nil, nil, noRoute(config, method, fmt.Sprintf("no route of %q matches %s", config.Service, method))
 	}
 	if r.Unsupported != "" {
-		return nil, nil, noRoute(config, fmt.Sprintf("the route of %q for %s cannot be followed: %s", config.Service, method, r.Unsupported))
+		return nil, nil, noRoute(config, method, fmt.Sprintf("the route of %q for %s cannot be followed: %s", config.Service, method, r.Unsupported))
 	}
 	cluster := r.Pick()
 	if cluster == nil {
-		return nil, nil, noRoute(config, fmt.Sprintf("the route of %q for %s names no cluster", config.Service, method))
+		return nil, nil, noRoute(config, method, fmt.Sprintf("the route of %q for %s names no cluster", config.Service, method))
 	}
 	return r, cluster, nil
 }
 
-func noRoute(config *resource.Config, detail string) *call.Error {
+func noRoute(config *resource.Config, method, detail string) *call.Error {
 	return &call.Error{
 		Service: config.Service,
 		Reason:  call.NoRoute,
 		Code:    codes.Unavailable,
 		Detail:  detail,
-		Try:     "xdsserver get routes",
+		Try:     "xdsserver explain " + config.Service + " --method " + method,
 	}
 }
 

@@ -75,12 +75,12 @@ func TestACallWithoutAWay(t *testing.T) {
 	}{
 		{
 			"no route matches", "/other.v1.Other/Call",
-			`mesh: no route of "voting" matches /other.v1.Other/Call; try: xdsserver get routes`,
+			`mesh: no route of "voting" matches /other.v1.Other/Call; try: xdsserver explain voting --method /other.v1.Other/Call`,
 		},
 		{
 			"the route is for others", "/voting.v1.Voting/Moved",
 			`mesh: the route of "voting" for /voting.v1.Voting/Moved cannot be followed: ` +
-				config.VirtualHost.Routes[1].Unsupported + `; try: xdsserver get routes`,
+				config.VirtualHost.Routes[1].Unsupported + `; try: xdsserver explain voting --method /voting.v1.Voting/Moved`,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -127,7 +127,7 @@ func refused(service string, br *breaker.Breaker, now int64) *call.Error {
 		Reason:  call.BreakerOpen,
 		Code:    codes.Unavailable,
 		Detail:  detail,
-		Try:     "xdsserver explain " + service,
+		Try:     "xdsserver endpoints " + service,
 	}
 }
 

@@ -82,7 +82,7 @@ func TestTheFailureSaysUntilWhen(t *testing.T) {
 		time.Sleep(250 * time.Millisecond)
 		_, failure := trips.Admit("voting", p)
 		until := time.Now().Add(750 * time.Millisecond).Format("15:04:05.000")
-		want := `mesh: "voting" fails: its breaker is open for another 750ms, until ` + until + `; try: xdsserver explain voting`
+		want := `mesh: "voting" fails: its breaker is open for another 750ms, until ` + until + `; try: xdsserver endpoints voting`
 		if failure == nil || failure.Error() != want || failure.Reason != call.BreakerOpen || failure.Code != codes.Unavailable || failure.Service != "voting" {
 			t.Fatalf("got %+v, want %s", failure, want)
 		}
@@ -92,7 +92,7 @@ func TestTheFailureSaysUntilWhen(t *testing.T) {
 			t.Fatal(failure)
 		}
 		_, failure = trips.Admit("voting", p)
-		want = `mesh: "voting" fails: its breaker waits for the one call that it let through; try: xdsserver explain voting`
+		want = `mesh: "voting" fails: its breaker waits for the one call that it let through; try: xdsserver endpoints voting`
 		if failure == nil || failure.Error() != want {
 			t.Errorf("got %v, want %s", failure, want)
 		}
