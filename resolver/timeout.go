@@ -34,23 +34,18 @@ func commonTimeout(c *resource.Config) time.Duration {
 }
 
 // keepsTime is whether grpc can bound the calls of a route. It bounds each attempt
-// anew, so that calls which may have several need a deadline of the interceptor's
-// over all of them.
-//
-// The default policy has a second attempt, of what was not sent, and is kept all
-// the same: that one is rare, and the interceptor gives it what is left. A deadline
-// for each call, so as not to do it, would cost each four allocations. What a hop
-// costs is no matter: it goes off the caller's deadline, and the sooner one wins.
+// anew: one that comes after another is rare, and the interceptor gives it what is
+// left. A deadline of the interceptor's for each call, so as not to do that, would cost
+// each four allocations; attempts that run beside each other need one. What a hop costs
+// is no matter: it goes off the caller's deadline, and the sooner one wins.
 func keepsTime(t *resource.Traffic, timeout time.Duration) bool {
 	for i := range t.Mirrors {
 		if t.Mirrors[i].Timeout > timeout {
 			return false // a copy is a call of the same connection
 		}
 	}
-	return t.Hedge == nil && (t.Retry == nil || t.Retry.Attempts <= 1 || *t.Retry == defaultRetry)
+	return t.Hedge == nil
 }
-
-var defaultRetry = *resource.DefaultRetry()
 
 // give hands a Config to the connections that do not have it yet. Until calls
 // are routed by it, and bounded by the interceptor where their timeouts differ,

@@ -32,9 +32,9 @@ func TestCommonTimeoutIsThatOfEveryRoute(t *testing.T) {
 		"the listener has none":              {0, []*resource.Route{inherits}, 0},
 		"one retries as all do by default":   {time.Second, []*resource.Route{inherits, retrying(func(*resource.Retry) {})}, time.Second},
 		"one does not retry":                 {time.Second, []*resource.Route{inherits, retrying(func(r *resource.Retry) { r.Attempts = 1 })}, time.Second},
-		"one retries more often":             {time.Second, []*resource.Route{inherits, retrying(func(r *resource.Retry) { r.Attempts = 3 })}, 0},
-		"one retries what was sent":          {time.Second, []*resource.Route{inherits, retrying(func(r *resource.Retry) { r.Idempotent = true })}, 0},
-		"one bounds each attempt":            {time.Second, []*resource.Route{retrying(func(r *resource.Retry) { r.PerTryTimeout = 1 }), inherits}, 0},
+		"one retries more often":             {time.Second, []*resource.Route{inherits, retrying(func(r *resource.Retry) { r.Attempts = 3 })}, time.Second},
+		"one retries what was sent":          {time.Second, []*resource.Route{inherits, retrying(func(r *resource.Retry) { r.Idempotent = true })}, time.Second},
+		"one bounds each attempt":            {time.Second, []*resource.Route{retrying(func(r *resource.Retry) { r.PerTryTimeout = 1 }), inherits}, time.Second},
 		"one hedges":                         {time.Second, []*resource.Route{inherits, doing(func(t *resource.Traffic) { t.Hedge = &resource.Hedge{} })}, 0},
 		"one gives hops their time":          {time.Second, []*resource.Route{inherits, doing(func(t *resource.Traffic) { t.HopCost = 1 })}, time.Second},
 		"one mirrors for as long": {time.Second, []*resource.Route{doing(func(t *resource.Traffic) {
