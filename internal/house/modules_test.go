@@ -38,6 +38,7 @@ var requirements = map[string]string{
 	"go.uber.org/goleak":                     "tests: goroutines that outlive their owner",
 	"pgregory.net/rapid":                     "tests: random values that shrink",
 	"github.com/rogpeppe/go-internal":        "tests: the command line as testdata/*.txtar scripts",
+	"github.com/failsafe-go/failsafe-go":     "tests: its policies are the yardstick of what a client's call costs",
 	"github.com/envoyproxy/go-control-plane": "tests: its caches are the yardstick of the stream engine's benchmark",
 }
 
