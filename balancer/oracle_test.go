@@ -101,6 +101,13 @@ func (p *play) stop(names ...string) {
 	synctest.Wait()
 }
 
+// silence makes backends say nothing any more and lets connections notice that theirs
+// are lost: a call at the same instant may else be sent on one.
+func (p *play) silence(names ...string) {
+	p.world.silence(names...)
+	synctest.Wait()
+}
+
 const enough = 60 // calls, to see all of a few backends
 
 // look notes who answers calls now.
