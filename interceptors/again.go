@@ -70,6 +70,9 @@ func (p *plan) failure(rpc *call.Call, err error) retry.Failure {
 		p.timedOut = !time.Now().Before(p.tryUntil)
 		f.TimedOut = p.timedOut
 	}
+	if !f.Unsent && p.retries() {
+		f.Unsent = call.Unhandled(err, p.config.Service) // sent, and as good as not
+	}
 	f.Repeatable = !f.Unsent && p.repeatable()
 	return f
 }
