@@ -27,7 +27,8 @@ func TestCallOptionsSayWhatWasWritten(t *testing.T) {
 		{"no retry", mesh.NoRetry(), call.RetryOption{Retry: call.Retry{Attempts: 1}}},
 		{
 			"a retry of nonsense is the route's",
-			mesh.WithRetry(mesh.Retry{Attempts: -1, PerTryTimeout: -time.Second}), call.RetryOption{},
+			mesh.WithRetry(mesh.Retry{Attempts: -1, PerTryTimeout: -time.Second}),
+			call.RetryOption{},
 		},
 		{"a hedge", mesh.WithHedge(time.Second), call.HedgeOption{Delay: time.Second}},
 		{"a hedge of nonsense is none", mesh.WithHedge(-time.Second), call.HedgeOption{}},

@@ -179,7 +179,7 @@ func TestTheMeshsOwnBalancingIsRefused(t *testing.T) {
 			"weighted_round_robin.weight_update_period: is 1ms, it must be at least 100ms",
 		},
 		{
-			"with an infinite penalty", &policyv1.Balancing{WeightedRoundRobin: &policyv1.WeightedRoundRobin{ErrorUtilizationPenalty: proto.Float64(math.Inf(1))}},
+			"with an infinite penalty", &policyv1.Balancing{WeightedRoundRobin: &policyv1.WeightedRoundRobin{ErrorUtilizationPenalty: new(math.Inf(1))}},
 			"weighted_round_robin.error_utilization_penalty: is +Inf, it must be 0 to 1000",
 		},
 		{"with a slow start of no number", &policyv1.Balancing{SlowStart: &policyv1.SlowStart{Aggression: math.NaN()}}, "slow_start.aggression: is NaN, it must be 0.01 to 100"},
@@ -188,11 +188,11 @@ func TestTheMeshsOwnBalancingIsRefused(t *testing.T) {
 		{"with a code that is no failure", breaker(&policyv1.Breaker{Codes: []uint32{14, 0}}), "breaker.codes[1]: 0 is no status code of a failure: want 1 to 16"},
 		{"with an unknown code", breaker(&policyv1.Breaker{Codes: []uint32{17}}), "breaker.codes[0]: 17 is no status code"},
 		{"with a rate above all", breaker(&policyv1.Breaker{SuccessRate: 1.1}), "breaker.success_rate: is 1.1, it must be 0 to 1"},
-		{"with negative jitter", breaker(&policyv1.Breaker{Jitter: proto.Float64(-0.5)}), "breaker.jitter: is -0.5, it must be 0 to 100"},
+		{"with negative jitter", breaker(&policyv1.Breaker{Jitter: new(-0.5)}), "breaker.jitter: is -0.5, it must be 0 to 100"},
 		{"with a breaker's bounds crossed", breaker(&policyv1.Breaker{MinPenalty: durationpb.New(2), MaxPenalty: durationpb.New(1)}), "breaker.max_penalty: is 1ns, below min_penalty of 2ns"},
 		{"with no window", breaker(&policyv1.Breaker{Window: durationpb.New(0)}), "breaker.window: is 0s, it must be at least 1ms"},
 		{"with endless failures", breaker(&policyv1.Breaker{ConsecutiveFailures: 1_000_001}), "breaker.consecutive_failures: is 1000001, it must be 1 to 1000000"},
-		{"with a breaker that is off, and wrong", breaker(&policyv1.Breaker{Disabled: true, Jitter: proto.Float64(math.NaN())}), "breaker.jitter: is NaN"},
+		{"with a breaker that is off, and wrong", breaker(&policyv1.Breaker{Disabled: true, Jitter: new(math.NaN())}), "breaker.jitter: is NaN"},
 		{"with detection without a pause", outlier(&policyv1.OutlierDetection{Interval: durationpb.New(1)}), "outlier_detection.interval: is 1ns, it must be at least 10ms"},
 		{
 			"with detection of more than all", outlier(&policyv1.OutlierDetection{FailurePercentage: &policyv1.OutlierDetection_FailurePercentage{Threshold: 101}}),

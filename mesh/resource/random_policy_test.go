@@ -175,7 +175,7 @@ func randomHashPolicies(r *rand.Rand) []*routev3.RouteAction_HashPolicy {
 func randomBreaker(r *rand.Rand) *policyv1.Breaker {
 	return &policyv1.Breaker{
 		Disabled: chance(r, 10), ConsecutiveFailures: randomCount(r, 10), MinPenalty: seldom(r, randomDuration(r)), MaxPenalty: seldom(r, randomDuration(r)),
-		Jitter: proto.Float64(randomNumber(r, 1)), SuccessRate: randomNumber(r, 1), Window: seldom(r, randomDuration(r)), MinRequests: randomCount(r, 10), Codes: randomCodes(r),
+		Jitter: new(randomNumber(r, 1)), SuccessRate: randomNumber(r, 1), Window: seldom(r, randomDuration(r)), MinRequests: randomCount(r, 10), Codes: randomCodes(r),
 	}
 }
 
@@ -197,7 +197,7 @@ func randomBalancing(r *rand.Rand) *policyv1.Balancing {
 		Choices:  pick(r, []uint32{0, 2, 3, 10}),
 		RingHash: seldom(r, &policyv1.RingHash{MinRingSize: randomCount(r, 5_000), MaxRingSize: randomCount(r, 65_536)}),
 		WeightedRoundRobin: seldom(r, &policyv1.WeightedRoundRobin{
-			BlackoutPeriod: maybe(r, randomDuration(r)), WeightUpdatePeriod: seldom(r, randomDuration(r)), ErrorUtilizationPenalty: proto.Float64(randomNumber(r, 2)),
+			BlackoutPeriod: maybe(r, randomDuration(r)), WeightUpdatePeriod: seldom(r, randomDuration(r)), ErrorUtilizationPenalty: new(randomNumber(r, 2)),
 		}),
 		SlowStart: seldom(r, &policyv1.SlowStart{Window: maybe(r, randomDuration(r)), Aggression: randomNumber(r, 3), MinWeightPercent: randomCount(r, 100)}),
 		Breaker:   seldom(r, randomBreaker(r)),
@@ -217,7 +217,7 @@ func randomTraffic(r *rand.Rand) *policyv1.Traffic {
 			Codes: randomCodes(r), Attempts: r.Uint32N(6), PerTryTimeout: seldom(r, randomDuration(r)), BackoffBase: seldom(r, randomDuration(r)),
 			BackoffMax: seldom(r, randomDuration(r)), Idempotent: chance(r, 2), BufferBytes: randomCount(r, 64<<20),
 		}),
-		RetryBudget: seldom(r, &policyv1.RetryBudget{Percent: proto.Float64(randomNumber(r, 100)), MinPerSecond: proto.Float64(randomNumber(r, 100)), Window: seldom(r, randomDuration(r))}),
+		RetryBudget: seldom(r, &policyv1.RetryBudget{Percent: new(randomNumber(r, 100)), MinPerSecond: new(randomNumber(r, 100)), Window: seldom(r, randomDuration(r))}),
 		Hedge:       seldom(r, &policyv1.Hedge{Delay: maybe(r, randomDuration(r)), Quantile: randomNumber(r, 0.99), Attempts: pick(r, []uint32{0, 2, 5})}),
 		RateLimit:   seldom(r, &policyv1.Rate{PerSecond: randomNumber(r, 1e6), Burst: randomCount(r, 100)}),
 		Breaker:     seldom(r, randomBreaker(r)),

@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
@@ -31,7 +30,7 @@ func length(d time.Duration) *durationpb.Duration {
 func traffic(t *resource.Traffic) *policyv1.Traffic {
 	out := &policyv1.Traffic{
 		Retry:       retry(t.Retry),
-		RetryBudget: &policyv1.RetryBudget{Percent: proto.Float64(t.Budget.Percent), MinPerSecond: proto.Float64(t.Budget.MinPerSecond), Window: length(t.Budget.Window)},
+		RetryBudget: &policyv1.RetryBudget{Percent: new(t.Budget.Percent), MinPerSecond: new(t.Budget.MinPerSecond), Window: length(t.Budget.Window)},
 		Breaker:     breaker(t.Breaker),
 		RateLimit:   rate(t.RateLimit),
 		IdleTimeout: length(t.IdleTimeout),
@@ -91,7 +90,7 @@ func breaker(b *resource.Breaker) *policyv1.Breaker {
 		ConsecutiveFailures: b.ConsecutiveFailures,
 		MinPenalty:          length(b.MinPenalty),
 		MaxPenalty:          length(b.MaxPenalty),
-		Jitter:              proto.Float64(b.Jitter),
+		Jitter:              new(b.Jitter),
 		SuccessRate:         b.SuccessRate,
 		Window:              length(b.Window),
 		MinRequests:         b.MinRequests,
@@ -151,7 +150,7 @@ func balancing(b *resource.Balancing) *policyv1.Balancing {
 			BlackoutPeriod:          length(w.BlackoutPeriod),
 			WeightExpirationPeriod:  length(w.WeightExpirationPeriod),
 			WeightUpdatePeriod:      length(w.WeightUpdatePeriod),
-			ErrorUtilizationPenalty: proto.Float64(w.ErrorUtilizationPenalty),
+			ErrorUtilizationPenalty: new(w.ErrorUtilizationPenalty),
 		}
 	case resource.RoundRobin:
 	}

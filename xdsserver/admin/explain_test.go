@@ -375,7 +375,7 @@ func TestEveryPolicyIsWrittenOutWithItsOwnValues(t *testing.T) {
 		Mirrors:     []*policyv1.Mirror{{Cluster: "emoji", PerMillion: 10, Timeout: durationpb.New(time.Second)}},
 		RateLimit:   &policyv1.Rate{PerSecond: 10, Burst: 3},
 		Breaker: &policyv1.Breaker{
-			ConsecutiveFailures: 7, MinPenalty: durationpb.New(time.Second), MaxPenalty: durationpb.New(time.Minute), Jitter: proto.Float64(.5),
+			ConsecutiveFailures: 7, MinPenalty: durationpb.New(time.Second), MaxPenalty: durationpb.New(time.Minute), Jitter: new(.5),
 			Window: durationpb.New(10 * time.Second), MinRequests: 5, Codes: []uint32{2, 4, 13, 14, 15},
 		},
 		IdleTimeout: durationpb.New(time.Minute), HopCost: durationpb.New(time.Millisecond),

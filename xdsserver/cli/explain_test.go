@@ -18,7 +18,7 @@ import (
 func busyRoute() *adminv1.CallRoute {
 	of := durationpb.New
 	breaker := &policyv1.Breaker{
-		ConsecutiveFailures: 7, SuccessRate: .8, MinRequests: 5, Window: of(10 * time.Second), MinPenalty: of(time.Second), MaxPenalty: of(time.Minute), Jitter: proto.Float64(.5),
+		ConsecutiveFailures: 7, SuccessRate: .8, MinRequests: 5, Window: of(10 * time.Second), MinPenalty: of(time.Second), MaxPenalty: of(time.Minute), Jitter: new(.5),
 		Codes: []uint32{14},
 	}
 	backend := func(cluster string, percent float64, fault *adminv1.CallFault) *adminv1.CallBackend {
