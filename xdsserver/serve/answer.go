@@ -31,14 +31,14 @@ func (st *stream) settle(k kind, req *request) []*refusal {
 	number := uint32(sn.nonce >> 32)
 	for i := range sn.names {
 		if sub := &sn.names[i]; sub.response == number {
-			st.accept(sub)
+			st.accept(k, sub)
 		}
 	}
 	return nil
 }
 
 // accept notes that the client has taken what it was sent of a name.
-func (st *stream) accept(sub *subscribed) {
+func (st *stream) accept(k kind, sub *subscribed) {
 	if sub.acked == sub.sent {
 		return
 	}
@@ -46,6 +46,10 @@ func (st *stream) accept(sub *subscribed) {
 	sub.at = st.heard.UnixNano()
 	if sub.nack != nil {
 		st.server.rejections.resolve(sub.nack)
+		if above&k.bit() != 0 {
+			// What it led to before may go now.
+			st.dirty.Or((clusters.bit() | endpoints.bit()) << fresh)
+		}
 	}
 }
 
@@ -80,7 +84,7 @@ func (st *stream) refuse(k kind, failure []byte) (news []*refusal) {
 			continue
 		}
 		if named && !mentions(reason, sub.topic.name) {
-			st.accept(sub)
+			st.accept(k, sub)
 			continue
 		}
 		if !named && sub.sent == sub.acked {

@@ -66,6 +66,30 @@ func TestRefusals(t *testing.T) {
 				r.Error(diff)
 			}
 		}},
+		{"what a route leads to that goes on for want of a good one stays, and goes with it", func(r *rig) {
+			r.publish(ab)
+			c := r.sotw("node")
+			for _, u := range []string{cds, eds, lds, rds} {
+				ask(c, u, nil, "a", "b")
+				ask(c, u, c.one(), "a", "b")
+			}
+			gone := full("a")
+			for _, u := range []string{lds, rds} {
+				gone[u]["b"] = "v1"
+			}
+			r.publish(gone.with(rds, "a", "bad"))
+			nack(c, c.one(), `resource "a": bad`, "a", "b")
+			c.none()
+			r.publish(gone.with(rds, "a", "v2"))
+			good := c.one()
+			if good.GetTypeUrl() != rds {
+				r.Fatalf("after the repair came %s, want the route", good.GetTypeUrl())
+			}
+			ask(c, rds, good, "a", "b")
+			if left := c.one(); left.GetTypeUrl() != cds || len(left.GetResources()) != 1 {
+				r.Errorf("then came %d of %s, want the one cluster that is left", len(left.GetResources()), left.GetTypeUrl())
+			}
+		}},
 		{"a listener whose first version is refused is left out of what follows", func(r *rig) {
 			r.publish(ab.with(lds, "a", "bad"))
 			c := r.sotw("node")

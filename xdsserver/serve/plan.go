@@ -26,6 +26,9 @@ type pass struct {
 	// quiet says that the client has no configuration outstanding that may still
 	// lead calls to clusters that are gone.
 	quiet bool
+	// standing says, where it was asked, whether the client goes on with a
+	// configuration that it has for want of one it would take.
+	standing *bool
 	// deferred is the set of kinds in which a removal waits for that.
 	deferred uint32
 	queue    []*response
@@ -117,6 +120,8 @@ func (p *pass) want(k kind, sub *subscribed) action {
 			return freeze
 		}
 		return keep // unanswered: the warm-up's end marks everything
+	case current == nil && sub.told && above&k.bit() == 0 && p.stands():
+		return keep // accept looks again
 	case current == nil && sub.told && !p.quiet && above&k.bit() == 0:
 		return later
 	case current == nil:
@@ -133,6 +138,27 @@ func (p *pass) want(k kind, sub *subscribed) action {
 	default:
 		return update
 	}
+}
+
+// stands reports whether the client goes on with a listener or a route whose successor
+// it refused. It may lead calls to clusters that are gone otherwise.
+func (p *pass) stands() bool {
+	if p.standing == nil {
+		p.standing = new(p.st.stands())
+	}
+	return *p.standing
+}
+
+func (st *stream) stands() bool {
+	for _, k := range []kind{listeners, routes} {
+		for i := range st.subs[k].names {
+			sub := &st.subs[k].names[i]
+			if e := sub.topic.current; e != nil && sub.refused(e) && (sub.sent != nil || sub.held) {
+				return true
+			}
+		}
+	}
+	return false
 }
 
 // refused reports whether the client has rejected this content.
