@@ -156,7 +156,9 @@ func TestZoneFailover(t *testing.T) {
 						t.Errorf("with %d left %.2f leave the zone, want %.2f", 4-i, got, want)
 					}
 				}
-				if back[3] > .1 {
+				// Calls come at random: a burst may have added one of another zone, which
+				// the band keeps.
+				if back[3] > .25 {
 					t.Errorf("with all back %.2f leave the zone", back[3])
 				}
 			})

@@ -40,8 +40,7 @@ func TestStockClientRetriesAsConfigured(t *testing.T) {
 // One limit for all callers of an instance, at twice its rate.
 func TestRateLimitIsExactUnderLoad(t *testing.T) {
 	const (
-		limit   = 5_000
-		offered = 10_000
+		limit   = offered / 2
 		settle  = 3 // until the burst of a second is used up
 		seconds = 10
 		callers = 64

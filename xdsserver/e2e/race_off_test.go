@@ -1,0 +1,6 @@
+//go:build !race
+
+package e2e
+
+// offered is how many calls a second are held against a limit of half of that.
+const offered = 10_000

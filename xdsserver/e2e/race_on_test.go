@@ -1,0 +1,6 @@
+//go:build race
+
+package e2e
+
+// offered is how many calls a second the detector of races lets two processes make.
+const offered = 2_000
