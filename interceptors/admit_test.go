@@ -3,6 +3,7 @@ package interceptors_test
 import (
 	"context"
 	"fmt"
+	"strconv"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -233,7 +234,7 @@ func TestAChainTriesAgainAtItsLowestHop(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				in := &call.Incoming{Context: t.Context(), Attempt: tt.attempt}
+				in := serving(t.Context(), tt.attempt)
 				change := tt.change
 				c := voting(traffic(change...))
 				client := interceptors.NewClient(c)
@@ -249,7 +250,7 @@ func TestAChainTriesAgainAtItsLowestHop(t *testing.T) {
 				before := client.Stats()[0].Retries
 				counted := tt.calls - int(before)
 				for i := range 3 {
-					retry := &call.Incoming{Context: t.Context(), Attempt: 1} // deposits nothing itself
+					retry := serving(t.Context(), 1) // deposits nothing itself
 					s := steps(lost)
 					_ = client.Unary(retry, method, nil, nil, nil, s.invoke)
 					if want := i < counted; want != (len(s.made) == 2) {
@@ -259,6 +260,12 @@ func TestAChainTriesAgainAtItsLowestHop(t *testing.T) {
 			})
 		})
 	}
+}
+
+// serving is a call that the process serves, which was tried as often before.
+func serving(ctx context.Context, attempts uint32) *call.Incoming {
+	md := metadata.Pairs("grpc-previous-rpc-attempts", strconv.FormatUint(uint64(attempts), 10))
+	return &call.Incoming{Context: metadata.NewIncomingContext(ctx, md)}
 }
 
 func TestHedgesComeOutOfTheBudget(t *testing.T) {
@@ -274,7 +281,7 @@ func TestHedgesComeOutOfTheBudget(t *testing.T) {
 		{"not where it must not be made twice", with(hedged), nil, nil, interceptors.Stats{Calls: 1, Attempts: 1}},
 		{"an option asks for it", with(retried(2)), []grpc.CallOption{call.HedgeOption{Delay: 10 * time.Millisecond}}, nil, interceptors.Stats{Calls: 1, Attempts: 2, Hedges: 1}},
 		{"an option forbids it", with(retried(2), hedged), []grpc.CallOption{call.HedgeOption{}}, nil, interceptors.Stats{Calls: 1, Attempts: 1}},
-		{"not to serve a retry", with(retried(2), hedged), nil, &call.Incoming{Attempt: 1}, interceptors.Stats{Calls: 1, Attempts: 1}},
+		{"not to serve a retry", with(retried(2), hedged), nil, serving(t.Context(), 1), interceptors.Stats{Calls: 1, Attempts: 1}},
 		{
 			"the budget refuses it", with(retried(2), hedged, budget(resource.RetryBudget{MinPerSecond: 1, Window: time.Second})), nil, nil,
 			interceptors.Stats{Calls: 1, Attempts: 2, Hedges: 1, Denied: 1},
@@ -286,8 +293,7 @@ func TestHedgesComeOutOfTheBudget(t *testing.T) {
 				client := interceptors.NewClient(c)
 				ctx := t.Context()
 				if tt.in != nil {
-					tt.in.Context = ctx
-					ctx = tt.in
+					ctx = serving(ctx, tt.in.Attempt())
 				}
 				slow := func(ctx context.Context, _ string, _, reply any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
 					select {

@@ -84,7 +84,7 @@ func (s *Server) Stream(srv any, stream grpc.ServerStream, info *grpc.StreamServ
 		ctx, o.cancel = context.WithCancel(ctx)
 		defer o.cancel()
 	}
-	o.incoming.Context, o.incoming.Attempt = ctx, attemptOf(ctx)
+	o.incoming.Context = ctx
 	// Before it is decided on: a policy that comes between the two is then either
 	// decided by here, or by the review.
 	s.streams.add(o)

@@ -145,7 +145,7 @@ func (p *plan) hash(rpc *call.Call, w *wishes) {
 }
 
 // serving is whether the call is made to serve what is itself a retry.
-func (p *plan) serving() bool { return p.incoming != nil && p.incoming.Attempt > 0 }
+func (p *plan) serving() bool { return p.incoming != nil && p.incoming.Attempt() > 0 }
 
 // repeatable is whether the call may be made twice.
 func (p *plan) repeatable() bool {

@@ -13,15 +13,12 @@ import (
 	"github.com/tulle-mesh/tulle/interceptors/access"
 	"github.com/tulle-mesh/tulle/interceptors/shed"
 	"github.com/tulle-mesh/tulle/mesh/call"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
-// The metadata of retries (gRFC A6). The first comes with a call that was tried
-// before, and says how often; the second goes with one that failed, and says when to
-// try again, or not to.
-const (
-	attemptsKey = "grpc-previous-rpc-attempts"
-	pushbackKey = "grpc-retry-pushback-ms"
-)
+// pushbackKey is the trailer of a call that failed which says when to try again, or not
+// to (gRFC A6).
+const pushbackKey = "grpc-retry-pushback-ms"
 
 // ServerStats are how many calls a [Server] ended by itself.
 type ServerStats struct {
@@ -45,52 +42,79 @@ func (s *Server) Stats() ServerStats {
 	}
 }
 
-// serve takes a unary call and has it handled, or refuses it before it is read.
-func (s *Server) serve(ctx context.Context, method string, handle func(context.Context) (any, error)) (answer any, err error) {
-	ticket, err := s.admit(ctx, method)
-	if err != nil {
-		pushBack(ctx, err)
-		return nil, err
+// A visit is a unary call from when it is admitted until it is handled.
+//
+// The handler is called by whom grpc calls, and not by a function in between: grpc gives
+// each call a goroutine, whose stack begins small and is copied to grow.
+type visit struct {
+	server   *Server
+	method   string
+	ticket   shed.Ticket
+	incoming *call.Incoming
+	handled  bool // whether the handler has returned
+}
+
+// begin returns why the call is not taken. Where it is nil end must be deferred.
+func (v *visit) begin(ctx context.Context) (err error) {
+	if v.ticket, err = v.server.admit(ctx, v.method); err != nil {
+		return err
 	}
-	incoming := &call.Incoming{Context: ctx, Attempt: attemptOf(ctx)}
-	handled := false
-	defer func() {
-		if !handled {
-			answer, err = nil, s.unhandled(ctx, method, recover())
-		}
-		ticket.End(ctx, err)
-		if err != nil && incoming.Spent() {
-			_ = grpc.SetTrailer(ctx, notAgain) // outside of a server there is none
-		}
-	}()
-	answer, err = handle(incoming)
-	handled = true
-	return answer, err
+	v.incoming = &call.Incoming{Context: ctx}
+	return nil
+}
+
+// end ends the call with what its handler returned, or where it did not return.
+func (v *visit) end(answer *any, err *error) {
+	ctx := v.incoming.Context
+	if !v.handled {
+		*answer, *err = nil, v.server.unhandled(ctx, v.method, recover())
+	}
+	v.ticket.End(ctx, *err)
+	if *err != nil && v.incoming.Spent() {
+		_ = grpc.SetTrailer(ctx, notAgain) // outside of a server there is none
+	}
 }
 
 // admit returns why a unary call is not taken, nil with the place it has when it is.
-//
-// It asks for a place first: to refuse what is too much must cost nothing. A call that
-// is refused for another reason gives its place back at once.
 func (s *Server) admit(ctx context.Context, method string) (shed.Ticket, error) {
 	e, err := s.policy(ctx)
 	if err != nil {
 		return shed.Ticket{}, err
 	}
-	a, now := e.admission(method), time.Now()
-	ticket, failure := s.place(ctx, a, now)
-	if failure != nil {
-		return ticket, failure
+	a := e.admission(method)
+	if a != nil {
+		return s.admitWithin(ctx, e, a, method)
 	}
-	caller := access.CallerOf(ctx)
-	if failure = s.decide(ctx, e.in, &caller, method, method, now); failure == nil {
-		failure = s.let(ctx, a, &caller, method, now)
-	}
-	if failure != nil {
-		ticket.Release(now, false)
+	if failure := s.allow(ctx, e.in, method); failure != nil {
 		return shed.Ticket{}, failure
 	}
-	return ticket, nil
+	return shed.Ticket{}, nil
+}
+
+// allow returns why a call may not be made, nil when it may.
+func (s *Server) allow(ctx context.Context, in *resource.Inbound, method string) *call.Error {
+	caller := access.CallerOf(ctx)
+	return s.decide(ctx, in, &caller, method, method, time.Now())
+}
+
+// admitWithin is admit where there are limits. It asks for a place first: to refuse
+// what is too much must cost nothing. A call that is refused for another reason gives
+// its place back at once.
+func (s *Server) admitWithin(ctx context.Context, e *enforced, a *admission, method string) (shed.Ticket, error) {
+	now := time.Now()
+	ticket, failure := s.place(ctx, a, now)
+	if failure == nil {
+		caller := access.CallerOf(ctx)
+		if failure = s.decide(ctx, e.in, &caller, method, method, now); failure == nil {
+			failure = s.let(ctx, a, &caller, method, now)
+		}
+		if failure == nil {
+			return ticket, nil
+		}
+		ticket.Release(now, false)
+	}
+	pushBack(ctx, failure)
+	return shed.Ticket{}, failure
 }
 
 // unhandled is the end of a call whose handler did not return: recovered is what
@@ -125,18 +149,4 @@ func again(refusal error) metadata.MD {
 	}
 	ms := math.Ceil(float64(e.RetryAfter) / float64(time.Millisecond))
 	return metadata.Pairs(pushbackKey, strconv.FormatInt(int64(min(ms, math.MaxInt32)), 10))
-}
-
-// attemptOf is how many attempts of the call were made before this one. What is no
-// number is none.
-func attemptOf(ctx context.Context) uint32 {
-	values := metadata.ValueFromIncomingContext(ctx, attemptsKey)
-	if len(values) == 0 {
-		return 0
-	}
-	n, err := strconv.ParseUint(values[0], 10, 32)
-	if err != nil {
-		return 0
-	}
-	return uint32(n)
 }

@@ -231,7 +231,7 @@ func TestTheHandlersContext(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			handle := func(ctx context.Context) error {
 				in := call.IncomingFrom(ctx)
-				if in == nil || in.Attempt != tt.attempt {
+				if in == nil || in.Attempt() != tt.attempt {
 					t.Errorf("%s: the handler sees %+v, want attempt %d", tt.name, in, tt.attempt)
 				}
 				if tt.spend {

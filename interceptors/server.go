@@ -92,8 +92,15 @@ func (s *Server) Guard(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 		method := "/" + desc.ServiceName + "/" + m.MethodName
 		guarded.Methods[i] = grpc.MethodDesc{
 			MethodName: m.MethodName,
-			Handler: func(srv any, ctx context.Context, decode func(any) error, next grpc.UnaryServerInterceptor) (any, error) {
-				return s.serve(ctx, method, func(ctx context.Context) (any, error) { return m.Handler(srv, ctx, decode, next) })
+			Handler: func(srv any, ctx context.Context, decode func(any) error, next grpc.UnaryServerInterceptor) (answer any, err error) {
+				v := visit{server: s, method: method}
+				if err := v.begin(ctx); err != nil {
+					return nil, err
+				}
+				defer v.end(&answer, &err)
+				answer, err = m.Handler(srv, v.incoming, decode, next)
+				v.handled = true
+				return answer, err
 			},
 		}
 	}
@@ -109,8 +116,15 @@ var (
 // Unary is a grpc.UnaryServerInterceptor. A call that is not taken ends as a
 // *[call.Error]. One that is costs one allocation: the [call.Incoming] that its
 // handler's context is.
-func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (any, error) {
-	return s.serve(ctx, info.FullMethod, func(ctx context.Context) (any, error) { return handler(ctx, req) })
+func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo, handler grpc.UnaryHandler) (answer any, err error) {
+	v := visit{server: s, method: info.FullMethod}
+	if err := v.begin(ctx); err != nil {
+		return nil, err
+	}
+	defer v.end(&answer, &err)
+	answer, err = handler(v.incoming, req)
+	v.handled = true
+	return answer, err
 }
 
 // policy returns what is enforced, waited for when there is none yet.

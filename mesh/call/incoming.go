@@ -2,7 +2,10 @@ package call
 
 import (
 	"context"
+	"strconv"
 	"sync/atomic"
+
+	"google.golang.org/grpc/metadata"
 )
 
 // An Incoming is the context of a call that the process serves. It is how what
@@ -14,12 +17,8 @@ import (
 type Incoming struct {
 	context.Context
 
-	// Attempt is how many attempts were made before this one, by the header
-	// grpc-previous-rpc-attempts (gRFC A6). Calls made to serve a retry are not
-	// tried again: the budget they would take is that of a call already paid for.
-	Attempt uint32
-
-	spent atomic.Bool
+	attempt atomic.Uint64 // and one more; zero before it was asked for
+	spent   atomic.Bool
 }
 
 var _ context.Context = (*Incoming)(nil)
@@ -39,6 +38,29 @@ func IncomingFrom(ctx context.Context) *Incoming {
 	c, _ := ctx.Value(incomingKey{}).(*Incoming)
 	return c
 }
+
+// Attempt returns how many attempts were made before this one, by the header
+// grpc-previous-rpc-attempts (gRFC A6); what is no number is none. Calls made to serve a
+// retry are not tried again: the budget they would take is that of a call already paid
+// for.
+//
+// It looks when it is asked first: most calls are served without another, and to find
+// that the header is not there takes grpc a look at all headers.
+func (c *Incoming) Attempt() uint32 {
+	if known := c.attempt.Load(); known > 0 {
+		return uint32(known - 1)
+	}
+	n := uint64(0)
+	if values := metadata.ValueFromIncomingContext(c.Context, attemptsKey); len(values) > 0 {
+		if parsed, err := strconv.ParseUint(values[0], 10, 32); err == nil {
+			n = parsed
+		}
+	}
+	c.attempt.Store(n + 1)
+	return uint32(n)
+}
+
+const attemptsKey = "grpc-previous-rpc-attempts"
 
 // Spend notes that a call made to serve this one failed although it was tried
 // again, or could not be since the budget was spent.

@@ -93,8 +93,11 @@ func (r *rules) common(q *query, methods *[3]span, callers span) (policy string,
 		}
 		for _, at := range short {
 			i, found := slices.BinarySearch(long, at)
-			if long = long[i:]; found && r.holds(at, q) {
-				return r.policies[r.clauses[at].policy], true
+			if long = long[i:]; found {
+				c := &r.clauses[at]
+				if c.conditions.start == c.conditions.end || r.holds(c.conditions, q) {
+					return r.policies[c.policy], true
+				}
 			}
 			if len(long) == 0 {
 				break
@@ -104,8 +107,7 @@ func (r *rules) common(q *query, methods *[3]span, callers span) (policy string,
 	return "", false
 }
 
-func (r *rules) holds(at uint32, q *query) bool {
-	s := r.clauses[at].conditions
+func (r *rules) holds(s span, q *query) bool {
 	for i := range r.conditions[s.start:s.end] {
 		if !r.conditions[int(s.start)+i].holds(q.md) {
 			return false
