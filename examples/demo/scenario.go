@@ -110,8 +110,12 @@ var scenarios = []scenario{
 	{
 		name: "zone-outage", says: "the zone of web loses all its instances of voting",
 		instances: []instance{
-			{"emoji", "", "north"}, {"voting", "v1", "north"}, {"voting", "v1", "north"},
-			{"voting", "v1", "south"}, {"voting", "v1", "south"}, {"web", "", "north"},
+			{"emoji", "", "north"},
+			{"voting", "v1", "north"},
+			{"voting", "v1", "north"},
+			{"voting", "v1", "south"},
+			{"voting", "v1", "south"},
+			{"web", "", "north"},
 		},
 		phases: []phase{
 			{name: "before", says: "voting-1 and voting-2 are in web's zone", apply: healed},
