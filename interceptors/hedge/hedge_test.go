@@ -14,6 +14,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tulle-mesh/tulle/interceptors/hedge"
@@ -331,6 +332,27 @@ func TestAnAttemptKnowsWhatWasTried(t *testing.T) {
 		}
 		if !rpc.HasTried("a") || !rpc.HasTried("c") || rpc.Endpoint() != "c" {
 			t.Errorf("afterwards the call knows of %q", rpc.Endpoint())
+		}
+	})
+}
+
+// The first attempt may be reading its answer when the second begins; the race
+// detector watches.
+func TestAnAttemptMayWriteItsReplyWhileAnotherBegins(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		invoker := func(ctx context.Context, _ string, _, reply any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
+			if call.FromContext(ctx).Attempt == 0 {
+				time.Sleep(10 * ms) // the timer goes off at this very moment
+			}
+			proto.Reset(reply.(proto.Message))
+			return nil
+		}
+		rpc := &call.Call{Context: t.Context()}
+		rpc.Begin(0)
+		var hedges hedge.Hedger
+		if _, err := hedges.Do(rpc, hedge.Plan{Policy: &resource.Hedge{Delay: 10 * ms, Attempts: 2}},
+			hedge.Unary{Request: wrapperspb.Int64(7), Reply: wrapperspb.Int64(0), Invoker: invoker}); err != nil {
+			t.Fatal(err)
 		}
 	})
 }

@@ -9,6 +9,7 @@ import (
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
@@ -22,6 +23,9 @@ type race struct {
 	latency *Latency // nil where nobody asks for it
 	begun   time.Time
 	first   *attempt
+	// kind is the reply's. It is asked for before the first attempt, which may write
+	// the reply while others begin.
+	kind protoreflect.MessageType
 
 	ctx    context.Context //nolint:containedctx // the call's own, with what ends its losers
 	cancel context.CancelFunc
@@ -67,6 +71,7 @@ func start(rpc *call.Call, plan Plan, unary Unary, delay time.Duration, latency 
 		latency: latency,
 		begun:   time.Now(),
 		first:   first,
+		kind:    first.reply.ProtoReflect().Type(),
 		ctx:     ctx,
 		cancel:  cancel,
 		made:    1,
@@ -176,7 +181,7 @@ func (r *race) another(made uint32) *attempt {
 	ctx := metadata.AppendToOutgoingContext(r.ctx, Header, strconv.FormatUint(uint64(n), 10))
 	a := &attempt{
 		rpc:     latest.rpc.Fork(ctx),
-		reply:   r.first.reply.ProtoReflect().New().Interface(),
+		reply:   r.kind.New().Interface(),
 		targets: split(r.unary.Options),
 	}
 	a.rpc.Begin(n)
