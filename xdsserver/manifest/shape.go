@@ -162,8 +162,8 @@ var endpointShape = shape{
 	{name: "version", doc: "The label by which routes choose versions."},
 	{name: "zone", doc: "The zone the instance runs in."},
 	{name: "region", doc: "The region the zone is in."},
-	{name: "weight", form: integer, doc: "Counts toward the share of its zone; 1 when left out. Within a zone " +
-		"endpoints take turns."},
+	{name: "weight", form: integer, doc: "Its share among the others by peak-ewma and by ring-hash; 1 when left out. " +
+		"Other policies do not look at it."},
 	{name: "instance", doc: "A name, unique within the service; the address when left out."},
 }
 

@@ -56,6 +56,11 @@ type LoadBalancing struct {
 	MaxStreamAge time.Duration
 }
 
+// weighs is whether the policy goes by the weights of endpoints. Nil is the default.
+func (b *LoadBalancing) weighs() bool {
+	return b == nil || b.Policy == "" || b.Policy == PeakEWMA || b.Policy == RingHash
+}
+
 const (
 	defaultMinRing = 1024
 	defaultMaxRing = 4096

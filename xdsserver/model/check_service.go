@@ -31,8 +31,9 @@ func (c *checker) service(s *Service) {
 				id, j, i)
 		}
 		instances[id] = i
-		if e.Weight > 1 && e.Weight <= maxEndpointWeight {
-			c.warnf(".weight", "counts toward the share of the endpoint's zone only: within a zone clients of this version take turns")
+		if e.Weight > 1 && e.Weight <= maxEndpointWeight && !s.LoadBalancing.weighs() {
+			c.warnf(".weight", "is not looked at by %s: it counts toward the share of the endpoint's zone for stock clients only; "+
+				"peak-ewma and ring-hash go by it", s.LoadBalancing.Policy)
 		}
 		if len(c.problems) > n {
 			c.under(n, fmt.Sprintf("spec.endpoints[%d]", i))

@@ -120,32 +120,20 @@ func TestPathRegex(t *testing.T) {
 	}
 }
 
-func TestWeightOfAnEndpointIsWarnedOf(t *testing.T) {
-	s := &Service{
-		Name:      ServiceName{Namespace: "default", Name: "voting"},
-		From:      "mesh.yaml:1",
-		Endpoints: []Endpoint{{Addresses: []string{"127.0.0.1:1"}, Weight: 3}, {Addresses: []string{"127.0.0.1:2"}, Weight: 1}},
-	}
-	set := Validate([]Object{s}, nil, nil)
-	if len(set.Services) != 1 || len(set.Problems) != 1 || !set.Problems[0].Warning || set.Problems[0].Field != "spec.endpoints[0].weight" {
-		t.Errorf("got %d services and %v, want the service and one warning", len(set.Services), set.Problems)
-	}
-}
-
-// Sets are compared service by service with each endpoint that comes or goes.
-func TestAServiceThatOnlyEndpointsTellOfStaysTheSameValue(t *testing.T) {
-	running := []Endpoint{registered("voting", "a", "10.0.0.1:80", "v1")}
-	before := Validate(nil, running, nil)
-	after := Validate(nil, append(running, registered("voting", "b", "10.0.0.2:80", "v1")), before)
-	if before.Services[name("voting")] != after.Services[name("voting")] {
-		t.Error("another value")
-	}
-	written := Validate([]Object{service("voting", "f:1")}, running, after)
-	if again := Validate(nil, running, written); again.Services[name("voting")].From != Registered {
-		t.Error("a document that is gone is kept")
-	}
-	broken := Validate([]Object{service("voting", "f:1", Endpoint{})}, running, after)
-	if !broken.Services[name("voting")].Strict {
-		t.Error("a service that may have said so is not strict")
+func TestWeightOfAnEndpointIsWarnedOfWherePoliciesDoNotLookAtIt(t *testing.T) {
+	for policy, warned := range map[BalancingPolicy]bool{
+		"": false, PeakEWMA: false, RingHash: false, RoundRobin: true, LeastRequest: true, WeightedRoundRobin: true,
+	} {
+		s := &Service{
+			Name:          ServiceName{Namespace: "default", Name: "voting"},
+			From:          "mesh.yaml:1",
+			LoadBalancing: &LoadBalancing{Policy: policy},
+			Endpoints:     []Endpoint{{Addresses: []string{"127.0.0.1:1"}, Weight: 3}, {Addresses: []string{"127.0.0.1:2"}, Weight: 1}},
+		}
+		set := Validate([]Object{s}, nil, nil)
+		got := len(set.Problems) == 1 && set.Problems[0].Warning && set.Problems[0].Field == "spec.endpoints[0].weight"
+		if len(set.Services) != 1 || got != warned || !warned && len(set.Problems) > 0 {
+			t.Errorf("%q: got %d services and %v, want the service, and a warning: %v", policy, len(set.Services), set.Problems, warned)
+		}
 	}
 }

@@ -174,8 +174,9 @@ type Endpoint struct {
 	Region, Zone string
 	// Addresses are host:port, the preferred first; at least one.
 	Addresses []string
-	// Weight counts toward the share of the endpoint's zone; zero means 1. Within
-	// the zone clients take turns, whatever the weights.
+	// Weight is the endpoint's share among the others by PeakEWMA and by RingHash; zero
+	// means 1. Other policies choose whatever the weights. For stock clients it counts
+	// toward the share of the endpoint's zone.
 	Weight uint32
 	Health Health
 	// From is "registered", or where the endpoint is written.
