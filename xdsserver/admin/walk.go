@@ -5,7 +5,6 @@ import (
 	"slices"
 	"strings"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
@@ -184,7 +183,7 @@ func (q *question) arrive(name model.ServiceName, step *adminv1.BackendStep, sen
 	}
 	a := in.Admission(q.method)
 	if step.Admission = admission(a, q.method, id); a != nil && a.Fault != nil {
-		f.some(percent(a.Fault.AbortPerMillion), fmt.Sprintf("%s fails calls on purpose with %s", name, codeName(uint32(a.Fault.AbortCode))), true)
+		f.some(percent(a.Fault.AbortPerMillion), fmt.Sprintf("%s fails calls on purpose with %s", name, resource.CodeName(uint32(a.Fault.AbortCode))), true)
 	}
 }
 
@@ -211,7 +210,7 @@ func (f *failing) injected(fault *adminv1.CallFault, md metadata.MD) {
 	case fault.GetAbortByHeader():
 		f.some(fault.GetAbortPercent(), "the route fails it on purpose, as its header "+abortHeader+" asks", true)
 	default:
-		f.some(fault.GetAbortPercent(), "the route fails calls on purpose with "+codeName(fault.GetAbortCode()), true)
+		f.some(fault.GetAbortPercent(), "the route fails calls on purpose with "+resource.CodeName(fault.GetAbortCode()), true)
 	}
 }
 
@@ -227,19 +226,4 @@ func fails(failures []*adminv1.CallFailure) bool {
 		injected += f.GetPercent()
 	}
 	return injected >= all
-}
-
-// codeName is the name of a status code, as configuration has it: "deadline-exceeded".
-func codeName(code uint32) string {
-	if codes.Code(code) == codes.Canceled {
-		return "cancelled" // as everybody but grpc-go writes it
-	}
-	var b strings.Builder
-	for i, r := range codes.Code(code).String() {
-		if i > 0 && r >= 'A' && r <= 'Z' {
-			b.WriteByte('-')
-		}
-		b.WriteRune(r)
-	}
-	return strings.ToLower(b.String())
 }

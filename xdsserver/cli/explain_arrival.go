@@ -6,6 +6,7 @@ import (
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 func (p *explainer) endpoints() error {
@@ -107,7 +108,7 @@ func limitTexts(a *policyv1.Admission) []string {
 		out = append(out, fmt.Sprintf("on purpose: delay %s %s", durationText(f.GetDelay()), perMillionText(f.GetDelayPerMillion())))
 	}
 	if f := a.GetFault(); f.GetAbortPerMillion() > 0 {
-		out = append(out, fmt.Sprintf("on purpose: abort %s %s", codeText(f.GetAbortCode()), perMillionText(f.GetAbortPerMillion())))
+		out = append(out, fmt.Sprintf("on purpose: abort %s %s", resource.CodeName(f.GetAbortCode()), perMillionText(f.GetAbortPerMillion())))
 	}
 	return out
 }

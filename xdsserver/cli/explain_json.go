@@ -6,6 +6,7 @@ import (
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 type explanationJSON struct {
@@ -206,7 +207,7 @@ func admissionResult(a *policyv1.Admission) *admissionJSON {
 			out.Fault.Delay = durationText(f.GetDelay())
 		}
 		if f.GetAbortPerMillion() > 0 {
-			out.Fault.AbortCode = codeText(f.GetAbortCode())
+			out.Fault.AbortCode = resource.CodeName(f.GetAbortCode())
 		}
 	}
 	return out

@@ -6,11 +6,11 @@ import (
 	"strconv"
 	"strings"
 
-	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/durationpb"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 // Each text is one cell of a table, empty for what is off.
@@ -38,25 +38,10 @@ func number(f float64) string {
 
 func percentText(percent float64) string { return number(percent) + "%" }
 
-// codeText is the name of a status code, as configuration has it.
-func codeText(code uint32) string {
-	if codes.Code(code) == codes.Canceled {
-		return "cancelled" // as everybody but grpc-go writes it
-	}
-	var b strings.Builder
-	for i, r := range codes.Code(code).String() {
-		if i > 0 && r >= 'A' && r <= 'Z' {
-			b.WriteByte('-')
-		}
-		b.WriteRune(r)
-	}
-	return strings.ToLower(b.String())
-}
-
 func codeTexts(numbers []uint32) []string {
 	out := make([]string, 0, len(numbers))
 	for _, n := range numbers {
-		out = append(out, codeText(n))
+		out = append(out, resource.CodeName(n))
 	}
 	return out
 }
@@ -109,7 +94,7 @@ func faultText(f *adminv1.CallFault) string {
 		parts = append(parts, fmt.Sprintf("delay %s %s", delay, percentText(f.GetDelayPercent())))
 	}
 	if f.GetAbortPercent() > 0 {
-		code := codeText(f.GetAbortCode())
+		code := resource.CodeName(f.GetAbortCode())
 		if f.GetAbortByHeader() {
 			code = "by header"
 		}

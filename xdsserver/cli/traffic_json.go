@@ -3,6 +3,7 @@ package cli
 import (
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 // What follows is traffic policy for programs. Durations are as configuration has
@@ -221,7 +222,7 @@ func faultResult(f *adminv1.CallFault) *faultJSON {
 		AbortPercent: f.GetAbortPercent(), AbortByHeader: f.GetAbortByHeader(),
 	}
 	if f.GetAbortPercent() > 0 && !f.GetAbortByHeader() {
-		out.AbortCode = codeText(f.GetAbortCode())
+		out.AbortCode = resource.CodeName(f.GetAbortCode())
 	}
 	return out
 }
