@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"errors"
+	"fmt"
 	"log/slog"
 	"os"
 	"sync"
@@ -99,6 +100,9 @@ func (t *traffic) call(ctx context.Context, i int) error {
 		_, err = t.web.List(ctx, &votev1.ListRequest{}, wait)
 	default:
 		_, err = t.web.Vote(ctx, &votev1.VoteRequest{Name: emojis[i%(len(emojis)-1)].GetName()}, wait)
+	}
+	if err != nil && i%20 != 7 { // that one fails on purpose
+		fmt.Fprintf(os.Stderr, "request %d failed: %v\n", i, err)
 	}
 	return err
 }
