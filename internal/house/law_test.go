@@ -15,7 +15,7 @@ type room struct {
 // other: they meet in the values of the row below.
 var (
 	values    = []string{"mesh/resource", "mesh/call", "mesh/spiffe", "mesh/api"}
-	protocols = slices.Concat([]string{"mesh/xdsclient", "mesh/identity", "mesh/telemetry", "mesh/breaker"}, values)
+	protocols = slices.Concat([]string{"mesh/xdsclient", "mesh/identity", "mesh/telemetry", "mesh/tap", "mesh/breaker"}, values)
 	machinery = slices.Concat([]string{"resolver", "balancer", "interceptors"}, protocols)
 )
 
@@ -36,6 +36,7 @@ var core = []string{
 	"xdsserver/identity",
 	"xdsserver/enrol",
 	"xdsserver/telemetry",
+	"xdsserver/tap",
 }
 
 // Reasons that more than one room has.
@@ -92,6 +93,21 @@ var lawOfLibrary = []room{
 		path:    "mesh/telemetry",
 		imports: values,
 		why:     "instruments serve the machinery above them, and know nothing of it",
+	},
+	{
+		path:    "mesh/telemetry/otel",
+		imports: []string{"mesh/telemetry"},
+		why:     "who bridges to OpenTelemetry links its SDK; nobody else does",
+	},
+	{
+		path:    "mesh/telemetry/prometheus",
+		imports: []string{"mesh/telemetry"},
+		why:     "who bridges to a Prometheus registry links its client; nobody else does",
+	},
+	{
+		path:    "mesh/tap",
+		imports: values,
+		why:     "a tap sees calls that it is handed, and knows nothing of who hands them",
 	},
 	{
 		path:    "mesh/resource",
@@ -201,6 +217,11 @@ var lawOfServer = []room{
 		why:     "enrolment attests who asks, and leaves the signing to the authority",
 	},
 	{path: "xdsserver/telemetry", imports: shared, why: "the receiver counts; it knows nothing of configuration"},
+	{
+		path:    "xdsserver/tap",
+		imports: slices.Concat([]string{"xdsserver/source", "xdsserver/model"}, shared),
+		why:     "taps are a source of commands for processes, and take what these report",
+	},
 	{path: "xdsserver/e2e", why: whyTests},
 }
 

@@ -32,6 +32,18 @@ var requirements = map[string]string{
 
 	"github.com/sony/gobreaker/v2": "the state machine of a circuit breaker; nothing beneath it but the standard library",
 
+	"go.opentelemetry.io/otel":                                          "spans: the API that applications have, and W3C propagation",
+	"go.opentelemetry.io/otel/trace":                                    "spans: the API that applications have",
+	"go.opentelemetry.io/otel/metric":                                   "mesh/telemetry/otel: the application's MeterProvider",
+	"go.opentelemetry.io/otel/sdk":                                      "mesh/telemetry/otel: a TracerProvider from OTEL_*",
+	"go.opentelemetry.io/otel/sdk/metric":                               "mesh/telemetry/otel: histograms enter a MeterProvider through its readers",
+	"go.opentelemetry.io/otel/exporters/otlp/otlptrace/otlptracegrpc":   "mesh/telemetry/otel: exporters that honour OTEL_*",
+	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc": "mesh/telemetry/otel: exporters that honour OTEL_*",
+	"go.opentelemetry.io/proto/otlp":                                    "OTLP, in which processes report and collectors are told",
+	"github.com/prometheus/client_golang":                               "metrics for Prometheus, native histograms among them",
+	"charm.land/bubbletea/v2":                                           "xdsserver top: a live table in a terminal",
+	"charm.land/lipgloss/v2":                                            "xdsserver top: its colours",
+
 	"golang.org/x/net":                       "tests: HTTP/2 frames for the thousands of clients of the stream engine's benchmark",
 	"github.com/go-jose/go-jose/v4":          "tests: tokens of an OIDC issuer, good and hostile",
 	"github.com/google/go-cmp":               "tests: differences between values",

@@ -76,6 +76,8 @@ type Publication struct {
 
 // A Server implements the API. It is safe for concurrent use.
 type Server struct {
+	adminv1connect.UnimplementedAdminServiceHandler
+
 	config  Config
 	started time.Time
 }

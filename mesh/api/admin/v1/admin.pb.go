@@ -23,294 +23,6 @@ const (
 	_ = protoimpl.EnforceVersion(protoimpl.MaxVersion - 20)
 )
 
-type Action int32
-
-const (
-	Action_ACTION_UNSPECIFIED Action = 0
-	Action_ACTION_CREATED     Action = 1
-	Action_ACTION_CONFIGURED  Action = 2
-	Action_ACTION_UNCHANGED   Action = 3
-	Action_ACTION_DELETED     Action = 4
-	Action_ACTION_REFUSED     Action = 5
-)
-
-// Enum value maps for Action.
-var (
-	Action_name = map[int32]string{
-		0: "ACTION_UNSPECIFIED",
-		1: "ACTION_CREATED",
-		2: "ACTION_CONFIGURED",
-		3: "ACTION_UNCHANGED",
-		4: "ACTION_DELETED",
-		5: "ACTION_REFUSED",
-	}
-	Action_value = map[string]int32{
-		"ACTION_UNSPECIFIED": 0,
-		"ACTION_CREATED":     1,
-		"ACTION_CONFIGURED":  2,
-		"ACTION_UNCHANGED":   3,
-		"ACTION_DELETED":     4,
-		"ACTION_REFUSED":     5,
-	}
-)
-
-func (x Action) Enum() *Action {
-	p := new(Action)
-	*p = x
-	return p
-}
-
-func (x Action) String() string {
-	return protoimpl.X.EnumStringOf(x.Descriptor(), protoreflect.EnumNumber(x))
-}
-
-func (Action) Descriptor() protoreflect.EnumDescriptor {
-	return file_admin_v1_admin_proto_enumTypes[0].Descriptor()
-}
-
-func (Action) Type() protoreflect.EnumType {
-	return &file_admin_v1_admin_proto_enumTypes[0]
-}
-
-func (x Action) Number() protoreflect.EnumNumber {
-	return protoreflect.EnumNumber(x)
-}
-
-// Deprecated: Use Action.Descriptor instead.
-func (Action) EnumDescriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{0}
-}
-
-// Ref names one configuration object.
-type Ref struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Kind          string                 `protobuf:"bytes,1,opt,name=kind,proto3" json:"kind,omitempty"`
-	Namespace     string                 `protobuf:"bytes,2,opt,name=namespace,proto3" json:"namespace,omitempty"`
-	Name          string                 `protobuf:"bytes,3,opt,name=name,proto3" json:"name,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Ref) Reset() {
-	*x = Ref{}
-	mi := &file_admin_v1_admin_proto_msgTypes[0]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Ref) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Ref) ProtoMessage() {}
-
-func (x *Ref) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[0]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Ref.ProtoReflect.Descriptor instead.
-func (*Ref) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{0}
-}
-
-func (x *Ref) GetKind() string {
-	if x != nil {
-		return x.Kind
-	}
-	return ""
-}
-
-func (x *Ref) GetNamespace() string {
-	if x != nil {
-		return x.Namespace
-	}
-	return ""
-}
-
-func (x *Ref) GetName() string {
-	if x != nil {
-		return x.Name
-	}
-	return ""
-}
-
-// Problem is one thing that is wrong, and where.
-type Problem struct {
-	state  protoimpl.MessageState `protogen:"open.v1"`
-	Object *Ref                   `protobuf:"bytes,1,opt,name=object,proto3" json:"object,omitempty"`
-	// Where the object was read: "mesh.yaml:12:5", or "applied".
-	Origin string `protobuf:"bytes,2,opt,name=origin,proto3" json:"origin,omitempty"`
-	// The path of the field inside the object: "spec.rules[0].backendRefs[1]".
-	Field string `protobuf:"bytes,3,opt,name=field,proto3" json:"field,omitempty"`
-	// One sentence: what is wrong and what to do.
-	Message string `protobuf:"bytes,4,opt,name=message,proto3" json:"message,omitempty"`
-	// Warnings do not refuse the object.
-	Warning       bool `protobuf:"varint,5,opt,name=warning,proto3" json:"warning,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Problem) Reset() {
-	*x = Problem{}
-	mi := &file_admin_v1_admin_proto_msgTypes[1]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Problem) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Problem) ProtoMessage() {}
-
-func (x *Problem) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[1]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Problem.ProtoReflect.Descriptor instead.
-func (*Problem) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{1}
-}
-
-func (x *Problem) GetObject() *Ref {
-	if x != nil {
-		return x.Object
-	}
-	return nil
-}
-
-func (x *Problem) GetOrigin() string {
-	if x != nil {
-		return x.Origin
-	}
-	return ""
-}
-
-func (x *Problem) GetField() string {
-	if x != nil {
-		return x.Field
-	}
-	return ""
-}
-
-func (x *Problem) GetMessage() string {
-	if x != nil {
-		return x.Message
-	}
-	return ""
-}
-
-func (x *Problem) GetWarning() bool {
-	if x != nil {
-		return x.Warning
-	}
-	return false
-}
-
-type Object struct {
-	state protoimpl.MessageState `protogen:"open.v1"`
-	Ref   *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
-	// Grows by one with each change of the store; zero for objects of a file.
-	Revision int64 `protobuf:"varint,2,opt,name=revision,proto3" json:"revision,omitempty"`
-	// "applied", or the file and line the object was read from.
-	Origin string `protobuf:"bytes,3,opt,name=origin,proto3" json:"origin,omitempty"`
-	// The object as canonical YAML, one document.
-	Yaml string `protobuf:"bytes,4,opt,name=yaml,proto3" json:"yaml,omitempty"`
-	// What is wrong with it now; empty means it is served as written.
-	Problems      []*Problem             `protobuf:"bytes,5,rep,name=problems,proto3" json:"problems,omitempty"`
-	Changed       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=changed,proto3" json:"changed,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
-}
-
-func (x *Object) Reset() {
-	*x = Object{}
-	mi := &file_admin_v1_admin_proto_msgTypes[2]
-	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-	ms.StoreMessageInfo(mi)
-}
-
-func (x *Object) String() string {
-	return protoimpl.X.MessageStringOf(x)
-}
-
-func (*Object) ProtoMessage() {}
-
-func (x *Object) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[2]
-	if x != nil {
-		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
-		if ms.LoadMessageInfo() == nil {
-			ms.StoreMessageInfo(mi)
-		}
-		return ms
-	}
-	return mi.MessageOf(x)
-}
-
-// Deprecated: Use Object.ProtoReflect.Descriptor instead.
-func (*Object) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{2}
-}
-
-func (x *Object) GetRef() *Ref {
-	if x != nil {
-		return x.Ref
-	}
-	return nil
-}
-
-func (x *Object) GetRevision() int64 {
-	if x != nil {
-		return x.Revision
-	}
-	return 0
-}
-
-func (x *Object) GetOrigin() string {
-	if x != nil {
-		return x.Origin
-	}
-	return ""
-}
-
-func (x *Object) GetYaml() string {
-	if x != nil {
-		return x.Yaml
-	}
-	return ""
-}
-
-func (x *Object) GetProblems() []*Problem {
-	if x != nil {
-		return x.Problems
-	}
-	return nil
-}
-
-func (x *Object) GetChanged() *timestamppb.Timestamp {
-	if x != nil {
-		return x.Changed
-	}
-	return nil
-}
-
 // Manifest is one input: a file, or what came from standard input.
 type Manifest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
@@ -324,7 +36,7 @@ type Manifest struct {
 
 func (x *Manifest) Reset() {
 	*x = Manifest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_admin_v1_admin_proto_msgTypes[0]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -336,7 +48,7 @@ func (x *Manifest) String() string {
 func (*Manifest) ProtoMessage() {}
 
 func (x *Manifest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[3]
+	mi := &file_admin_v1_admin_proto_msgTypes[0]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -349,7 +61,7 @@ func (x *Manifest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Manifest.ProtoReflect.Descriptor instead.
 func (*Manifest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{0}
 }
 
 func (x *Manifest) GetOrigin() string {
@@ -381,7 +93,7 @@ type ApplyRequest struct {
 
 func (x *ApplyRequest) Reset() {
 	*x = ApplyRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_admin_v1_admin_proto_msgTypes[1]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -393,7 +105,7 @@ func (x *ApplyRequest) String() string {
 func (*ApplyRequest) ProtoMessage() {}
 
 func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[4]
+	mi := &file_admin_v1_admin_proto_msgTypes[1]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -406,7 +118,7 @@ func (x *ApplyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyRequest.ProtoReflect.Descriptor instead.
 func (*ApplyRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{1}
 }
 
 func (x *ApplyRequest) GetManifests() []*Manifest {
@@ -453,7 +165,7 @@ type ApplyResponse struct {
 
 func (x *ApplyResponse) Reset() {
 	*x = ApplyResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_admin_v1_admin_proto_msgTypes[2]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -465,7 +177,7 @@ func (x *ApplyResponse) String() string {
 func (*ApplyResponse) ProtoMessage() {}
 
 func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[5]
+	mi := &file_admin_v1_admin_proto_msgTypes[2]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -478,7 +190,7 @@ func (x *ApplyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse.ProtoReflect.Descriptor instead.
 func (*ApplyResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{2}
 }
 
 func (x *ApplyResponse) GetResults() []*ApplyResponse_Result {
@@ -526,7 +238,7 @@ type DeleteRequest struct {
 
 func (x *DeleteRequest) Reset() {
 	*x = DeleteRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +250,7 @@ func (x *DeleteRequest) String() string {
 func (*DeleteRequest) ProtoMessage() {}
 
 func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[6]
+	mi := &file_admin_v1_admin_proto_msgTypes[3]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +263,7 @@ func (x *DeleteRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteRequest.ProtoReflect.Descriptor instead.
 func (*DeleteRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{6}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{3}
 }
 
 func (x *DeleteRequest) GetRefs() []*Ref {
@@ -578,7 +290,7 @@ type DeleteResponse struct {
 
 func (x *DeleteResponse) Reset() {
 	*x = DeleteResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -590,7 +302,7 @@ func (x *DeleteResponse) String() string {
 func (*DeleteResponse) ProtoMessage() {}
 
 func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[7]
+	mi := &file_admin_v1_admin_proto_msgTypes[4]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -603,7 +315,7 @@ func (x *DeleteResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DeleteResponse.ProtoReflect.Descriptor instead.
 func (*DeleteResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{4}
 }
 
 func (x *DeleteResponse) GetDeleted() []*Ref {
@@ -632,7 +344,7 @@ type ListRequest struct {
 
 func (x *ListRequest) Reset() {
 	*x = ListRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -644,7 +356,7 @@ func (x *ListRequest) String() string {
 func (*ListRequest) ProtoMessage() {}
 
 func (x *ListRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[8]
+	mi := &file_admin_v1_admin_proto_msgTypes[5]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -657,7 +369,7 @@ func (x *ListRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRequest.ProtoReflect.Descriptor instead.
 func (*ListRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5}
 }
 
 func (x *ListRequest) GetKind() string {
@@ -691,7 +403,7 @@ type ListResponse struct {
 
 func (x *ListResponse) Reset() {
 	*x = ListResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -703,7 +415,7 @@ func (x *ListResponse) String() string {
 func (*ListResponse) ProtoMessage() {}
 
 func (x *ListResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[9]
+	mi := &file_admin_v1_admin_proto_msgTypes[6]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -716,7 +428,7 @@ func (x *ListResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListResponse.ProtoReflect.Descriptor instead.
 func (*ListResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{6}
 }
 
 func (x *ListResponse) GetObjects() []*Object {
@@ -743,7 +455,7 @@ type ListEndpointsRequest struct {
 
 func (x *ListEndpointsRequest) Reset() {
 	*x = ListEndpointsRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -755,7 +467,7 @@ func (x *ListEndpointsRequest) String() string {
 func (*ListEndpointsRequest) ProtoMessage() {}
 
 func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[10]
+	mi := &file_admin_v1_admin_proto_msgTypes[7]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -768,7 +480,7 @@ func (x *ListEndpointsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsRequest.ProtoReflect.Descriptor instead.
 func (*ListEndpointsRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{7}
 }
 
 func (x *ListEndpointsRequest) GetService() string {
@@ -799,7 +511,7 @@ type Endpoint struct {
 
 func (x *Endpoint) Reset() {
 	*x = Endpoint{}
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -811,7 +523,7 @@ func (x *Endpoint) String() string {
 func (*Endpoint) ProtoMessage() {}
 
 func (x *Endpoint) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[11]
+	mi := &file_admin_v1_admin_proto_msgTypes[8]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -824,7 +536,7 @@ func (x *Endpoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Endpoint.ProtoReflect.Descriptor instead.
 func (*Endpoint) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{8}
 }
 
 func (x *Endpoint) GetService() string {
@@ -915,7 +627,7 @@ type ListEndpointsResponse struct {
 
 func (x *ListEndpointsResponse) Reset() {
 	*x = ListEndpointsResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -927,7 +639,7 @@ func (x *ListEndpointsResponse) String() string {
 func (*ListEndpointsResponse) ProtoMessage() {}
 
 func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[12]
+	mi := &file_admin_v1_admin_proto_msgTypes[9]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -940,7 +652,7 @@ func (x *ListEndpointsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListEndpointsResponse.ProtoReflect.Descriptor instead.
 func (*ListEndpointsResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{9}
 }
 
 func (x *ListEndpointsResponse) GetEndpoints() []*Endpoint {
@@ -965,7 +677,7 @@ type GetStatusRequest struct {
 
 func (x *GetStatusRequest) Reset() {
 	*x = GetStatusRequest{}
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -977,7 +689,7 @@ func (x *GetStatusRequest) String() string {
 func (*GetStatusRequest) ProtoMessage() {}
 
 func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[13]
+	mi := &file_admin_v1_admin_proto_msgTypes[10]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -990,7 +702,7 @@ func (x *GetStatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusRequest.ProtoReflect.Descriptor instead.
 func (*GetStatusRequest) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{10}
 }
 
 type SourceStatus struct {
@@ -1005,7 +717,7 @@ type SourceStatus struct {
 
 func (x *SourceStatus) Reset() {
 	*x = SourceStatus{}
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1017,7 +729,7 @@ func (x *SourceStatus) String() string {
 func (*SourceStatus) ProtoMessage() {}
 
 func (x *SourceStatus) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[11]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1030,7 +742,7 @@ func (x *SourceStatus) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SourceStatus.ProtoReflect.Descriptor instead.
 func (*SourceStatus) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{11}
 }
 
 func (x *SourceStatus) GetName() string {
@@ -1069,7 +781,7 @@ type Rejection struct {
 
 func (x *Rejection) Reset() {
 	*x = Rejection{}
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1081,7 +793,7 @@ func (x *Rejection) String() string {
 func (*Rejection) ProtoMessage() {}
 
 func (x *Rejection) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[12]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1094,7 +806,7 @@ func (x *Rejection) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Rejection.ProtoReflect.Descriptor instead.
 func (*Rejection) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{12}
 }
 
 func (x *Rejection) GetNode() string {
@@ -1157,7 +869,7 @@ type Client struct {
 
 func (x *Client) Reset() {
 	*x = Client{}
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1169,7 +881,7 @@ func (x *Client) String() string {
 func (*Client) ProtoMessage() {}
 
 func (x *Client) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[16]
+	mi := &file_admin_v1_admin_proto_msgTypes[13]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1182,7 +894,7 @@ func (x *Client) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Client.ProtoReflect.Descriptor instead.
 func (*Client) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{13}
 }
 
 func (x *Client) GetNode() string {
@@ -1267,7 +979,7 @@ type GetStatusResponse struct {
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1279,7 +991,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[17]
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1292,7 +1004,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{17}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -1421,7 +1133,7 @@ type ApplyResponse_Result struct {
 
 func (x *ApplyResponse_Result) Reset() {
 	*x = ApplyResponse_Result{}
-	mi := &file_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1433,7 +1145,7 @@ func (x *ApplyResponse_Result) String() string {
 func (*ApplyResponse_Result) ProtoMessage() {}
 
 func (x *ApplyResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[18]
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1446,7 +1158,7 @@ func (x *ApplyResponse_Result) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ApplyResponse_Result.ProtoReflect.Descriptor instead.
 func (*ApplyResponse_Result) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{5, 0}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{2, 0}
 }
 
 func (x *ApplyResponse_Result) GetRef() *Ref {
@@ -1488,24 +1200,7 @@ var File_admin_v1_admin_proto protoreflect.FileDescriptor
 
 const file_admin_v1_admin_proto_rawDesc = "" +
 	"\n" +
-	"\x14admin/v1/admin.proto\x12\x0etulle.admin.v1\x1a\x16admin/v1/explain.proto\x1a\x17admin/v1/security.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"K\n" +
-	"\x03Ref\x12\x12\n" +
-	"\x04kind\x18\x01 \x01(\tR\x04kind\x12\x1c\n" +
-	"\tnamespace\x18\x02 \x01(\tR\tnamespace\x12\x12\n" +
-	"\x04name\x18\x03 \x01(\tR\x04name\"\x98\x01\n" +
-	"\aProblem\x12+\n" +
-	"\x06object\x18\x01 \x01(\v2\x13.tulle.admin.v1.RefR\x06object\x12\x16\n" +
-	"\x06origin\x18\x02 \x01(\tR\x06origin\x12\x14\n" +
-	"\x05field\x18\x03 \x01(\tR\x05field\x12\x18\n" +
-	"\amessage\x18\x04 \x01(\tR\amessage\x12\x18\n" +
-	"\awarning\x18\x05 \x01(\bR\awarning\"\xe2\x01\n" +
-	"\x06Object\x12%\n" +
-	"\x03ref\x18\x01 \x01(\v2\x13.tulle.admin.v1.RefR\x03ref\x12\x1a\n" +
-	"\brevision\x18\x02 \x01(\x03R\brevision\x12\x16\n" +
-	"\x06origin\x18\x03 \x01(\tR\x06origin\x12\x12\n" +
-	"\x04yaml\x18\x04 \x01(\tR\x04yaml\x123\n" +
-	"\bproblems\x18\x05 \x03(\v2\x17.tulle.admin.v1.ProblemR\bproblems\x124\n" +
-	"\achanged\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\achanged\"6\n" +
+	"\x14admin/v1/admin.proto\x12\x0etulle.admin.v1\x1a\x16admin/v1/explain.proto\x1a\x16admin/v1/history.proto\x1a\x15admin/v1/object.proto\x1a\x17admin/v1/security.proto\x1a\x14admin/v1/stats.proto\x1a\x12admin/v1/tap.proto\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"6\n" +
 	"\bManifest\x12\x16\n" +
 	"\x06origin\x18\x01 \x01(\tR\x06origin\x12\x12\n" +
 	"\x04yaml\x18\x02 \x01(\tR\x04yaml\"\xaf\x01\n" +
@@ -1600,15 +1295,7 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"rejections\x120\n" +
 	"\aclients\x18\x0e \x03(\v2\x16.tulle.admin.v1.ClientR\aclients\x12\x1c\n" +
 	"\tlisteners\x18\x0f \x03(\tR\tlisteners\x124\n" +
-	"\bsecurity\x18\x10 \x01(\v2\x18.tulle.admin.v1.SecurityR\bsecurity*\x89\x01\n" +
-	"\x06Action\x12\x16\n" +
-	"\x12ACTION_UNSPECIFIED\x10\x00\x12\x12\n" +
-	"\x0eACTION_CREATED\x10\x01\x12\x15\n" +
-	"\x11ACTION_CONFIGURED\x10\x02\x12\x14\n" +
-	"\x10ACTION_UNCHANGED\x10\x03\x12\x12\n" +
-	"\x0eACTION_DELETED\x10\x04\x12\x12\n" +
-	"\x0eACTION_REFUSED\x10\x052\x92\n" +
-	"\n" +
+	"\bsecurity\x18\x10 \x01(\v2\x18.tulle.admin.v1.SecurityR\bsecurity2\xaa\x0f\n" +
 	"\fAdminService\x12D\n" +
 	"\x05Apply\x12\x1c.tulle.admin.v1.ApplyRequest\x1a\x1d.tulle.admin.v1.ApplyResponse\x12G\n" +
 	"\x06Delete\x12\x1d.tulle.admin.v1.DeleteRequest\x1a\x1e.tulle.admin.v1.DeleteResponse\x12A\n" +
@@ -1616,7 +1303,15 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\rListEndpoints\x12$.tulle.admin.v1.ListEndpointsRequest\x1a%.tulle.admin.v1.ListEndpointsResponse\x12S\n" +
 	"\n" +
 	"ListRoutes\x12!.tulle.admin.v1.ListRoutesRequest\x1a\".tulle.admin.v1.ListRoutesResponse\x12V\n" +
-	"\vExplainCall\x12\".tulle.admin.v1.ExplainCallRequest\x1a#.tulle.admin.v1.ExplainCallResponse\x12P\n" +
+	"\vExplainCall\x12\".tulle.admin.v1.ExplainCallRequest\x1a#.tulle.admin.v1.ExplainCallResponse\x12M\n" +
+	"\bGetGraph\x12\x1f.tulle.admin.v1.GetGraphRequest\x1a .tulle.admin.v1.GetGraphResponse\x12b\n" +
+	"\x0fGetServiceStats\x12&.tulle.admin.v1.GetServiceStatsRequest\x1a'.tulle.admin.v1.GetServiceStatsResponse\x12@\n" +
+	"\x03Tap\x12\x1a.tulle.admin.v1.TapRequest\x1a\x1b.tulle.admin.v1.TapResponse0\x01\x12G\n" +
+	"\x06SetLog\x12\x1d.tulle.admin.v1.SetLogRequest\x1a\x1e.tulle.admin.v1.SetLogResponse\x12Y\n" +
+	"\fListCommands\x12#.tulle.admin.v1.ListCommandsRequest\x1a$.tulle.admin.v1.ListCommandsResponse\x12V\n" +
+	"\vListHistory\x12\".tulle.admin.v1.ListHistoryRequest\x1a#.tulle.admin.v1.ListHistoryResponse\x12M\n" +
+	"\bRollBack\x12\x1f.tulle.admin.v1.RollBackRequest\x1a .tulle.admin.v1.RollBackResponse\x12V\n" +
+	"\vCreateLogin\x12\".tulle.admin.v1.CreateLoginRequest\x1a#.tulle.admin.v1.CreateLoginResponse\x12P\n" +
 	"\tGetStatus\x12 .tulle.admin.v1.GetStatusRequest\x1a!.tulle.admin.v1.GetStatusResponse\x12V\n" +
 	"\vCreateToken\x12\".tulle.admin.v1.CreateTokenRequest\x1a#.tulle.admin.v1.CreateTokenResponse\x12S\n" +
 	"\n" +
@@ -1640,115 +1335,142 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 19)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
 var file_admin_v1_admin_proto_goTypes = []any{
-	(Action)(0),                     // 0: tulle.admin.v1.Action
-	(*Ref)(nil),                     // 1: tulle.admin.v1.Ref
-	(*Problem)(nil),                 // 2: tulle.admin.v1.Problem
-	(*Object)(nil),                  // 3: tulle.admin.v1.Object
-	(*Manifest)(nil),                // 4: tulle.admin.v1.Manifest
-	(*ApplyRequest)(nil),            // 5: tulle.admin.v1.ApplyRequest
-	(*ApplyResponse)(nil),           // 6: tulle.admin.v1.ApplyResponse
-	(*DeleteRequest)(nil),           // 7: tulle.admin.v1.DeleteRequest
-	(*DeleteResponse)(nil),          // 8: tulle.admin.v1.DeleteResponse
-	(*ListRequest)(nil),             // 9: tulle.admin.v1.ListRequest
-	(*ListResponse)(nil),            // 10: tulle.admin.v1.ListResponse
-	(*ListEndpointsRequest)(nil),    // 11: tulle.admin.v1.ListEndpointsRequest
-	(*Endpoint)(nil),                // 12: tulle.admin.v1.Endpoint
-	(*ListEndpointsResponse)(nil),   // 13: tulle.admin.v1.ListEndpointsResponse
-	(*GetStatusRequest)(nil),        // 14: tulle.admin.v1.GetStatusRequest
-	(*SourceStatus)(nil),            // 15: tulle.admin.v1.SourceStatus
-	(*Rejection)(nil),               // 16: tulle.admin.v1.Rejection
-	(*Client)(nil),                  // 17: tulle.admin.v1.Client
-	(*GetStatusResponse)(nil),       // 18: tulle.admin.v1.GetStatusResponse
-	(*ApplyResponse_Result)(nil),    // 19: tulle.admin.v1.ApplyResponse.Result
+	(*Manifest)(nil),                // 0: tulle.admin.v1.Manifest
+	(*ApplyRequest)(nil),            // 1: tulle.admin.v1.ApplyRequest
+	(*ApplyResponse)(nil),           // 2: tulle.admin.v1.ApplyResponse
+	(*DeleteRequest)(nil),           // 3: tulle.admin.v1.DeleteRequest
+	(*DeleteResponse)(nil),          // 4: tulle.admin.v1.DeleteResponse
+	(*ListRequest)(nil),             // 5: tulle.admin.v1.ListRequest
+	(*ListResponse)(nil),            // 6: tulle.admin.v1.ListResponse
+	(*ListEndpointsRequest)(nil),    // 7: tulle.admin.v1.ListEndpointsRequest
+	(*Endpoint)(nil),                // 8: tulle.admin.v1.Endpoint
+	(*ListEndpointsResponse)(nil),   // 9: tulle.admin.v1.ListEndpointsResponse
+	(*GetStatusRequest)(nil),        // 10: tulle.admin.v1.GetStatusRequest
+	(*SourceStatus)(nil),            // 11: tulle.admin.v1.SourceStatus
+	(*Rejection)(nil),               // 12: tulle.admin.v1.Rejection
+	(*Client)(nil),                  // 13: tulle.admin.v1.Client
+	(*GetStatusResponse)(nil),       // 14: tulle.admin.v1.GetStatusResponse
+	(*ApplyResponse_Result)(nil),    // 15: tulle.admin.v1.ApplyResponse.Result
+	(*durationpb.Duration)(nil),     // 16: google.protobuf.Duration
+	(*Problem)(nil),                 // 17: tulle.admin.v1.Problem
+	(*Ref)(nil),                     // 18: tulle.admin.v1.Ref
+	(*Object)(nil),                  // 19: tulle.admin.v1.Object
 	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),     // 21: google.protobuf.Duration
-	(*Security)(nil),                // 22: tulle.admin.v1.Security
+	(*Security)(nil),                // 21: tulle.admin.v1.Security
+	(Action)(0),                     // 22: tulle.admin.v1.Action
 	(*ListRoutesRequest)(nil),       // 23: tulle.admin.v1.ListRoutesRequest
 	(*ExplainCallRequest)(nil),      // 24: tulle.admin.v1.ExplainCallRequest
-	(*CreateTokenRequest)(nil),      // 25: tulle.admin.v1.CreateTokenRequest
-	(*ListTokensRequest)(nil),       // 26: tulle.admin.v1.ListTokensRequest
-	(*RevokeTokenRequest)(nil),      // 27: tulle.admin.v1.RevokeTokenRequest
-	(*GetAuthorityRequest)(nil),     // 28: tulle.admin.v1.GetAuthorityRequest
-	(*RotateAuthorityRequest)(nil),  // 29: tulle.admin.v1.RotateAuthorityRequest
-	(*ListIdentitiesRequest)(nil),   // 30: tulle.admin.v1.ListIdentitiesRequest
-	(*AuthorizeRequest)(nil),        // 31: tulle.admin.v1.AuthorizeRequest
-	(*SuggestPolicyRequest)(nil),    // 32: tulle.admin.v1.SuggestPolicyRequest
-	(*ListRoutesResponse)(nil),      // 33: tulle.admin.v1.ListRoutesResponse
-	(*ExplainCallResponse)(nil),     // 34: tulle.admin.v1.ExplainCallResponse
-	(*CreateTokenResponse)(nil),     // 35: tulle.admin.v1.CreateTokenResponse
-	(*ListTokensResponse)(nil),      // 36: tulle.admin.v1.ListTokensResponse
-	(*RevokeTokenResponse)(nil),     // 37: tulle.admin.v1.RevokeTokenResponse
-	(*GetAuthorityResponse)(nil),    // 38: tulle.admin.v1.GetAuthorityResponse
-	(*RotateAuthorityResponse)(nil), // 39: tulle.admin.v1.RotateAuthorityResponse
-	(*ListIdentitiesResponse)(nil),  // 40: tulle.admin.v1.ListIdentitiesResponse
-	(*AuthorizeResponse)(nil),       // 41: tulle.admin.v1.AuthorizeResponse
-	(*SuggestPolicyResponse)(nil),   // 42: tulle.admin.v1.SuggestPolicyResponse
+	(*GetGraphRequest)(nil),         // 25: tulle.admin.v1.GetGraphRequest
+	(*GetServiceStatsRequest)(nil),  // 26: tulle.admin.v1.GetServiceStatsRequest
+	(*TapRequest)(nil),              // 27: tulle.admin.v1.TapRequest
+	(*SetLogRequest)(nil),           // 28: tulle.admin.v1.SetLogRequest
+	(*ListCommandsRequest)(nil),     // 29: tulle.admin.v1.ListCommandsRequest
+	(*ListHistoryRequest)(nil),      // 30: tulle.admin.v1.ListHistoryRequest
+	(*RollBackRequest)(nil),         // 31: tulle.admin.v1.RollBackRequest
+	(*CreateLoginRequest)(nil),      // 32: tulle.admin.v1.CreateLoginRequest
+	(*CreateTokenRequest)(nil),      // 33: tulle.admin.v1.CreateTokenRequest
+	(*ListTokensRequest)(nil),       // 34: tulle.admin.v1.ListTokensRequest
+	(*RevokeTokenRequest)(nil),      // 35: tulle.admin.v1.RevokeTokenRequest
+	(*GetAuthorityRequest)(nil),     // 36: tulle.admin.v1.GetAuthorityRequest
+	(*RotateAuthorityRequest)(nil),  // 37: tulle.admin.v1.RotateAuthorityRequest
+	(*ListIdentitiesRequest)(nil),   // 38: tulle.admin.v1.ListIdentitiesRequest
+	(*AuthorizeRequest)(nil),        // 39: tulle.admin.v1.AuthorizeRequest
+	(*SuggestPolicyRequest)(nil),    // 40: tulle.admin.v1.SuggestPolicyRequest
+	(*ListRoutesResponse)(nil),      // 41: tulle.admin.v1.ListRoutesResponse
+	(*ExplainCallResponse)(nil),     // 42: tulle.admin.v1.ExplainCallResponse
+	(*GetGraphResponse)(nil),        // 43: tulle.admin.v1.GetGraphResponse
+	(*GetServiceStatsResponse)(nil), // 44: tulle.admin.v1.GetServiceStatsResponse
+	(*TapResponse)(nil),             // 45: tulle.admin.v1.TapResponse
+	(*SetLogResponse)(nil),          // 46: tulle.admin.v1.SetLogResponse
+	(*ListCommandsResponse)(nil),    // 47: tulle.admin.v1.ListCommandsResponse
+	(*ListHistoryResponse)(nil),     // 48: tulle.admin.v1.ListHistoryResponse
+	(*RollBackResponse)(nil),        // 49: tulle.admin.v1.RollBackResponse
+	(*CreateLoginResponse)(nil),     // 50: tulle.admin.v1.CreateLoginResponse
+	(*CreateTokenResponse)(nil),     // 51: tulle.admin.v1.CreateTokenResponse
+	(*ListTokensResponse)(nil),      // 52: tulle.admin.v1.ListTokensResponse
+	(*RevokeTokenResponse)(nil),     // 53: tulle.admin.v1.RevokeTokenResponse
+	(*GetAuthorityResponse)(nil),    // 54: tulle.admin.v1.GetAuthorityResponse
+	(*RotateAuthorityResponse)(nil), // 55: tulle.admin.v1.RotateAuthorityResponse
+	(*ListIdentitiesResponse)(nil),  // 56: tulle.admin.v1.ListIdentitiesResponse
+	(*AuthorizeResponse)(nil),       // 57: tulle.admin.v1.AuthorizeResponse
+	(*SuggestPolicyResponse)(nil),   // 58: tulle.admin.v1.SuggestPolicyResponse
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
-	1,  // 0: tulle.admin.v1.Problem.object:type_name -> tulle.admin.v1.Ref
-	1,  // 1: tulle.admin.v1.Object.ref:type_name -> tulle.admin.v1.Ref
-	2,  // 2: tulle.admin.v1.Object.problems:type_name -> tulle.admin.v1.Problem
-	20, // 3: tulle.admin.v1.Object.changed:type_name -> google.protobuf.Timestamp
-	4,  // 4: tulle.admin.v1.ApplyRequest.manifests:type_name -> tulle.admin.v1.Manifest
-	21, // 5: tulle.admin.v1.ApplyRequest.wait:type_name -> google.protobuf.Duration
-	19, // 6: tulle.admin.v1.ApplyResponse.results:type_name -> tulle.admin.v1.ApplyResponse.Result
-	2,  // 7: tulle.admin.v1.ApplyResponse.problems:type_name -> tulle.admin.v1.Problem
-	1,  // 8: tulle.admin.v1.DeleteRequest.refs:type_name -> tulle.admin.v1.Ref
-	1,  // 9: tulle.admin.v1.DeleteResponse.deleted:type_name -> tulle.admin.v1.Ref
-	3,  // 10: tulle.admin.v1.ListResponse.objects:type_name -> tulle.admin.v1.Object
-	20, // 11: tulle.admin.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
-	12, // 12: tulle.admin.v1.ListEndpointsResponse.endpoints:type_name -> tulle.admin.v1.Endpoint
-	20, // 13: tulle.admin.v1.SourceStatus.updated:type_name -> google.protobuf.Timestamp
-	20, // 14: tulle.admin.v1.Rejection.at:type_name -> google.protobuf.Timestamp
-	20, // 15: tulle.admin.v1.Client.connected:type_name -> google.protobuf.Timestamp
-	20, // 16: tulle.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	20, // 17: tulle.admin.v1.GetStatusResponse.published:type_name -> google.protobuf.Timestamp
-	15, // 18: tulle.admin.v1.GetStatusResponse.sources:type_name -> tulle.admin.v1.SourceStatus
-	2,  // 19: tulle.admin.v1.GetStatusResponse.problems:type_name -> tulle.admin.v1.Problem
-	16, // 20: tulle.admin.v1.GetStatusResponse.rejections:type_name -> tulle.admin.v1.Rejection
-	17, // 21: tulle.admin.v1.GetStatusResponse.clients:type_name -> tulle.admin.v1.Client
-	22, // 22: tulle.admin.v1.GetStatusResponse.security:type_name -> tulle.admin.v1.Security
-	1,  // 23: tulle.admin.v1.ApplyResponse.Result.ref:type_name -> tulle.admin.v1.Ref
-	0,  // 24: tulle.admin.v1.ApplyResponse.Result.action:type_name -> tulle.admin.v1.Action
-	2,  // 25: tulle.admin.v1.ApplyResponse.Result.problems:type_name -> tulle.admin.v1.Problem
-	5,  // 26: tulle.admin.v1.AdminService.Apply:input_type -> tulle.admin.v1.ApplyRequest
-	7,  // 27: tulle.admin.v1.AdminService.Delete:input_type -> tulle.admin.v1.DeleteRequest
-	9,  // 28: tulle.admin.v1.AdminService.List:input_type -> tulle.admin.v1.ListRequest
-	11, // 29: tulle.admin.v1.AdminService.ListEndpoints:input_type -> tulle.admin.v1.ListEndpointsRequest
-	23, // 30: tulle.admin.v1.AdminService.ListRoutes:input_type -> tulle.admin.v1.ListRoutesRequest
-	24, // 31: tulle.admin.v1.AdminService.ExplainCall:input_type -> tulle.admin.v1.ExplainCallRequest
-	14, // 32: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
-	25, // 33: tulle.admin.v1.AdminService.CreateToken:input_type -> tulle.admin.v1.CreateTokenRequest
-	26, // 34: tulle.admin.v1.AdminService.ListTokens:input_type -> tulle.admin.v1.ListTokensRequest
-	27, // 35: tulle.admin.v1.AdminService.RevokeToken:input_type -> tulle.admin.v1.RevokeTokenRequest
-	28, // 36: tulle.admin.v1.AdminService.GetAuthority:input_type -> tulle.admin.v1.GetAuthorityRequest
-	29, // 37: tulle.admin.v1.AdminService.RotateAuthority:input_type -> tulle.admin.v1.RotateAuthorityRequest
-	30, // 38: tulle.admin.v1.AdminService.ListIdentities:input_type -> tulle.admin.v1.ListIdentitiesRequest
-	31, // 39: tulle.admin.v1.AdminService.Authorize:input_type -> tulle.admin.v1.AuthorizeRequest
-	32, // 40: tulle.admin.v1.AdminService.SuggestPolicy:input_type -> tulle.admin.v1.SuggestPolicyRequest
-	6,  // 41: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
-	8,  // 42: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
-	10, // 43: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
-	13, // 44: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
-	33, // 45: tulle.admin.v1.AdminService.ListRoutes:output_type -> tulle.admin.v1.ListRoutesResponse
-	34, // 46: tulle.admin.v1.AdminService.ExplainCall:output_type -> tulle.admin.v1.ExplainCallResponse
-	18, // 47: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
-	35, // 48: tulle.admin.v1.AdminService.CreateToken:output_type -> tulle.admin.v1.CreateTokenResponse
-	36, // 49: tulle.admin.v1.AdminService.ListTokens:output_type -> tulle.admin.v1.ListTokensResponse
-	37, // 50: tulle.admin.v1.AdminService.RevokeToken:output_type -> tulle.admin.v1.RevokeTokenResponse
-	38, // 51: tulle.admin.v1.AdminService.GetAuthority:output_type -> tulle.admin.v1.GetAuthorityResponse
-	39, // 52: tulle.admin.v1.AdminService.RotateAuthority:output_type -> tulle.admin.v1.RotateAuthorityResponse
-	40, // 53: tulle.admin.v1.AdminService.ListIdentities:output_type -> tulle.admin.v1.ListIdentitiesResponse
-	41, // 54: tulle.admin.v1.AdminService.Authorize:output_type -> tulle.admin.v1.AuthorizeResponse
-	42, // 55: tulle.admin.v1.AdminService.SuggestPolicy:output_type -> tulle.admin.v1.SuggestPolicyResponse
-	41, // [41:56] is the sub-list for method output_type
-	26, // [26:41] is the sub-list for method input_type
-	26, // [26:26] is the sub-list for extension type_name
-	26, // [26:26] is the sub-list for extension extendee
-	0,  // [0:26] is the sub-list for field type_name
+	0,  // 0: tulle.admin.v1.ApplyRequest.manifests:type_name -> tulle.admin.v1.Manifest
+	16, // 1: tulle.admin.v1.ApplyRequest.wait:type_name -> google.protobuf.Duration
+	15, // 2: tulle.admin.v1.ApplyResponse.results:type_name -> tulle.admin.v1.ApplyResponse.Result
+	17, // 3: tulle.admin.v1.ApplyResponse.problems:type_name -> tulle.admin.v1.Problem
+	18, // 4: tulle.admin.v1.DeleteRequest.refs:type_name -> tulle.admin.v1.Ref
+	18, // 5: tulle.admin.v1.DeleteResponse.deleted:type_name -> tulle.admin.v1.Ref
+	19, // 6: tulle.admin.v1.ListResponse.objects:type_name -> tulle.admin.v1.Object
+	20, // 7: tulle.admin.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	8,  // 8: tulle.admin.v1.ListEndpointsResponse.endpoints:type_name -> tulle.admin.v1.Endpoint
+	20, // 9: tulle.admin.v1.SourceStatus.updated:type_name -> google.protobuf.Timestamp
+	20, // 10: tulle.admin.v1.Rejection.at:type_name -> google.protobuf.Timestamp
+	20, // 11: tulle.admin.v1.Client.connected:type_name -> google.protobuf.Timestamp
+	20, // 12: tulle.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	20, // 13: tulle.admin.v1.GetStatusResponse.published:type_name -> google.protobuf.Timestamp
+	11, // 14: tulle.admin.v1.GetStatusResponse.sources:type_name -> tulle.admin.v1.SourceStatus
+	17, // 15: tulle.admin.v1.GetStatusResponse.problems:type_name -> tulle.admin.v1.Problem
+	12, // 16: tulle.admin.v1.GetStatusResponse.rejections:type_name -> tulle.admin.v1.Rejection
+	13, // 17: tulle.admin.v1.GetStatusResponse.clients:type_name -> tulle.admin.v1.Client
+	21, // 18: tulle.admin.v1.GetStatusResponse.security:type_name -> tulle.admin.v1.Security
+	18, // 19: tulle.admin.v1.ApplyResponse.Result.ref:type_name -> tulle.admin.v1.Ref
+	22, // 20: tulle.admin.v1.ApplyResponse.Result.action:type_name -> tulle.admin.v1.Action
+	17, // 21: tulle.admin.v1.ApplyResponse.Result.problems:type_name -> tulle.admin.v1.Problem
+	1,  // 22: tulle.admin.v1.AdminService.Apply:input_type -> tulle.admin.v1.ApplyRequest
+	3,  // 23: tulle.admin.v1.AdminService.Delete:input_type -> tulle.admin.v1.DeleteRequest
+	5,  // 24: tulle.admin.v1.AdminService.List:input_type -> tulle.admin.v1.ListRequest
+	7,  // 25: tulle.admin.v1.AdminService.ListEndpoints:input_type -> tulle.admin.v1.ListEndpointsRequest
+	23, // 26: tulle.admin.v1.AdminService.ListRoutes:input_type -> tulle.admin.v1.ListRoutesRequest
+	24, // 27: tulle.admin.v1.AdminService.ExplainCall:input_type -> tulle.admin.v1.ExplainCallRequest
+	25, // 28: tulle.admin.v1.AdminService.GetGraph:input_type -> tulle.admin.v1.GetGraphRequest
+	26, // 29: tulle.admin.v1.AdminService.GetServiceStats:input_type -> tulle.admin.v1.GetServiceStatsRequest
+	27, // 30: tulle.admin.v1.AdminService.Tap:input_type -> tulle.admin.v1.TapRequest
+	28, // 31: tulle.admin.v1.AdminService.SetLog:input_type -> tulle.admin.v1.SetLogRequest
+	29, // 32: tulle.admin.v1.AdminService.ListCommands:input_type -> tulle.admin.v1.ListCommandsRequest
+	30, // 33: tulle.admin.v1.AdminService.ListHistory:input_type -> tulle.admin.v1.ListHistoryRequest
+	31, // 34: tulle.admin.v1.AdminService.RollBack:input_type -> tulle.admin.v1.RollBackRequest
+	32, // 35: tulle.admin.v1.AdminService.CreateLogin:input_type -> tulle.admin.v1.CreateLoginRequest
+	10, // 36: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
+	33, // 37: tulle.admin.v1.AdminService.CreateToken:input_type -> tulle.admin.v1.CreateTokenRequest
+	34, // 38: tulle.admin.v1.AdminService.ListTokens:input_type -> tulle.admin.v1.ListTokensRequest
+	35, // 39: tulle.admin.v1.AdminService.RevokeToken:input_type -> tulle.admin.v1.RevokeTokenRequest
+	36, // 40: tulle.admin.v1.AdminService.GetAuthority:input_type -> tulle.admin.v1.GetAuthorityRequest
+	37, // 41: tulle.admin.v1.AdminService.RotateAuthority:input_type -> tulle.admin.v1.RotateAuthorityRequest
+	38, // 42: tulle.admin.v1.AdminService.ListIdentities:input_type -> tulle.admin.v1.ListIdentitiesRequest
+	39, // 43: tulle.admin.v1.AdminService.Authorize:input_type -> tulle.admin.v1.AuthorizeRequest
+	40, // 44: tulle.admin.v1.AdminService.SuggestPolicy:input_type -> tulle.admin.v1.SuggestPolicyRequest
+	2,  // 45: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
+	4,  // 46: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
+	6,  // 47: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
+	9,  // 48: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
+	41, // 49: tulle.admin.v1.AdminService.ListRoutes:output_type -> tulle.admin.v1.ListRoutesResponse
+	42, // 50: tulle.admin.v1.AdminService.ExplainCall:output_type -> tulle.admin.v1.ExplainCallResponse
+	43, // 51: tulle.admin.v1.AdminService.GetGraph:output_type -> tulle.admin.v1.GetGraphResponse
+	44, // 52: tulle.admin.v1.AdminService.GetServiceStats:output_type -> tulle.admin.v1.GetServiceStatsResponse
+	45, // 53: tulle.admin.v1.AdminService.Tap:output_type -> tulle.admin.v1.TapResponse
+	46, // 54: tulle.admin.v1.AdminService.SetLog:output_type -> tulle.admin.v1.SetLogResponse
+	47, // 55: tulle.admin.v1.AdminService.ListCommands:output_type -> tulle.admin.v1.ListCommandsResponse
+	48, // 56: tulle.admin.v1.AdminService.ListHistory:output_type -> tulle.admin.v1.ListHistoryResponse
+	49, // 57: tulle.admin.v1.AdminService.RollBack:output_type -> tulle.admin.v1.RollBackResponse
+	50, // 58: tulle.admin.v1.AdminService.CreateLogin:output_type -> tulle.admin.v1.CreateLoginResponse
+	14, // 59: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
+	51, // 60: tulle.admin.v1.AdminService.CreateToken:output_type -> tulle.admin.v1.CreateTokenResponse
+	52, // 61: tulle.admin.v1.AdminService.ListTokens:output_type -> tulle.admin.v1.ListTokensResponse
+	53, // 62: tulle.admin.v1.AdminService.RevokeToken:output_type -> tulle.admin.v1.RevokeTokenResponse
+	54, // 63: tulle.admin.v1.AdminService.GetAuthority:output_type -> tulle.admin.v1.GetAuthorityResponse
+	55, // 64: tulle.admin.v1.AdminService.RotateAuthority:output_type -> tulle.admin.v1.RotateAuthorityResponse
+	56, // 65: tulle.admin.v1.AdminService.ListIdentities:output_type -> tulle.admin.v1.ListIdentitiesResponse
+	57, // 66: tulle.admin.v1.AdminService.Authorize:output_type -> tulle.admin.v1.AuthorizeResponse
+	58, // 67: tulle.admin.v1.AdminService.SuggestPolicy:output_type -> tulle.admin.v1.SuggestPolicyResponse
+	45, // [45:68] is the sub-list for method output_type
+	22, // [22:45] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -1757,20 +1479,23 @@ func file_admin_v1_admin_proto_init() {
 		return
 	}
 	file_admin_v1_explain_proto_init()
+	file_admin_v1_history_proto_init()
+	file_admin_v1_object_proto_init()
 	file_admin_v1_security_proto_init()
+	file_admin_v1_stats_proto_init()
+	file_admin_v1_tap_proto_init()
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
-			NumEnums:      1,
-			NumMessages:   19,
+			NumEnums:      0,
+			NumMessages:   16,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
 		GoTypes:           file_admin_v1_admin_proto_goTypes,
 		DependencyIndexes: file_admin_v1_admin_proto_depIdxs,
-		EnumInfos:         file_admin_v1_admin_proto_enumTypes,
 		MessageInfos:      file_admin_v1_admin_proto_msgTypes,
 	}.Build()
 	File_admin_v1_admin_proto = out.File

@@ -47,6 +47,26 @@ const (
 	// AdminServiceExplainCallProcedure is the fully-qualified name of the AdminService's ExplainCall
 	// RPC.
 	AdminServiceExplainCallProcedure = "/tulle.admin.v1.AdminService/ExplainCall"
+	// AdminServiceGetGraphProcedure is the fully-qualified name of the AdminService's GetGraph RPC.
+	AdminServiceGetGraphProcedure = "/tulle.admin.v1.AdminService/GetGraph"
+	// AdminServiceGetServiceStatsProcedure is the fully-qualified name of the AdminService's
+	// GetServiceStats RPC.
+	AdminServiceGetServiceStatsProcedure = "/tulle.admin.v1.AdminService/GetServiceStats"
+	// AdminServiceTapProcedure is the fully-qualified name of the AdminService's Tap RPC.
+	AdminServiceTapProcedure = "/tulle.admin.v1.AdminService/Tap"
+	// AdminServiceSetLogProcedure is the fully-qualified name of the AdminService's SetLog RPC.
+	AdminServiceSetLogProcedure = "/tulle.admin.v1.AdminService/SetLog"
+	// AdminServiceListCommandsProcedure is the fully-qualified name of the AdminService's ListCommands
+	// RPC.
+	AdminServiceListCommandsProcedure = "/tulle.admin.v1.AdminService/ListCommands"
+	// AdminServiceListHistoryProcedure is the fully-qualified name of the AdminService's ListHistory
+	// RPC.
+	AdminServiceListHistoryProcedure = "/tulle.admin.v1.AdminService/ListHistory"
+	// AdminServiceRollBackProcedure is the fully-qualified name of the AdminService's RollBack RPC.
+	AdminServiceRollBackProcedure = "/tulle.admin.v1.AdminService/RollBack"
+	// AdminServiceCreateLoginProcedure is the fully-qualified name of the AdminService's CreateLogin
+	// RPC.
+	AdminServiceCreateLoginProcedure = "/tulle.admin.v1.AdminService/CreateLogin"
 	// AdminServiceGetStatusProcedure is the fully-qualified name of the AdminService's GetStatus RPC.
 	AdminServiceGetStatusProcedure = "/tulle.admin.v1.AdminService/GetStatus"
 	// AdminServiceCreateTokenProcedure is the fully-qualified name of the AdminService's CreateToken
@@ -94,6 +114,27 @@ type AdminServiceClient interface {
 	// ExplainCall says what would become of one call, and why at each step. NOT_FOUND
 	// when there is no such service, or no such process is connected.
 	ExplainCall(context.Context, *v1.ExplainCallRequest) (*v1.ExplainCallResponse, error)
+	// GetGraph returns golden metrics of all services and of who calls whom.
+	// UNAVAILABLE when xdsserver takes no reports.
+	GetGraph(context.Context, *v1.GetGraphRequest) (*v1.GetGraphResponse, error)
+	// GetServiceStats returns all that is known of one service. NOT_FOUND when there is
+	// none of this name.
+	GetServiceStats(context.Context, *v1.GetServiceStatsRequest) (*v1.GetServiceStatsResponse, error)
+	// Tap streams calls as the processes of a service see them, until its time is over or
+	// the caller cancels. NOT_FOUND when there is no such service, PERMISSION_DENIED to
+	// who may not tap, or not payloads, RESOURCE_EXHAUSTED when too many taps are open.
+	Tap(context.Context, *v1.TapRequest) (*connect.ServerStreamForClient[v1.TapResponse], error)
+	// SetLog changes what the processes of a service log, for a while.
+	SetLog(context.Context, *v1.SetLogRequest) (*v1.SetLogResponse, error)
+	// ListCommands returns the taps and log settings that are in force.
+	ListCommands(context.Context, *v1.ListCommandsRequest) (*v1.ListCommandsResponse, error)
+	// ListHistory returns what was applied and deleted.
+	ListHistory(context.Context, *v1.ListHistoryRequest) (*v1.ListHistoryResponse, error)
+	// RollBack makes objects what they were. NOT_FOUND when the revision is not kept any
+	// more, otherwise as Apply.
+	RollBack(context.Context, *v1.RollBackRequest) (*v1.RollBackResponse, error)
+	// CreateLogin makes an address that opens the dashboard, once.
+	CreateLogin(context.Context, *v1.CreateLoginRequest) (*v1.CreateLoginResponse, error)
 	// GetStatus returns what `check` judges: sources, store, publication, clients,
 	// security.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
@@ -170,6 +211,54 @@ func NewAdminServiceClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(adminServiceMethods.ByName("ExplainCall")),
 			connect.WithClientOptions(opts...),
 		),
+		getGraph: connect.NewClient[v1.GetGraphRequest, v1.GetGraphResponse](
+			httpClient,
+			baseURL+AdminServiceGetGraphProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("GetGraph")),
+			connect.WithClientOptions(opts...),
+		),
+		getServiceStats: connect.NewClient[v1.GetServiceStatsRequest, v1.GetServiceStatsResponse](
+			httpClient,
+			baseURL+AdminServiceGetServiceStatsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("GetServiceStats")),
+			connect.WithClientOptions(opts...),
+		),
+		tap: connect.NewClient[v1.TapRequest, v1.TapResponse](
+			httpClient,
+			baseURL+AdminServiceTapProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("Tap")),
+			connect.WithClientOptions(opts...),
+		),
+		setLog: connect.NewClient[v1.SetLogRequest, v1.SetLogResponse](
+			httpClient,
+			baseURL+AdminServiceSetLogProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("SetLog")),
+			connect.WithClientOptions(opts...),
+		),
+		listCommands: connect.NewClient[v1.ListCommandsRequest, v1.ListCommandsResponse](
+			httpClient,
+			baseURL+AdminServiceListCommandsProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListCommands")),
+			connect.WithClientOptions(opts...),
+		),
+		listHistory: connect.NewClient[v1.ListHistoryRequest, v1.ListHistoryResponse](
+			httpClient,
+			baseURL+AdminServiceListHistoryProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("ListHistory")),
+			connect.WithClientOptions(opts...),
+		),
+		rollBack: connect.NewClient[v1.RollBackRequest, v1.RollBackResponse](
+			httpClient,
+			baseURL+AdminServiceRollBackProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("RollBack")),
+			connect.WithClientOptions(opts...),
+		),
+		createLogin: connect.NewClient[v1.CreateLoginRequest, v1.CreateLoginResponse](
+			httpClient,
+			baseURL+AdminServiceCreateLoginProcedure,
+			connect.WithSchema(adminServiceMethods.ByName("CreateLogin")),
+			connect.WithClientOptions(opts...),
+		),
 		getStatus: connect.NewClient[v1.GetStatusRequest, v1.GetStatusResponse](
 			httpClient,
 			baseURL+AdminServiceGetStatusProcedure,
@@ -235,6 +324,14 @@ type adminServiceClient struct {
 	listEndpoints   *connect.Client[v1.ListEndpointsRequest, v1.ListEndpointsResponse]
 	listRoutes      *connect.Client[v1.ListRoutesRequest, v1.ListRoutesResponse]
 	explainCall     *connect.Client[v1.ExplainCallRequest, v1.ExplainCallResponse]
+	getGraph        *connect.Client[v1.GetGraphRequest, v1.GetGraphResponse]
+	getServiceStats *connect.Client[v1.GetServiceStatsRequest, v1.GetServiceStatsResponse]
+	tap             *connect.Client[v1.TapRequest, v1.TapResponse]
+	setLog          *connect.Client[v1.SetLogRequest, v1.SetLogResponse]
+	listCommands    *connect.Client[v1.ListCommandsRequest, v1.ListCommandsResponse]
+	listHistory     *connect.Client[v1.ListHistoryRequest, v1.ListHistoryResponse]
+	rollBack        *connect.Client[v1.RollBackRequest, v1.RollBackResponse]
+	createLogin     *connect.Client[v1.CreateLoginRequest, v1.CreateLoginResponse]
 	getStatus       *connect.Client[v1.GetStatusRequest, v1.GetStatusResponse]
 	createToken     *connect.Client[v1.CreateTokenRequest, v1.CreateTokenResponse]
 	listTokens      *connect.Client[v1.ListTokensRequest, v1.ListTokensResponse]
@@ -294,6 +391,74 @@ func (c *adminServiceClient) ListRoutes(ctx context.Context, req *v1.ListRoutesR
 // ExplainCall calls tulle.admin.v1.AdminService.ExplainCall.
 func (c *adminServiceClient) ExplainCall(ctx context.Context, req *v1.ExplainCallRequest) (*v1.ExplainCallResponse, error) {
 	response, err := c.explainCall.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetGraph calls tulle.admin.v1.AdminService.GetGraph.
+func (c *adminServiceClient) GetGraph(ctx context.Context, req *v1.GetGraphRequest) (*v1.GetGraphResponse, error) {
+	response, err := c.getGraph.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// GetServiceStats calls tulle.admin.v1.AdminService.GetServiceStats.
+func (c *adminServiceClient) GetServiceStats(ctx context.Context, req *v1.GetServiceStatsRequest) (*v1.GetServiceStatsResponse, error) {
+	response, err := c.getServiceStats.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// Tap calls tulle.admin.v1.AdminService.Tap.
+func (c *adminServiceClient) Tap(ctx context.Context, req *v1.TapRequest) (*connect.ServerStreamForClient[v1.TapResponse], error) {
+	return c.tap.CallServerStream(ctx, connect.NewRequest(req))
+}
+
+// SetLog calls tulle.admin.v1.AdminService.SetLog.
+func (c *adminServiceClient) SetLog(ctx context.Context, req *v1.SetLogRequest) (*v1.SetLogResponse, error) {
+	response, err := c.setLog.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListCommands calls tulle.admin.v1.AdminService.ListCommands.
+func (c *adminServiceClient) ListCommands(ctx context.Context, req *v1.ListCommandsRequest) (*v1.ListCommandsResponse, error) {
+	response, err := c.listCommands.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// ListHistory calls tulle.admin.v1.AdminService.ListHistory.
+func (c *adminServiceClient) ListHistory(ctx context.Context, req *v1.ListHistoryRequest) (*v1.ListHistoryResponse, error) {
+	response, err := c.listHistory.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// RollBack calls tulle.admin.v1.AdminService.RollBack.
+func (c *adminServiceClient) RollBack(ctx context.Context, req *v1.RollBackRequest) (*v1.RollBackResponse, error) {
+	response, err := c.rollBack.CallUnary(ctx, connect.NewRequest(req))
+	if response != nil {
+		return response.Msg, err
+	}
+	return nil, err
+}
+
+// CreateLogin calls tulle.admin.v1.AdminService.CreateLogin.
+func (c *adminServiceClient) CreateLogin(ctx context.Context, req *v1.CreateLoginRequest) (*v1.CreateLoginResponse, error) {
+	response, err := c.createLogin.CallUnary(ctx, connect.NewRequest(req))
 	if response != nil {
 		return response.Msg, err
 	}
@@ -402,6 +567,27 @@ type AdminServiceHandler interface {
 	// ExplainCall says what would become of one call, and why at each step. NOT_FOUND
 	// when there is no such service, or no such process is connected.
 	ExplainCall(context.Context, *v1.ExplainCallRequest) (*v1.ExplainCallResponse, error)
+	// GetGraph returns golden metrics of all services and of who calls whom.
+	// UNAVAILABLE when xdsserver takes no reports.
+	GetGraph(context.Context, *v1.GetGraphRequest) (*v1.GetGraphResponse, error)
+	// GetServiceStats returns all that is known of one service. NOT_FOUND when there is
+	// none of this name.
+	GetServiceStats(context.Context, *v1.GetServiceStatsRequest) (*v1.GetServiceStatsResponse, error)
+	// Tap streams calls as the processes of a service see them, until its time is over or
+	// the caller cancels. NOT_FOUND when there is no such service, PERMISSION_DENIED to
+	// who may not tap, or not payloads, RESOURCE_EXHAUSTED when too many taps are open.
+	Tap(context.Context, *v1.TapRequest, *connect.ServerStream[v1.TapResponse]) error
+	// SetLog changes what the processes of a service log, for a while.
+	SetLog(context.Context, *v1.SetLogRequest) (*v1.SetLogResponse, error)
+	// ListCommands returns the taps and log settings that are in force.
+	ListCommands(context.Context, *v1.ListCommandsRequest) (*v1.ListCommandsResponse, error)
+	// ListHistory returns what was applied and deleted.
+	ListHistory(context.Context, *v1.ListHistoryRequest) (*v1.ListHistoryResponse, error)
+	// RollBack makes objects what they were. NOT_FOUND when the revision is not kept any
+	// more, otherwise as Apply.
+	RollBack(context.Context, *v1.RollBackRequest) (*v1.RollBackResponse, error)
+	// CreateLogin makes an address that opens the dashboard, once.
+	CreateLogin(context.Context, *v1.CreateLoginRequest) (*v1.CreateLoginResponse, error)
 	// GetStatus returns what `check` judges: sources, store, publication, clients,
 	// security.
 	GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error)
@@ -474,6 +660,54 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(adminServiceMethods.ByName("ExplainCall")),
 		connect.WithHandlerOptions(opts...),
 	)
+	adminServiceGetGraphHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceGetGraphProcedure,
+		svc.GetGraph,
+		connect.WithSchema(adminServiceMethods.ByName("GetGraph")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceGetServiceStatsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceGetServiceStatsProcedure,
+		svc.GetServiceStats,
+		connect.WithSchema(adminServiceMethods.ByName("GetServiceStats")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceTapHandler := connect.NewServerStreamHandlerSimple(
+		AdminServiceTapProcedure,
+		svc.Tap,
+		connect.WithSchema(adminServiceMethods.ByName("Tap")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceSetLogHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceSetLogProcedure,
+		svc.SetLog,
+		connect.WithSchema(adminServiceMethods.ByName("SetLog")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListCommandsHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListCommandsProcedure,
+		svc.ListCommands,
+		connect.WithSchema(adminServiceMethods.ByName("ListCommands")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceListHistoryHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceListHistoryProcedure,
+		svc.ListHistory,
+		connect.WithSchema(adminServiceMethods.ByName("ListHistory")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceRollBackHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceRollBackProcedure,
+		svc.RollBack,
+		connect.WithSchema(adminServiceMethods.ByName("RollBack")),
+		connect.WithHandlerOptions(opts...),
+	)
+	adminServiceCreateLoginHandler := connect.NewUnaryHandlerSimple(
+		AdminServiceCreateLoginProcedure,
+		svc.CreateLogin,
+		connect.WithSchema(adminServiceMethods.ByName("CreateLogin")),
+		connect.WithHandlerOptions(opts...),
+	)
 	adminServiceGetStatusHandler := connect.NewUnaryHandlerSimple(
 		AdminServiceGetStatusProcedure,
 		svc.GetStatus,
@@ -542,6 +776,22 @@ func NewAdminServiceHandler(svc AdminServiceHandler, opts ...connect.HandlerOpti
 			adminServiceListRoutesHandler.ServeHTTP(w, r)
 		case AdminServiceExplainCallProcedure:
 			adminServiceExplainCallHandler.ServeHTTP(w, r)
+		case AdminServiceGetGraphProcedure:
+			adminServiceGetGraphHandler.ServeHTTP(w, r)
+		case AdminServiceGetServiceStatsProcedure:
+			adminServiceGetServiceStatsHandler.ServeHTTP(w, r)
+		case AdminServiceTapProcedure:
+			adminServiceTapHandler.ServeHTTP(w, r)
+		case AdminServiceSetLogProcedure:
+			adminServiceSetLogHandler.ServeHTTP(w, r)
+		case AdminServiceListCommandsProcedure:
+			adminServiceListCommandsHandler.ServeHTTP(w, r)
+		case AdminServiceListHistoryProcedure:
+			adminServiceListHistoryHandler.ServeHTTP(w, r)
+		case AdminServiceRollBackProcedure:
+			adminServiceRollBackHandler.ServeHTTP(w, r)
+		case AdminServiceCreateLoginProcedure:
+			adminServiceCreateLoginHandler.ServeHTTP(w, r)
 		case AdminServiceGetStatusProcedure:
 			adminServiceGetStatusHandler.ServeHTTP(w, r)
 		case AdminServiceCreateTokenProcedure:
@@ -591,6 +841,38 @@ func (UnimplementedAdminServiceHandler) ListRoutes(context.Context, *v1.ListRout
 
 func (UnimplementedAdminServiceHandler) ExplainCall(context.Context, *v1.ExplainCallRequest) (*v1.ExplainCallResponse, error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.ExplainCall is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) GetGraph(context.Context, *v1.GetGraphRequest) (*v1.GetGraphResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.GetGraph is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) GetServiceStats(context.Context, *v1.GetServiceStatsRequest) (*v1.GetServiceStatsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.GetServiceStats is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) Tap(context.Context, *v1.TapRequest, *connect.ServerStream[v1.TapResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.Tap is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) SetLog(context.Context, *v1.SetLogRequest) (*v1.SetLogResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.SetLog is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListCommands(context.Context, *v1.ListCommandsRequest) (*v1.ListCommandsResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.ListCommands is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) ListHistory(context.Context, *v1.ListHistoryRequest) (*v1.ListHistoryResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.ListHistory is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) RollBack(context.Context, *v1.RollBackRequest) (*v1.RollBackResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.RollBack is not implemented"))
+}
+
+func (UnimplementedAdminServiceHandler) CreateLogin(context.Context, *v1.CreateLoginRequest) (*v1.CreateLoginResponse, error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("tulle.admin.v1.AdminService.CreateLogin is not implemented"))
 }
 
 func (UnimplementedAdminServiceHandler) GetStatus(context.Context, *v1.GetStatusRequest) (*v1.GetStatusResponse, error) {
