@@ -36,6 +36,9 @@ import (
 	"google.golang.org/grpc/balancer"
 	"google.golang.org/grpc/balancer/endpointsharding"
 	"google.golang.org/grpc/balancer/pickfirst"
+	"google.golang.org/grpc/credentials"
+
+	"github.com/tulle-mesh/tulle/mesh/call"
 )
 
 // Name is the policy's name in a service config.
@@ -55,6 +58,26 @@ func (builder) Name() string { return Name }
 // Build implements grpc-go's balancer.Builder.
 func (builder) Build(cc balancer.ClientConn, opts balancer.BuildOptions) balancer.Balancer {
 	r := newRoot(cc, opts.Target.Endpoint())
+	r.security = securityOf(opts.DialCreds)
 	r.child = endpointsharding.NewBalancer(r, opts, balancer.Get(pickfirst.Name).Build, endpointsharding.Options{})
 	return r
+}
+
+// A MutualTLS are credentials that say whether both sides prove who they are in their
+// handshakes. It is how calls learn of their connections; see [call.Pick].
+type MutualTLS interface{ MutualTLS() bool }
+
+// securityOf is how connections that are made with creds are secured. An application
+// may have brought its own: of TLS it cannot be seen whether the client proved anything.
+func securityOf(creds credentials.TransportCredentials) call.Security {
+	if creds == nil {
+		return call.UnknownSecurity
+	}
+	if m, ok := creds.(MutualTLS); ok && m.MutualTLS() {
+		return call.MutualTLS
+	}
+	if creds.Info().SecurityProtocol == "insecure" {
+		return call.Plaintext
+	}
+	return call.UnknownSecurity
 }

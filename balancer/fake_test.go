@@ -30,10 +30,12 @@ type fakeSubConn struct {
 	listen func(balancer.SubConnState)
 }
 
-func newFake(t testing.TB) *fakeConn {
+func newFake(t testing.TB) *fakeConn { return newFakeWith(t, balancer.BuildOptions{}) }
+
+func newFakeWith(t testing.TB, opts balancer.BuildOptions) *fakeConn {
 	t.Helper()
 	f := &fakeConn{events: make(chan func(), 1<<12), conns: make(map[string]*fakeSubConn)}
-	f.policy = balancer.Get(tulle.Name).Build(f, balancer.BuildOptions{})
+	f.policy = balancer.Get(tulle.Name).Build(f, opts)
 	t.Cleanup(f.policy.Close)
 	return f
 }

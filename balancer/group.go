@@ -7,6 +7,7 @@ import (
 	"google.golang.org/grpc/connectivity"
 
 	"github.com/tulle-mesh/tulle/mesh/breaker"
+	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
@@ -15,9 +16,10 @@ type group struct {
 	service, name string
 	config        *resource.ClusterConfig
 
-	shared *Shared
-	key    clusterKey
-	open   *openCalls // nil while the cluster cannot be used
+	shared   *Shared
+	security call.Security // of the connections
+	key      clusterKey
+	open     *openCalls // nil while the cluster cannot be used
 
 	logger   *slog.Logger
 	nodes    map[*endpoint]*Node
@@ -41,7 +43,7 @@ func newGroup(service, name string) *group {
 // configure takes the cluster's configuration and puts the priorities that can
 // be used by what is known into use.
 func (g *group) configure(config *resource.ClusterConfig, all *endpoints, of origin, now time.Time) {
-	g.config, g.logger, g.dirty = config, of.logger, true
+	g.config, g.logger, g.security, g.dirty = config, of.logger, of.security, true
 	if config.Err != nil || config.Cluster == nil || config.Endpoints == nil {
 		g.close()
 		return
@@ -136,6 +138,7 @@ func (g *group) forget() {
 func (g *group) watchOf(at **watch) *watch {
 	if *at == nil {
 		*at = newWatch(g.logger, g.name)
+		(*at).counts = g.shared.counted(g.service, g.name)
 	}
 	return *at
 }

@@ -94,6 +94,7 @@ func newLocalityPicker(g *group, current *priority) localityPicker {
 		return localityPicker{pools: []*Pool{newPool(config, current.ready(config), poolOptions{
 			watch:    g.watchOf(&current.watch),
 			detector: g.detector,
+			security: g.security,
 			zoned:    slices.ContainsFunc(current.localities, func(l *locality) bool { return l.local }),
 		})}}
 	}
@@ -104,7 +105,9 @@ func newLocalityPicker(g *group, current *priority) localityPicker {
 			continue
 		}
 		sum += uint64(l.weight)
-		p.pools = append(p.pools, newPool(config, l.ready(nil), poolOptions{watch: g.watchOf(&l.watch), detector: g.detector}))
+		p.pools = append(p.pools, newPool(config, l.ready(nil), poolOptions{
+			watch: g.watchOf(&l.watch), detector: g.detector, security: g.security,
+		}))
 		p.bounds = append(p.bounds, sum)
 	}
 	return p

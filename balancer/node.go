@@ -94,6 +94,9 @@ func (n *Node) Eject(ejected bool) {
 		return
 	}
 	if w := n.watch.Load(); w != nil {
+		if ejected {
+			w.counts.ejected()
+		}
 		w.wake()
 	}
 }

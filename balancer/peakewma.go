@@ -67,7 +67,10 @@ const (
 )
 
 // Choose implements [Chooser].
-func (p *peakEWMA) Choose(c Choice) int {
+func (p *peakEWMA) Choose(c Choice) int { return p.choose(c, nil) }
+
+// choose is Choose. Where somebody asks why, it notes which members it weighed.
+func (p *peakEWMA) choose(c Choice, weighed *[]int) int {
 	if c.InUse < 2 {
 		if c.InUse == 1 && c.Admits(0) {
 			return 0
@@ -82,6 +85,9 @@ func (p *peakEWMA) Choose(c Choice) int {
 				continue
 			}
 			seen++
+			if weighed != nil {
+				*weighed = append(*weighed, i)
+			}
 			load := p.load(c, i)
 			if best < 0 || load*tie < least || load <= least*tie && either {
 				best, least = i, load

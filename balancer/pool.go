@@ -37,6 +37,7 @@ type Pool struct {
 	decayRate float64 // 1/decay of peak EWMA
 	failures  resource.CodeSet
 	wantsLoad bool // whether reports of load are to be handed on
+	security  call.Security
 	full      *call.Error
 }
 
@@ -65,6 +66,7 @@ func NewPool(config *resource.Balancing, members []Member) *Pool {
 type poolOptions struct {
 	watch    *watch
 	detector *detector
+	security call.Security
 	zoned    bool
 }
 
@@ -82,6 +84,7 @@ func newPool(config *resource.Balancing, members []Member, o poolOptions) *Pool 
 		decayRate: 1 / float64(max(config.PeakEWMA.Decay, 1)),
 		failures:  failuresOf(config),
 		wantsLoad: config.Policy == resource.WeightedRoundRobin || config.Policy == resource.PeakEWMA && config.PeakEWMA.Utilization,
+		security:  o.security,
 		full:      fullOf(o.watch.cluster, config.MaxRequestsPerEndpoint),
 	}
 	o.watch.adopt(p)
@@ -118,6 +121,12 @@ func (p *Pool) pick(info balancer.PickInfo, rpc *call.Call, open *openCalls) (ba
 	}
 	a := newAttempt()
 	a.begin(p, n, rpc, open, now, purpose)
+	if rpc != nil {
+		rpc.Picked = call.Pick{Chosen: true, Local: p.members[i].Local, Security: p.security}
+		if rpc.Explain && purpose != ordinary {
+			rpc.Why = p.because(purpose, n, now)
+		}
+	}
 	a.inner = result.Done
 	result.Done = a.done
 	return result, nil
@@ -129,10 +138,18 @@ func (p *Pool) choose(now int64, rpc *call.Call) int {
 	c := Choice{Now: now, Call: rpc, InUse: int(p.inUse.Load()), pool: p}
 	c.again = rpc == nil || rpc.Endpoint() == ""
 	for range tries {
-		i := p.chooser.Choose(c)
+		var i int
+		if rpc == nil || !rpc.Explain {
+			i = p.chooser.Choose(c)
+		} else {
+			i = p.explain(c)
+		}
 		if i < 0 {
 			if i = p.look(c); i < 0 {
 				return -1
+			}
+			if rpc != nil && rpc.Explain {
+				rpc.Why = p.left()
 			}
 		}
 		if p.limit == 0 || p.members[i].Node.total.Load().acquire(p.limit) {

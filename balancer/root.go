@@ -13,6 +13,7 @@ import (
 	"google.golang.org/grpc/resolver"
 
 	"github.com/tulle-mesh/tulle/mesh/breaker"
+	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
@@ -33,8 +34,9 @@ var errForeignResolver = errors.New("the policy tulle was given no mesh configur
 type root struct {
 	balancer.ClientConn
 
-	service string
-	child   balancer.Balancer // endpointsharding
+	service  string
+	security call.Security     // of all its connections
+	child    balancer.Balancer // endpointsharding
 
 	// down serializes calls to child. It is taken before child's locks, they
 	// before mu, and mu before grpc-go's.
@@ -46,6 +48,7 @@ type root struct {
 	closed     bool
 	config     *resource.Config // nil before the first
 	own        *Shared          // nil unless the connection counts alone
+	seen       *Shared          // where it is among those that are looked at, nil for nowhere
 	origin     origin
 	groups     map[string]*group
 	endpoints  endpoints
@@ -78,9 +81,15 @@ func (r *root) UpdateClientConnState(s balancer.ClientConnState) error {
 		return nil
 	}
 	r.origin = origin{
-		shared: r.sharedOf(s.ResolverState),
-		zone:   zoneFrom(s.ResolverState.Attributes),
-		logger: loggerFrom(s.ResolverState.Attributes),
+		shared:   r.sharedOf(s.ResolverState),
+		zone:     zoneFrom(s.ResolverState.Attributes),
+		logger:   loggerFrom(s.ResolverState.Attributes),
+		security: r.security,
+	}
+	if r.seen != r.origin.shared {
+		r.seen.forget(r)
+		r.origin.shared.know(r)
+		r.seen = r.origin.shared
 	}
 	r.configure(config, s.ResolverState.Endpoints)
 	list, differs := r.endpoints.hand(r.groups)
@@ -96,9 +105,10 @@ func (r *root) UpdateClientConnState(s balancer.ClientConnState) error {
 
 // An origin is whose connection it is.
 type origin struct {
-	shared *Shared
-	zone   zone
-	logger *slog.Logger
+	shared   *Shared
+	zone     zone
+	logger   *slog.Logger
+	security call.Security
 }
 
 type loggerKey struct{}
@@ -312,6 +322,7 @@ func (r *root) Close() {
 	for _, g := range r.groups {
 		g.close()
 	}
+	r.seen.forget(r)
 	r.mu.Unlock()
 	r.child.Close()
 	r.down.Unlock()

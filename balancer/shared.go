@@ -10,12 +10,15 @@ import (
 // Shared is what the connections of one mesh in one process hold in common: how
 // many calls are open to each cluster and, where that is bounded, to each endpoint.
 // gRFC A32 bounds them per process, however many connections reach the cluster.
+// It knows the connections, too, for who wants to see them: [Shared.Status].
 //
 // A Shared is safe for concurrent use; make one per mesh with [NewShared]. It
 // holds no resource to close.
 type Shared struct {
-	mu   sync.Mutex
-	open map[clusterKey]*openCalls
+	mu     sync.Mutex
+	open   map[clusterKey]*openCalls
+	roots  map[*root]struct{} // the connections that are open
+	counts map[countKey]*counts
 }
 
 // A clusterKey is what calls are counted by. Two clusters of one name with other
@@ -24,7 +27,13 @@ type Shared struct {
 type clusterKey struct{ cluster, endpoints, address string }
 
 // NewShared returns a Shared that counts no call yet.
-func NewShared() *Shared { return &Shared{open: make(map[clusterKey]*openCalls)} }
+func NewShared() *Shared {
+	return &Shared{
+		open:   make(map[clusterKey]*openCalls),
+		roots:  make(map[*root]struct{}),
+		counts: make(map[countKey]*counts),
+	}
+}
 
 type sharedKey struct{}
 

@@ -14,6 +14,7 @@ import (
 type watch struct {
 	cluster string
 	logger  *slog.Logger
+	counts  *counts // nil counts nothing
 
 	// pool is the one that is watched.
 	pool atomic.Pointer[Pool]
@@ -77,6 +78,7 @@ func (w *watch) broke(n *Node, from, to breaker.State) {
 	switch to {
 	case breaker.Open:
 		if from == breaker.Closed {
+			w.counts.opened()
 			w.logger.Info("endpoint fails: no more calls until one succeeds", "cluster", w.cluster, "endpoint", n.Address)
 		}
 	case breaker.Closed:

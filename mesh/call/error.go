@@ -2,6 +2,7 @@ package call
 
 import (
 	"errors"
+	"slices"
 	"strings"
 	"time"
 
@@ -72,6 +73,23 @@ const (
 	// NoPolicy: the server does not know yet whom it may let in.
 	NoPolicy Reason = "NO_POLICY"
 )
+
+// reasons are all of them, in an order that does not matter.
+var reasons = [...]Reason{
+	BadTarget, NoConfig, BadConfig, UnknownService, NoRoute, NoEndpoint, Dropped, MaxRequests, MaxRequestsPerEndpoint,
+	BreakerOpen, ClientRateLimited, DeadlineTooShort, PerTryTimeout, StreamIdle, StreamAge, RateLimited, Overloaded,
+	Panicked, RouteTimeout, FaultInjected, AccessDenied, NoIdentity, NoPolicy,
+}
+
+// Reasons are how many reasons there are; see [Reason.Index].
+const Reasons = len(reasons)
+
+// Index is the reason's place among all, below [Reasons], for who counts by it; -1 for
+// what is none. Places may differ from one version to the next.
+func (r Reason) Index() int { return slices.Index(reasons[:], r) }
+
+// ReasonAt returns the reason at a place.
+func ReasonAt(i int) Reason { return reasons[i] }
 
 // An Error is a call that the mesh ended, not the service it was made to. It is
 // immutable, and a gRPC status error of its Code.
@@ -167,6 +185,19 @@ func (e *Error) GRPCStatus() *status.Status {
 		return st // what is not UTF-8 cannot be a detail
 	}
 	return detailed
+}
+
+// Code returns the status code of an error that grpc or the mesh returned, OK for none.
+// It makes no details, as status.Code would of an [Error].
+func Code(err error) codes.Code {
+	switch e := err.(type) { //nolint:errorlint // what wraps another is for status.Code
+	case nil:
+		return codes.OK
+	case *Error:
+		return e.Code
+	default:
+		return status.Code(err)
+	}
 }
 
 // AsError returns the mesh's error in err's chain, or nil.
