@@ -99,13 +99,13 @@ func meshedVoting(b *testing.B) votev1.VotingServiceClient {
 		}
 		os.RemoveAll(dir)
 	})
-	target, _, err := startServer(b.Context(), crew, config)
+	server, err := startServer(b.Context(), crew, config)
 	if err != nil {
 		b.Fatal(err)
 	}
 	join := func(service, version string) *mesh.Mesh {
 		m, err := mesh.Join(b.Context(), mesh.Config{
-			Service: service, Version: version, Server: target,
+			Service: service, Version: version, Server: server.mesh,
 			StateDir: filepath.Join(dir, fmt.Sprint("state-", service)), Logger: slog.New(slog.DiscardHandler),
 		})
 		if err != nil {

@@ -99,8 +99,13 @@ func (c *crew) start(name, role string, args []string, env ...string) error {
 		}
 	}()
 	c.mu.Lock()
+	defer c.mu.Unlock()
+	// One that is started again takes its old place in the order in which they end.
+	if i := slices.IndexFunc(c.parts, func(old *process) bool { return old.name == name && old.dead }); i >= 0 {
+		c.parts[i] = p
+		return nil
+	}
 	c.parts = append(c.parts, p)
-	c.mu.Unlock()
 	return nil
 }
 

@@ -14,14 +14,15 @@ import (
 type display struct {
 	json  bool
 	admin string // where the commands find the server
+	grid  string // the address of the page
 	calls func() []call
 	began time.Time
 	quit  chan struct{}
 	wait  sync.WaitGroup
 }
 
-func newDisplay(format, admin string, calls func() []call) *display {
-	return &display{json: format == "json", admin: admin, calls: calls, began: time.Now(), quit: make(chan struct{})}
+func newDisplay(format, admin, grid string, calls func() []call) *display {
+	return &display{json: format == "json", admin: admin, grid: grid, calls: calls, began: time.Now(), quit: make(chan struct{})}
 }
 
 // start draws the table every second on a terminal, and every ten elsewhere.
@@ -41,7 +42,8 @@ func (d *display) start() {
 			case <-d.quit:
 				return
 			case <-tick.C:
-				fmt.Printf("%s%s\nCtrl-C stops everything. Meanwhile, elsewhere: TULLE_ADMIN=%s go run ./xdsserver check\n", home, d.table(), d.admin)
+				fmt.Printf("%s%s\nCtrl-C stops everything. Meanwhile: %s and, elsewhere, TULLE_ADMIN=%s go run ./xdsserver stat\n",
+					home, d.table(), d.grid, d.admin)
 			}
 		}
 	})

@@ -81,7 +81,7 @@ func (p *play) measure(ctx context.Context, d time.Duration) measure {
 // started again began anew.
 func (p *play) reached() map[string]int64 {
 	sums := map[string]int64{}
-	for _, c := range p.crew.calls() {
+	for _, c := range p.stage.crew.calls() {
 		if c.Source == inbound && strings.HasPrefix(c.Destination, "voting-") {
 			sums[c.Destination] += c.Count
 		}
@@ -98,7 +98,7 @@ func (p *play) shares(before map[string]int64, calls int) (map[string]float64, f
 		}
 		sum += after[name]
 	}
-	for name, in := range p.named() {
+	for name, in := range p.stage.instances {
 		if in.service == "voting" {
 			shares[name] = float64(after[name]) / float64(max(sum, 1))
 		}
@@ -111,7 +111,7 @@ func (p *play) table(all []measure) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s: %s\n\n", p.name, p.says)
 	var names []string
-	for name, in := range p.named() {
+	for name, in := range p.stage.instances {
 		if in.service == "voting" {
 			names = append(names, name)
 		}

@@ -14,8 +14,14 @@ import (
 	"github.com/tulle-mesh/tulle/mesh"
 )
 
-// versionHeader tells the caller which version answered, for the table.
-const versionHeader = "demo-version"
+const (
+	// versionHeader tells the caller which version answered, for the table.
+	versionHeader = "demo-version"
+	// byHeader tells which instance did, with its version and zone, and voterHeader
+	// what voting's said to web: for the grid.
+	byHeader    = "demo-by"
+	voterHeader = "demo-voter"
+)
 
 // reportEvery is how often a part tells the tour what it has counted.
 const reportEvery = 250 * time.Millisecond
@@ -27,7 +33,7 @@ func serve(ctx context.Context, counted *tally, register func(grpc.ServiceRegist
 	if err != nil {
 		return err
 	}
-	srv := mesh.NewServer(grpc.ChainUnaryInterceptor(sayVersion, moody(counted)))
+	srv := mesh.NewServer(grpc.ChainUnaryInterceptor(sayWho, moody(counted)))
 	register(srv)
 
 	ctx, cancel := context.WithCancel(ctx)
@@ -47,8 +53,10 @@ func serve(ctx context.Context, counted *tally, register func(grpc.ServiceRegist
 	return err
 }
 
-func sayVersion(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
-	_ = grpc.SetHeader(ctx, metadata.Pairs(versionHeader, os.Getenv("TULLE_VERSION")))
+func sayWho(ctx context.Context, req any, _ *grpc.UnaryServerInfo, handle grpc.UnaryHandler) (any, error) {
+	version := os.Getenv("TULLE_VERSION")
+	_ = grpc.SetHeader(ctx, metadata.Pairs(versionHeader, version,
+		byHeader, os.Getenv("TULLE_INSTANCE")+" "+version+" "+os.Getenv("TULLE_ZONE")))
 	return handle(ctx, req)
 }
 

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/metadata"
 	"google.golang.org/grpc/status"
 
 	"github.com/tulle-mesh/tulle/examples/demo/votev1"
@@ -110,7 +111,13 @@ func (w *webService) Vote(ctx context.Context, req *votev1.VoteRequest) (*votev1
 	if _, err := w.emoji.Find(ctx, &votev1.FindRequest{Name: req.GetName()}); err != nil {
 		return nil, err
 	}
-	return w.voting.Vote(ctx, req)
+	var header metadata.MD
+	answer, err := w.voting.Vote(ctx, req, grpc.Header(&header))
+	// For the grid: which instance counted the vote.
+	if by := header.Get(byHeader); len(by) > 0 {
+		_ = grpc.SetHeader(ctx, metadata.Pairs(voterHeader, by[0]))
+	}
+	return answer, err
 }
 
 func (w *webService) Leaderboard(ctx context.Context, req *votev1.LeaderboardRequest) (*votev1.LeaderboardResponse, error) {

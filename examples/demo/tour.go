@@ -6,18 +6,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
-	"net"
-	"net/http"
 	"os"
-	"path/filepath"
 	"time"
-
-	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
-	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
 )
 
 //go:embed mesh.yaml
-var config []byte
+var config string
 
 // errUsage is a command line that makes no sense; what is wrong has been said.
 var errUsage = errors.New("usage")
@@ -76,102 +70,42 @@ func tour(ctx context.Context, args []string) (err error) {
 	say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
 	say("starting xdsserver ...")
-	server, admin, err := startServer(ctx, crew, config)
+	server, err := startServer(ctx, crew, config)
 	if err != nil {
 		return err
 	}
 	say("starting %d instances of web, emoji and voting ...", len(instances))
-	for i, in := range instances {
-		name := fmt.Sprintf("%s-%d", in.service, i)
-		if err := crew.start(name, in.service, nil,
-			"TULLE_SERVICE="+in.service, "TULLE_VERSION="+in.version, "TULLE_ZONE="+in.zone,
-			"TULLE_INSTANCE="+name, "TULLE_SERVER="+server, "TULLE_STATE_DIR="+filepath.Join(crew.dir, "state")); err != nil {
+	stage := newStage(crew, server, instances)
+	for name := range stage.instances {
+		if err := stage.start(name); err != nil {
 			return err
 		}
 	}
-	if err := awaitEndpoints(ctx, crew, admin, len(instances)); err != nil {
+	if err := server.await(ctx, len(instances)); err != nil {
 		return err
 	}
-	say("all in the mesh. Look around meanwhile:\n\n    export TULLE_ADMIN=%s\n    go run ./xdsserver endpoints voting\n    go run ./xdsserver check\n", admin)
-
-	t, closeTraffic, err := newTraffic(ctx, server)
+	t, closeTraffic, err := newTraffic(ctx, server.mesh)
 	if err != nil {
 		return err
 	}
 	defer func() { err = errors.Join(err, closeTraffic()) }()
-	show := newDisplay(*format, admin, func() []call { return outbound(merge(t.counted.calls(), crew.calls())) })
+	grid, err := openGrid(stage, t.seen)
+	if err != nil {
+		return err
+	}
+	defer func() { err = errors.Join(err, grid.Close()) }()
+	dashboard, err := server.dashboard(ctx)
+	if err != nil {
+		dashboard = err.Error()
+	}
+	say("all in the mesh. Look around meanwhile:\n\n    the dashboard                %s\n    each call, and trouble       %s\n\n"+
+		"    export TULLE_ADMIN=%s\n    go run ./xdsserver stat\n    go run ./xdsserver tap voting\n    go run ./xdsserver check\n",
+		dashboard, grid.url, server.url)
+	show := newDisplay(*format, server.url, grid.url, func() []call { return outbound(merge(t.counted.calls(), crew.calls())) })
 	show.start()
 	t.run(ctx, *requests, *rps)
 	// Stopping the crew makes each process report its last counts.
 	err = crew.stop()
 	show.stop()
 	return errors.Join(err, show.result(t.ok.Load(), t.failed.Load()))
-}
-
-// startServer starts xdsserver and waits until it answers.
-func startServer(ctx context.Context, crew *crew, config []byte) (server, admin string, err error) {
-	file := filepath.Join(crew.dir, "mesh.yaml")
-	if err := os.WriteFile(file, config, 0o600); err != nil {
-		return "", "", err
-	}
-	meshPort, err := freePort()
-	if err != nil {
-		return "", "", err
-	}
-	adminPort, err := freePort()
-	if err != nil {
-		return "", "", err
-	}
-	// Over its socket the kernel says whose the processes are: none needs a token.
-	socket := filepath.Join(crew.dir, "xds.sock")
-	server, admin = "unix://"+socket, "http://"+adminPort
-	err = crew.start("xdsserver", "xdsserver", []string{
-		"serve", "--config", file, "--data", filepath.Join(crew.dir, "data"),
-		"--socket", socket, "--listen", meshPort, "--http", adminPort,
-	})
-	if err != nil {
-		return "", "", err
-	}
-	client := adminv1connect.NewAdminServiceClient(http.DefaultClient, admin)
-	return server, admin, await(ctx, crew, "xdsserver does not answer", func(ctx context.Context) bool {
-		_, err := client.GetStatus(ctx, &adminv1.GetStatusRequest{})
-		return err == nil
-	})
-}
-
-// freePort returns a loopback address that nobody listens on now.
-func freePort() (string, error) {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	defer lis.Close()
-	return lis.Addr().String(), nil
-}
-
-// awaitEndpoints waits until every instance has registered.
-func awaitEndpoints(ctx context.Context, crew *crew, admin string, n int) error {
-	client := adminv1connect.NewAdminServiceClient(http.DefaultClient, admin)
-	return await(ctx, crew, "not every instance has joined the mesh", func(ctx context.Context) bool {
-		answer, err := client.ListEndpoints(ctx, &adminv1.ListEndpointsRequest{})
-		return err == nil && len(answer.GetEndpoints()) == n
-	})
-}
-
-// await polls until ready says so, a process has ended, or time is up.
-func await(ctx context.Context, crew *crew, what string, ready func(context.Context) bool) error {
-	ctx, cancel := context.WithTimeout(ctx, startWithin)
-	defer cancel()
-	tick := time.NewTicker(50 * time.Millisecond)
-	defer tick.Stop()
-	for !ready(ctx) {
-		select {
-		case <-tick.C:
-		case name := <-crew.ended:
-			return fmt.Errorf("%s ended by itself", name)
-		case <-ctx.Done():
-			return fmt.Errorf("%s after %v", what, startWithin)
-		}
-	}
-	return nil
 }

@@ -27,6 +27,7 @@ const workers = 8
 type traffic struct {
 	web     votev1.WebServiceClient
 	counted *tally
+	seen    *ring // of the calls, for the grid
 	ok      atomic.Int64
 	failed  atomic.Int64
 }
@@ -43,8 +44,8 @@ func newTraffic(ctx context.Context, server string) (*traffic, func() error, err
 	if err != nil {
 		return nil, nil, err
 	}
-	t := &traffic{counted: newTally(outside)}
-	conn, err := m.NewClient("mesh:///web", t.counted.to("web"))
+	t := &traffic{counted: newTally(outside), seen: newRing()}
+	conn, err := m.NewClient("mesh:///web", t.counted.to("web"), t.seen.watch())
 	if err != nil {
 		return nil, nil, errors.Join(err, m.Close())
 	}

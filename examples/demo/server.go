@@ -1,0 +1,129 @@
+package main
+
+import (
+	"context"
+	"fmt"
+	"net"
+	"net/http"
+	"path/filepath"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+
+	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
+)
+
+// A server is the demo's xdsserver, which may be killed and started again.
+type server struct {
+	crew  *crew
+	args  []string
+	mesh  string // the address that instances join at
+	url   string // of the admin API
+	admin adminv1connect.AdminServiceClient
+}
+
+// startServer starts xdsserver, waits until it answers, and applies a configuration.
+// That is applied and not read from a file, so that everybody may change it.
+func startServer(ctx context.Context, crew *crew, config string) (*server, error) {
+	meshPort, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	adminPort, err := freePort()
+	if err != nil {
+		return nil, err
+	}
+	// Over its socket the kernel says whose the processes are: none needs a token.
+	socket := filepath.Join(crew.dir, "xds.sock")
+	s := &server{
+		crew: crew,
+		args: []string{
+			"serve", "--data", filepath.Join(crew.dir, "data"),
+			"--socket", socket, "--listen", meshPort, "--http", adminPort,
+		},
+		mesh:  "unix://" + socket,
+		url:   "http://" + adminPort,
+		admin: adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+adminPort),
+	}
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.apply(ctx, "demo", config, 0)
+}
+
+func (s *server) start(ctx context.Context) error {
+	if err := s.crew.start("xdsserver", "xdsserver", s.args); err != nil {
+		return err
+	}
+	return await(ctx, s.crew, "xdsserver does not answer", func(ctx context.Context) bool {
+		_, err := s.admin.GetStatus(ctx, &adminv1.GetStatusRequest{})
+		return err == nil
+	})
+}
+
+// apply applies YAML, and waits as long for the processes to follow it.
+func (s *server) apply(ctx context.Context, origin, yaml string, wait time.Duration) error {
+	answer, err := s.admin.Apply(ctx, &adminv1.ApplyRequest{
+		Manifests: []*adminv1.Manifest{{Origin: origin, Yaml: yaml}},
+		Wait:      durationpb.New(wait),
+	})
+	if err != nil {
+		return fmt.Errorf("apply: %w", err)
+	}
+	problems := answer.GetProblems()
+	for _, r := range answer.GetResults() {
+		problems = append(problems, r.GetProblems()...)
+	}
+	for _, problem := range problems {
+		if !problem.GetWarning() {
+			return fmt.Errorf("apply: %s", problem.GetMessage())
+		}
+	}
+	return nil
+}
+
+// await waits until n instances have registered.
+func (s *server) await(ctx context.Context, n int) error {
+	return await(ctx, s.crew, "not every instance has joined the mesh", func(ctx context.Context) bool {
+		answer, err := s.admin.ListEndpoints(ctx, &adminv1.ListEndpointsRequest{})
+		return err == nil && len(answer.GetEndpoints()) == n
+	})
+}
+
+// dashboard returns an address that opens the dashboard, once.
+func (s *server) dashboard(ctx context.Context) (string, error) {
+	answer, err := s.admin.CreateLogin(ctx, &adminv1.CreateLoginRequest{})
+	if err != nil {
+		return "", fmt.Errorf("open the dashboard: %w", err)
+	}
+	return answer.GetUrl(), nil
+}
+
+// freePort returns a loopback address that nobody listens on now.
+func freePort() (string, error) {
+	lis, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return "", err
+	}
+	defer lis.Close()
+	return lis.Addr().String(), nil
+}
+
+// await polls until ready says so, a process has ended, or time is up.
+func await(ctx context.Context, crew *crew, what string, ready func(context.Context) bool) error {
+	ctx, cancel := context.WithTimeout(ctx, startWithin)
+	defer cancel()
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !ready(ctx) {
+		select {
+		case <-tick.C:
+		case name := <-crew.ended:
+			return fmt.Errorf("%s ended by itself", name)
+		case <-ctx.Done():
+			return fmt.Errorf("%s after %v", what, startWithin)
+		}
+	}
+	return nil
+}
