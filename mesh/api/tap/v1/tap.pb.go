@@ -26,8 +26,10 @@ const (
 type ReportRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// At most 1,000, of 1 MiB together.
-	Events        []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
-	Instance      string   `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	Events   []*Event `protobuf:"bytes,1,rep,name=events,proto3" json:"events,omitempty"`
+	Instance string   `protobuf:"bytes,2,opt,name=instance,proto3" json:"instance,omitempty"`
+	// Calls that matched and were too many to be told, by tap, since the last report.
+	Dropped       map[string]uint64 `protobuf:"bytes,3,rep,name=dropped,proto3" json:"dropped,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"varint,2,opt,name=value"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -74,6 +76,13 @@ func (x *ReportRequest) GetInstance() string {
 		return x.Instance
 	}
 	return ""
+}
+
+func (x *ReportRequest) GetDropped() map[string]uint64 {
+	if x != nil {
+		return x.Dropped
+	}
+	return nil
 }
 
 type ReportResponse struct {
@@ -522,10 +531,14 @@ var File_tap_v1_tap_proto protoreflect.FileDescriptor
 
 const file_tap_v1_tap_proto_rawDesc = "" +
 	"\n" +
-	"\x10tap/v1/tap.proto\x12\ftulle.tap.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"X\n" +
+	"\x10tap/v1/tap.proto\x12\ftulle.tap.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"\xd8\x01\n" +
 	"\rReportRequest\x12+\n" +
 	"\x06events\x18\x01 \x03(\v2\x13.tulle.tap.v1.EventR\x06events\x12\x1a\n" +
-	"\binstance\x18\x02 \x01(\tR\binstance\"$\n" +
+	"\binstance\x18\x02 \x01(\tR\binstance\x12B\n" +
+	"\adropped\x18\x03 \x03(\v2(.tulle.tap.v1.ReportRequest.DroppedEntryR\adropped\x1a:\n" +
+	"\fDroppedEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\x04R\x05value:\x028\x01\"$\n" +
 	"\x0eReportResponse\x12\x12\n" +
 	"\x04over\x18\x01 \x03(\tR\x04over\"\x93\a\n" +
 	"\x05Event\x12\x10\n" +
@@ -582,31 +595,33 @@ func file_tap_v1_tap_proto_rawDescGZIP() []byte {
 	return file_tap_v1_tap_proto_rawDescData
 }
 
-var file_tap_v1_tap_proto_msgTypes = make([]protoimpl.MessageInfo, 5)
+var file_tap_v1_tap_proto_msgTypes = make([]protoimpl.MessageInfo, 6)
 var file_tap_v1_tap_proto_goTypes = []any{
 	(*ReportRequest)(nil),         // 0: tulle.tap.v1.ReportRequest
 	(*ReportResponse)(nil),        // 1: tulle.tap.v1.ReportResponse
 	(*Event)(nil),                 // 2: tulle.tap.v1.Event
 	(*Metadata)(nil),              // 3: tulle.tap.v1.Metadata
 	(*Message)(nil),               // 4: tulle.tap.v1.Message
-	(*timestamppb.Timestamp)(nil), // 5: google.protobuf.Timestamp
-	(*durationpb.Duration)(nil),   // 6: google.protobuf.Duration
+	nil,                           // 5: tulle.tap.v1.ReportRequest.DroppedEntry
+	(*timestamppb.Timestamp)(nil), // 6: google.protobuf.Timestamp
+	(*durationpb.Duration)(nil),   // 7: google.protobuf.Duration
 }
 var file_tap_v1_tap_proto_depIdxs = []int32{
 	2, // 0: tulle.tap.v1.ReportRequest.events:type_name -> tulle.tap.v1.Event
-	5, // 1: tulle.tap.v1.Event.start:type_name -> google.protobuf.Timestamp
-	6, // 2: tulle.tap.v1.Event.duration:type_name -> google.protobuf.Duration
-	6, // 3: tulle.tap.v1.Event.deadline:type_name -> google.protobuf.Duration
-	3, // 4: tulle.tap.v1.Event.request_metadata:type_name -> tulle.tap.v1.Metadata
-	3, // 5: tulle.tap.v1.Event.response_metadata:type_name -> tulle.tap.v1.Metadata
-	4, // 6: tulle.tap.v1.Event.messages:type_name -> tulle.tap.v1.Message
-	0, // 7: tulle.tap.v1.TapService.Report:input_type -> tulle.tap.v1.ReportRequest
-	1, // 8: tulle.tap.v1.TapService.Report:output_type -> tulle.tap.v1.ReportResponse
-	8, // [8:9] is the sub-list for method output_type
-	7, // [7:8] is the sub-list for method input_type
-	7, // [7:7] is the sub-list for extension type_name
-	7, // [7:7] is the sub-list for extension extendee
-	0, // [0:7] is the sub-list for field type_name
+	5, // 1: tulle.tap.v1.ReportRequest.dropped:type_name -> tulle.tap.v1.ReportRequest.DroppedEntry
+	6, // 2: tulle.tap.v1.Event.start:type_name -> google.protobuf.Timestamp
+	7, // 3: tulle.tap.v1.Event.duration:type_name -> google.protobuf.Duration
+	7, // 4: tulle.tap.v1.Event.deadline:type_name -> google.protobuf.Duration
+	3, // 5: tulle.tap.v1.Event.request_metadata:type_name -> tulle.tap.v1.Metadata
+	3, // 6: tulle.tap.v1.Event.response_metadata:type_name -> tulle.tap.v1.Metadata
+	4, // 7: tulle.tap.v1.Event.messages:type_name -> tulle.tap.v1.Message
+	0, // 8: tulle.tap.v1.TapService.Report:input_type -> tulle.tap.v1.ReportRequest
+	1, // 9: tulle.tap.v1.TapService.Report:output_type -> tulle.tap.v1.ReportResponse
+	9, // [9:10] is the sub-list for method output_type
+	8, // [8:9] is the sub-list for method input_type
+	8, // [8:8] is the sub-list for extension type_name
+	8, // [8:8] is the sub-list for extension extendee
+	0, // [0:8] is the sub-list for field type_name
 }
 
 func init() { file_tap_v1_tap_proto_init() }
@@ -620,7 +635,7 @@ func file_tap_v1_tap_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_tap_v1_tap_proto_rawDesc), len(file_tap_v1_tap_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   5,
+			NumMessages:   6,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
