@@ -22,23 +22,26 @@
 // makes a call wait, and while xdsserver does not take reports, nobody is tapped.
 //
 // Secrets do not leave the process: values of metadata that are secrets by their key,
-// fields of messages with the option debug_redact, and what the operator named are taken
-// out before anything is written down.
+// fields of messages with the option debug_redact or the name of a secret, and what the
+// operator named are taken out before anything is written down.
 //
 // The package does not decide who may tap; xdsserver does, and tells the process.
 package tap
 
 import (
-	"context"
 	"log/slog"
+	"slices"
+	"strings"
+	"sync"
 	"sync/atomic"
 	"time"
 
-	"google.golang.org/grpc"
-	"google.golang.org/grpc/metadata"
-
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
+
+// longest is how long a tap may be open, whatever it says of its end: the clock that
+// made that is not this machine's.
+const longest = time.Hour + time.Minute
 
 // A Side is that of a call on which a process stands.
 type Side uint8
@@ -70,92 +73,82 @@ type Config struct {
 
 // Taps are those that are open in a process. It is safe for concurrent use.
 type Taps struct {
+	// Immutable after New.
 	config Config
-	set    atomic.Pointer[Set]
+	queue  queue
+	wake   chan struct{} // has room for one: that Run has something to look at
+
+	calls atomic.Uint64
+	set   atomic.Pointer[Set]
+
+	mu     sync.Mutex // held for bookkeeping only
+	open   []*opened
+	paused bool // nobody takes reports
 }
 
 // New returns a Taps that nobody has opened yet. The caller runs it; see [Taps.Run].
-func New(c Config) *Taps { return &Taps{config: c} }
+func New(c Config) *Taps {
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	return &Taps{config: c, wake: make(chan struct{}, 1)}
+}
 
 // Active returns the taps that are open now, nil where there are none. It is one
 // atomic load.
 func (t *Taps) Active() *Set { return t.set.Load() }
 
 // Set makes taps the ones that are open, but for those that are over or ask another
-// instance. One that was open before, with the same id, goes on.
-func (t *Taps) Set(taps []resource.Tap) {}
-
-// Run reports what taps see to xdsserver, until ctx ends, and ends taps in time.
-func (t *Taps) Run(ctx context.Context, conn grpc.ClientConnInterface) error {
-	<-ctx.Done()
-	return nil
+// instance. One that was open before, with the same id, goes on with its counts.
+func (t *Taps) Set(taps []resource.Tap) {
+	now := time.Now()
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	open := make([]*opened, 0, len(taps))
+	for i := range taps {
+		if !t.asked(&taps[i]) {
+			continue
+		}
+		known := slices.IndexFunc(t.open, func(o *opened) bool { return o.spec.ID == taps[i].ID })
+		var before *opened
+		if known >= 0 {
+			before = t.open[known]
+		}
+		open = append(open, newOpened(&taps[i], before, now))
+	}
+	t.open = open
+	t.publish(now)
+	t.poke()
 }
 
-// A Set are taps that are open at one moment. It is immutable but for its counters.
-type Set struct{}
-
-// A Call is what is known of a call before it is made or served.
-type Call struct {
-	Side Side
-	// Peer is the service on the other side, as it is named in the mesh: the one that is
-	// called, or, on the server's side, the one that the caller's certificate names;
-	// empty where that is not known.
-	Peer string
-	// Method is the full method, "/pkg.Service/Method".
-	Method string
-	// Metadata is the request's, not kept and not changed.
-	Metadata metadata.MD
-	// Deadline is the call's; zero where there is none.
-	Deadline time.Time
-	Stream   bool
+// asked reports whether a tap asks this process. A process with several endpoints has
+// names for the others, made from its own.
+func (t *Taps) asked(tap *resource.Tap) bool {
+	return tap.Instance == "" || tap.Instance == t.config.Instance ||
+		t.config.Instance != "" && strings.HasPrefix(tap.Instance, t.config.Instance+"-")
 }
 
-// Match returns a watch of a call if any of the taps asks for it and may have one more
-// in this second, otherwise nil. All its attempts have what it was matched by.
-func (s *Set) Match(c Call) *Watch { return nil }
-
-// A Watch is what one attempt of a call, or one call on the server's side, is seen by.
-// Its methods are safe for concurrent use, and do nothing on a nil Watch.
-type Watch struct{}
-
-// Again returns a watch of another attempt of the same call, which may run at the same
-// time.
-func (w *Watch) Again() *Watch { return w }
-
-// Payload reports whether messages are asked for: where they are not, they are counted.
-func (w *Watch) Payload() bool { return false }
-
-// Request takes a message from the client to the server. It is read before Request
-// returns, and never after.
-func (w *Watch) Request(msg any) {}
-
-// Response takes a message from the server to the client, as Request does.
-func (w *Watch) Response(msg any) {}
-
-// Facts are what is known once an attempt is over. Fields that are not known are left
-// out.
-type Facts struct {
-	Start time.Time
-	Took  time.Duration
-	// Route names the route that was taken, Cluster the cluster.
-	Route, Cluster string
-	// Attempt counts from zero.
-	Attempt uint32
-	// Endpoint is the address on the other side, Why why it was chosen.
-	Endpoint, Why string
-	// PeerID is the SPIFFE id on the other side.
-	PeerID string
-	// Security is "mtls", or why not.
-	Security string
-	// Err is how it ended, nil for OK.
-	Err error
-	// Reason is what the mesh itself ended the call for, a call.Reason; empty where it
-	// did not. It is found in Err where that is a *call.Error.
-	Reason string
-	// RequestMetadata replaces that of the Call where it is not nil; ResponseMetadata is
-	// headers and trailers, joined.
-	RequestMetadata, ResponseMetadata metadata.MD
+// publish makes what is open the active set, and returns when the first of it is over;
+// zero means never. mu is held.
+func (t *Taps) publish(now time.Time) (next time.Time) {
+	t.open = slices.DeleteFunc(t.open, func(o *opened) bool { return !now.Before(o.until) })
+	if len(t.open) == 0 || t.paused {
+		t.set.Store(nil)
+	} else {
+		t.set.Store(&Set{taps: t, open: slices.Clone(t.open), redaction: newRedaction(t.open)})
+	}
+	for _, o := range t.open {
+		if next.IsZero() || o.until.Before(next) {
+			next = o.until
+		}
+	}
+	return next
 }
 
-// End says how the attempt ended. Only the first call of it counts; it never waits.
-func (w *Watch) End(f Facts) {}
+// poke makes Run look. It never blocks.
+func (t *Taps) poke() {
+	select {
+	case t.wake <- struct{}{}:
+	default:
+	}
+}
