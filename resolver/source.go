@@ -15,6 +15,7 @@ var Types = []xdsclient.Type{
 	{URL: resource.EndpointsType, Decode: decoder(resource.DecodeEndpoints)},
 	{URL: resource.ListenerType, Decode: decoder(resource.DecodeListener)},
 	{URL: resource.RouteType, Decode: decoder(resource.DecodeRouteConfiguration)},
+	{URL: resource.CommandsType, Decode: decoder(resource.DecodeCommands)},
 }
 
 func decoder[R resource.Resource](decode func([]byte) (R, error)) func([]byte) (string, any, error) {

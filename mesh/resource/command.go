@@ -5,10 +5,6 @@ import (
 	"time"
 )
 
-// CommandsType is the mesh's own; a service's [Commands] are named by
-// [CommandsName].
-const CommandsType = "type.googleapis.com/tulle.command.v1.Commands"
-
 // CommandsName returns the name of what the processes of service are told to do. It
 // stands below the service's own Listener, so that no other service sees it.
 func CommandsName(service string) string { return ServerListener(service) + "/commands" }

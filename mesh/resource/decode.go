@@ -26,6 +26,8 @@ func Decode(typeURL string, value []byte) (Resource, error) {
 		r, err = DecodeEndpoints(value)
 	case TrustBundleType:
 		r, err = DecodeTrustBundle(value)
+	case CommandsType:
+		r, err = DecodeCommands(value)
 	default:
 		return nil, &DecodeError{Type: typeURL, Reason: "is no type of resource this client uses"}
 	}

@@ -31,6 +31,7 @@ var decodable = map[string]func(testing.TB, *rand.Rand) proto.Message{
 			RenewBefore: timestamppb.New(time.Unix(r.Int64N(1<<32), 0)),
 		}
 	},
+	resource.CommandsType: func(_ testing.TB, r *rand.Rand) proto.Message { return randomCommands(r) },
 }
 
 func TestADecodeErrorTellsTypeNameFieldAndReason(t *testing.T) {
@@ -99,6 +100,8 @@ func fuzzDecode(f *testing.F, typeURL string) {
 			}
 		case *resource.Endpoints:
 			checkEndpoints(t, v)
+		case *resource.Commands:
+			checkCommands(t, v)
 		case *resource.TrustBundle:
 			if v.TrustDomain == "" || len(v.Authorities) == 0 || slices.ContainsFunc(v.Authorities, func(c *x509.Certificate) bool { return !c.IsCA }) {
 				t.Errorf("accepted %+v", v)
@@ -112,6 +115,7 @@ func FuzzDecodeRouteConfiguration(f *testing.F) { fuzzDecode(f, resource.RouteTy
 func FuzzDecodeCluster(f *testing.F)            { fuzzDecode(f, resource.ClusterType) }
 func FuzzDecodeEndpoints(f *testing.F)          { fuzzDecode(f, resource.EndpointsType) }
 func FuzzDecodeTrustBundle(f *testing.F)        { fuzzDecode(f, resource.TrustBundleType) }
+func FuzzDecodeCommands(f *testing.F)           { fuzzDecode(f, resource.CommandsType) }
 
 // FuzzDecodeAccess is about what stands inside an Any of a route, which a fuzzer of
 // whole routes seldom comes to.

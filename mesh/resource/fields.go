@@ -125,6 +125,12 @@ var fields = map[protoreflect.FullName][]protoreflect.Name{
 	"envoy.config.rbac.v3.Principal":               {"any", "or_ids", "authenticated"},
 	"envoy.config.rbac.v3.Principal.Set":           {"ids"},
 	"envoy.config.rbac.v3.Principal.Authenticated": {"principal_name"},
+
+	"tulle.command.v1.Commands": {"service", "taps", "log"},
+	"tulle.command.v1.Tap": {
+		"id", "instance", "to", "from", "method", "metadata", "failures", "max_rps", "payload", "redact", "until",
+	},
+	"tulle.command.v1.Log": {"instance", "level", "access", "until"},
 }
 
 // reasons are better words for fields that people are likely to set.

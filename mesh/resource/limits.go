@@ -59,6 +59,13 @@ const (
 	maxAuthorities = 16
 	maxCertificate = 8 << 10
 
+	// maxTaps is per Commands, maxTapRate in calls per second of one. maxRedacted is of
+	// names, maxCommandText of each text in bytes.
+	maxTaps        = 4
+	maxTapRate     = 1_000.0
+	maxRedacted    = 256
+	maxCommandText = 512
+
 	// maxDuration is of all that waits, bounds or is measured: what takes longer is
 	// a mistake, in a unit for instance. maxCode is of gRPC's status codes.
 	maxDuration = 24 * time.Hour

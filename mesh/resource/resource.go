@@ -1,8 +1,8 @@
 // Package resource is the mesh's configuration as validated immutable values.
 //
 // The xDS messages Listener, RouteConfiguration, Cluster and
-// ClusterLoadAssignment, and the mesh's own TrustBundle, are decoded here, once,
-// into plain Go values that the data plane reads without locks: resolvers assemble
+// ClusterLoadAssignment, and the mesh's own TrustBundle and Commands, are decoded here,
+// once, into plain Go values that the data plane reads without locks: resolvers assemble
 // them into a [Config], interceptors match routes in it, balancers group endpoints
 // by it. What servers are told becomes an [Inbound], with access rules compiled
 // into an [Access].
@@ -74,10 +74,13 @@ const (
 	EndpointsType = "type.googleapis.com/envoy.config.endpoint.v3.ClusterLoadAssignment"
 	// TrustBundleType is the mesh's own; a TrustBundle is named by its trust domain.
 	TrustBundleType = "type.googleapis.com/tulle.identity.v1.TrustBundle"
+	// CommandsType is the mesh's own, too; a service's Commands are named by
+	// [CommandsName].
+	CommandsType = "type.googleapis.com/tulle.command.v1.Commands"
 )
 
-// A Resource is a *Listener, *RouteConfiguration, *Cluster, *Endpoints or
-// *TrustBundle.
+// A Resource is a *Listener, *RouteConfiguration, *Cluster, *Endpoints, *TrustBundle
+// or *Commands.
 type Resource interface {
 	// ResourceName is the name the resource is subscribed by.
 	ResourceName() string
@@ -89,4 +92,5 @@ var (
 	_ Resource = (*Cluster)(nil)
 	_ Resource = (*Endpoints)(nil)
 	_ Resource = (*TrustBundle)(nil)
+	_ Resource = (*Commands)(nil)
 )

@@ -14,6 +14,9 @@ type Mesh struct {
 	// PermissiveUntil holds for services that say nothing of their own; zero means
 	// that every connection is mutual TLS.
 	PermissiveUntil time.Time
+	// TapRedact are what taps leave out beside what they always do: fields by their full
+	// names or by bare ones, and metadata keys.
+	TapRedact []string
 	// Closed is true of a form that stands for one that could not be read.
 	Closed bool
 }

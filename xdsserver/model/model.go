@@ -213,6 +213,8 @@ type Set struct {
 	Mesh *Mesh
 	// Trust is nil where there are no identities: connections are refused then.
 	Trust *Trust
+	// Commands are what the processes of some services are told to do for a while.
+	Commands map[ServiceName]*Commands
 	// Endpoints by service, in order of instance.
 	Endpoints map[ServiceName][]Endpoint
 	// Problems of objects that are set aside, or warned of.

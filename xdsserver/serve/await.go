@@ -7,7 +7,7 @@ import (
 	"sync/atomic"
 )
 
-// Await returns nil when every stream that was open has acknowledged everything
+// Await returns nil when every stream that was open has acknowledged all configuration
 // of a snapshot that holds the given output of a source, or a later one: what a
 // client refused counts as answered, and a stream that ends is no longer waited
 // for. It waits for such a snapshot to be published first. A client that does
@@ -73,7 +73,7 @@ func (st *stream) lacks(revision uint64) bool {
 		return true
 	}
 	for k := range st.subs {
-		if st.subs[k].inflight && st.subs[k].from <= revision {
+		if kind(k).bit()&configuration != 0 && st.subs[k].inflight && st.subs[k].from <= revision {
 			return true
 		}
 	}

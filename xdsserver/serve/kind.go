@@ -16,6 +16,7 @@ const (
 	endpoints
 	listeners
 	routes
+	commands // what processes are told to do for a while; it leads to nothing
 	kinds
 )
 
@@ -25,6 +26,7 @@ var kindURLs = [kinds]string{
 	endpoints: resource.EndpointsType,
 	listeners: resource.ListenerType,
 	routes:    resource.RouteType,
+	commands:  resource.CommandsType,
 }
 
 // kindOf returns the kind of a type URL.
@@ -50,6 +52,10 @@ func (k kind) bit() uint32 { return 1 << k }
 // subscription: what is missing in them is gone. The other kinds are sent piece
 // by piece, and have no way to say that a name is gone.
 func (k kind) full() bool { return k == clusters || k == listeners }
+
+// configuration is the set of kinds that say where calls go. A client is current, and a
+// change has arrived, when it has those: commands come and go without end.
+const configuration = 1<<kinds - 1 - 1<<commands
 
 // above is the set of kinds whose resources refer to clusters.
 const above = 1<<listeners | 1<<routes

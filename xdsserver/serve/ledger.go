@@ -33,7 +33,8 @@ type Stream struct {
 	// Delta is false for state of the world.
 	Delta     bool
 	Connected time.Time
-	// Current says that it has everything, and has refused nothing of it.
+	// Current says that it has all configuration, and has refused nothing of it. Commands
+	// are none.
 	Current bool
 	// Resources counts those it has been sent and not refused, Refused those of
 	// which it refuses the current version.
@@ -99,10 +100,11 @@ func (st *stream) account() (Stream, bool) {
 		Node: st.node.id, Cluster: st.node.cluster, Region: st.node.region, Zone: st.node.zone, UserAgent: st.node.agent, Peer: st.peer,
 		Client: st.client, Delta: st.delta, Connected: st.connected,
 	}
-	busy := st.since.Load() != 0
+	behind := st.since.Load() != 0
 	for k := range st.subs {
 		sn := &st.subs[k]
-		busy = busy || sn.inflight
+		counts := kind(k).bit()&configuration != 0
+		behind = behind || counts && sn.inflight
 		for i := range sn.names {
 			sub := &sn.names[i]
 			if sub.sent != nil {
@@ -110,10 +112,11 @@ func (st *stream) account() (Stream, bool) {
 			}
 			if current := sub.topic.current; current != nil && sub.refused(current) {
 				info.Refused++
+				behind = behind || counts
 			}
 		}
 	}
-	info.Current = !busy && info.Refused == 0
+	info.Current = !behind
 	return info, st.node.known && !st.ended
 }
 

@@ -59,7 +59,7 @@ func (st *stream) plan(queue []*response) []*response {
 		left = left&^p.deferred | p.round(p.deferred)
 	}
 	st.dirty.Store(left)
-	if left == 0 {
+	if left&configuration == 0 {
 		st.since.Store(0)
 		s.waiters.wake()
 	}
@@ -115,7 +115,7 @@ func (p *pass) want(k kind, sub *subscribed) action {
 	switch {
 	case current == nil && sub.told && sub.sent == nil:
 		return keep
-	case current == nil && p.warm:
+	case current == nil && p.warm && k.bit()&configuration != 0:
 		if sub.told || sub.held {
 			return freeze
 		}

@@ -32,8 +32,8 @@ func (st *stream) receive(req *request) error {
 	k, ok := kindOf(req.typeURL)
 	switch {
 	case !ok:
-		return status.Errorf(codes.InvalidArgument, "ads: type %s is not served; %s, %s, %s, %s and %s are",
-			quote(req.typeURL), listeners.url(), routes.url(), clusters.url(), endpoints.url(), bundles.url())
+		return status.Errorf(codes.InvalidArgument, "ads: type %s is not served; %s, %s, %s, %s, %s and %s are",
+			quote(req.typeURL), listeners.url(), routes.url(), clusters.url(), endpoints.url(), bundles.url(), commands.url())
 	case req.locators:
 		return status.Errorf(codes.InvalidArgument,
 			"ads: resource_locators are not served; ask for %s resources by name", k)

@@ -46,7 +46,7 @@ type stream struct {
 
 	// dirty is the set of kinds to compare: those marked since run compared
 	// last, shifted by fresh, and those it has left. since is the revision from
-	// which on the client lacks something that was not sent yet, zero when
+	// which on the client lacks configuration that was not sent yet, zero when
 	// nothing. Both change only under Server.mu: by anybody who holds it for
 	// writing, or by run, which holds it for reading. Atomic, since they are
 	// read without.
@@ -173,7 +173,7 @@ const fresh = 8
 // mark notes that a kind is to be compared since a revision, and reports whether
 // run must be woken for it. Server.mu must be held for writing.
 func (st *stream) mark(k kind, revision uint64) bool {
-	if st.since.Load() == 0 {
+	if st.since.Load() == 0 && k.bit()&configuration != 0 {
 		st.since.Store(revision)
 	}
 	return st.dirty.Or(k.bit()<<fresh)&(k.bit()<<fresh) == 0

@@ -36,6 +36,7 @@ type Builder struct {
 	units    map[model.ServiceName]*unit
 	trust    *model.Trust // of which bundle is made
 	bundle   []*made
+	orders   orders
 	last     *Snapshot
 	vanished map[string]*vanished
 	closed   bool
@@ -78,6 +79,7 @@ func (b *Builder) Build(ctx context.Context, set *model.Set) (*Snapshot, []model
 
 	a := assemble(units, resourcesOf(b.last), b.translate)
 	a.addTrust(b.bundleOf(set.Trust))
+	a.addCommands(b.orders.of(set, b.translate))
 	b.bury(a, now)
 	for k, before := range a.last {
 		if before != nil && maps.Equal(before, a.now[k]) {

@@ -15,12 +15,14 @@ const (
 	clusters
 	assignments
 	bundles
+	commands
 	kinds
 )
 
 // typeURLs is in the order in which configuration is judged.
 var typeURLs = [kinds]string{
 	resource.ListenerType, resource.RouteType, resource.ClusterType, resource.EndpointsType, resource.TrustBundleType,
+	resource.CommandsType,
 }
 
 func kindOf(typeURL string) kind {

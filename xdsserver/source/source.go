@@ -30,6 +30,9 @@ type Output struct {
 	// Trust is whom certificates are verified against; nil from a source that does
 	// not know.
 	Trust *model.Trust
+	// Commands are what processes are told to do for a while. Values that did not change
+	// are the same as in the output before.
+	Commands map[model.ServiceName]*model.Commands
 	// Err is why Objects may be old; nil when the source is up to date.
 	Err error
 }

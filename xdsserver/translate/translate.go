@@ -17,7 +17,8 @@
 //
 // Its own servers get a Listener and a RouteConfiguration "tulle/server/voting": who
 // may call, as RBAC that stock xDS servers understand, too (gRFCs A36, A41). Policies
-// change the RouteConfiguration alone. The trust domain's roots are a TrustBundle.
+// change the RouteConfiguration alone. The trust domain's roots are a TrustBundle. What
+// its processes are told to do for a while is Commands "tulle/server/voting/commands".
 //
 // Nothing here marshals, versions or sends.
 package translate
@@ -117,6 +118,13 @@ func Translate(set *model.Set) []Resource {
 	all := Trust(set.Trust)
 	for _, in := range Inputs(set) {
 		all = append(all, in.Resources()...)
+	}
+	for name, c := range set.Commands {
+		var redact []string
+		if set.Mesh != nil {
+			redact = set.Mesh.TapRedact
+		}
+		all = append(all, Commands(name, c, redact))
 	}
 	slices.SortStableFunc(all, func(a, b Resource) int {
 		return cmp.Or(cmp.Compare(a.TypeURL, b.TypeURL), cmp.Compare(a.Name, b.Name))

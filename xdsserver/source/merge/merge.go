@@ -201,6 +201,7 @@ func (m *Merger) set(states []state, previous *model.Set) *model.Set {
 	var endpoints []model.Endpoint
 	var problems []model.Problem
 	var trust *model.Trust
+	var commands map[model.ServiceName]*model.Commands
 	generations := make(map[string]uint64, len(states))
 	for i, s := range states {
 		objects = append(objects, s.output.Objects...)
@@ -208,6 +209,9 @@ func (m *Merger) set(states []state, previous *model.Set) *model.Set {
 		problems = append(problems, s.output.Problems...)
 		if trust == nil {
 			trust = s.output.Trust
+		}
+		if commands == nil {
+			commands = s.output.Commands
 		}
 		generations[m.sources[i].Name()] = s.output.Generation
 	}
@@ -217,7 +221,7 @@ func (m *Merger) set(states []state, previous *model.Set) *model.Set {
 		// Nobody could connect to anybody without it.
 		set.Trust = previous.Trust
 	}
-	set.Generations = generations
+	set.Commands, set.Generations = commands, generations
 	return set
 }
 
