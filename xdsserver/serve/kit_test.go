@@ -29,6 +29,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 
+	commandv1 "github.com/tulle-mesh/tulle/mesh/api/command/v1"
 	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
@@ -41,6 +42,7 @@ const (
 	cds = resource.ClusterType
 	eds = resource.EndpointsType
 	tbs = resource.TrustBundleType
+	cmd = resource.CommandsType
 )
 
 // world is what a test serves: contents by type and name.
@@ -57,6 +59,8 @@ func message(typeURL, name, text string) proto.Message {
 		return &clusterv3.Cluster{Name: name, AltStatName: text}
 	case tbs:
 		return &identityv1.TrustBundle{TrustDomain: name, Authorities: [][]byte{[]byte(text)}}
+	case cmd:
+		return &commandv1.Commands{Service: name, Log: &commandv1.Log{Level: text}}
 	default:
 		return &endpointv3.ClusterLoadAssignment{
 			ClusterName: name,
@@ -80,6 +84,8 @@ func text(a *anypb.Any) string {
 		return m.GetAltStatName()
 	case *identityv1.TrustBundle:
 		return string(m.GetAuthorities()[0])
+	case *commandv1.Commands:
+		return m.GetLog().GetLevel()
 	case *endpointv3.ClusterLoadAssignment:
 		return m.GetEndpoints()[0].GetLocality().GetZone()
 	}
@@ -97,6 +103,8 @@ func name(a *anypb.Any) string {
 		return m.GetClusterName()
 	case *identityv1.TrustBundle:
 		return m.GetTrustDomain()
+	case *commandv1.Commands:
+		return m.GetService()
 	}
 	return m.(interface{ GetName() string }).GetName()
 }
