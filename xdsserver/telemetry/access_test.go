@@ -30,7 +30,7 @@ func newServer(service string) *Server {
 	})
 }
 
-func report(t *testing.T, s *Server, observations ...*accessv1.Observation) {
+func observe(t *testing.T, s *Server, observations ...*accessv1.Observation) {
 	t.Helper()
 	if _, err := s.Report(t.Context(), &accessv1.ReportRequest{Observations: observations}); err != nil {
 		t.Fatal(err)
@@ -40,10 +40,10 @@ func report(t *testing.T, s *Server, observations ...*accessv1.Observation) {
 func TestReportsAddUp(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer("voting")
-		report(t, s,
+		observe(t, s,
 			&accessv1.Observation{Caller: web, Method: "/v/Vote", Allowed: 2, WouldDeny: 1, Policy: "voting"},
 			&accessv1.Observation{Address: "10.0.0.7", Method: "/v/Vote", Allowed: 1})
-		report(t, s,
+		observe(t, s,
 			&accessv1.Observation{Caller: web, Method: "/v/Vote", Allowed: 3, Denied: 4},
 			&accessv1.Observation{Address: "10.0.0.7", Method: "/v/List", Denied: 1})
 		want := []Caller{
@@ -64,7 +64,7 @@ func TestReportsAddUp(t *testing.T) {
 func TestRowsLeaveAfterAnHourWithoutAReport(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		s := newServer("voting")
-		report(t, s, &accessv1.Observation{Address: "10.0.0.7", Method: "/v/Vote", Allowed: 1})
+		observe(t, s, &accessv1.Observation{Address: "10.0.0.7", Method: "/v/Vote", Allowed: 1})
 		time.Sleep(Idle - time.Second)
 		if len(s.Callers("voting")) != 1 || len(s.Plaintext()) != 1 {
 			t.Error("gone within the hour")
@@ -88,7 +88,7 @@ func TestOneServiceCannotFillTheMemory(t *testing.T) {
 		for j := range observations {
 			observations[j] = &accessv1.Observation{Caller: web, Method: fmt.Sprintf("/v/M%d", i*maxObservations+j), Allowed: 1}
 		}
-		report(t, s, observations...)
+		observe(t, s, observations...)
 	}
 	callers := s.Callers("voting")
 	var sum, other uint64
@@ -107,7 +107,7 @@ func TestOneServiceCannotFillTheMemory(t *testing.T) {
 		for j := range observations {
 			observations[j] = &accessv1.Observation{Address: fmt.Sprint(i, "-", j), Method: "/v/Vote", Allowed: 1}
 		}
-		report(t, s, observations...)
+		observe(t, s, observations...)
 	}
 	if n := len(s.Callers("voting")); n != 2*maxRows {
 		t.Errorf("%d rows, want %d", n, 2*maxRows)
@@ -126,13 +126,13 @@ func TestAllServicesTogetherCannotFillTheMemory(t *testing.T) {
 		for j := range observations {
 			observations[j] = &accessv1.Observation{Address: fmt.Sprint(i, "-", j), Method: "/v/Vote", Allowed: 1}
 		}
-		report(t, s, observations...)
+		observe(t, s, observations...)
 	}
 	if s.total.rows != 2*maxTotal {
 		t.Errorf("%d rows, want %d", s.total.rows, 2*maxTotal)
 	}
 	service = "s0" // those who were there first are counted as before
-	report(t, s, &accessv1.Observation{Address: "0-0", Method: "/v/Vote", Allowed: 1})
+	observe(t, s, &accessv1.Observation{Address: "0-0", Method: "/v/Vote", Allowed: 1})
 	if c := s.Callers("s0"); len(c) != maxRows || c[0].Allowed != 2 {
 		t.Errorf("%d rows, the first %+v", len(c), c[0])
 	}
@@ -147,7 +147,7 @@ func TestLongTextsCannotFillTheMemory(t *testing.T) {
 			unique := fmt.Sprint(i, "-", j, "-")
 			observations[j] = &accessv1.Observation{Caller: unique + long[:3000], Method: unique + long[:3000], Policy: long}
 		}
-		report(t, s, observations...)
+		observe(t, s, observations...)
 	}
 	kept := 0
 	for _, c := range s.Callers("voting") {
@@ -159,7 +159,7 @@ func TestLongTextsCannotFillTheMemory(t *testing.T) {
 	// A row that is there already takes a long policy only where there is room.
 	before := s.total.bytes
 	for _, c := range s.Callers("voting") {
-		report(t, s, &accessv1.Observation{Caller: c.ID, Method: c.Method, Policy: long + "12345678"})
+		observe(t, s, &accessv1.Observation{Caller: c.ID, Method: c.Method, Policy: long + "12345678"})
 	}
 	if s.total.bytes > max(before, 2*maxBytes)+maxText {
 		t.Errorf("%d bytes became %d", before, s.total.bytes)
@@ -173,10 +173,10 @@ func TestDroppedCallsAreToldOnceAMinute(t *testing.T) {
 		s.config.Logger = slog.New(slog.NewTextHandler(&logged, nil))
 		s.total.rows = 2 * maxTotal
 		for range 10 {
-			report(t, s, &accessv1.Observation{Address: "a", Method: "/v/Vote"})
+			observe(t, s, &accessv1.Observation{Address: "a", Method: "/v/Vote"})
 		}
 		time.Sleep(logEvery)
-		report(t, s, &accessv1.Observation{Address: "a", Method: "/v/Vote"})
+		observe(t, s, &accessv1.Observation{Address: "a", Method: "/v/Vote"})
 		if lines := strings.Count(logged.String(), "\n"); lines != 2 || !strings.Contains(logged.String(), "dropped=10") {
 			t.Errorf("logged:\n%s", logged.String())
 		}
@@ -186,7 +186,7 @@ func TestDroppedCallsAreToldOnceAMinute(t *testing.T) {
 func TestCountsDoNotWrapAround(t *testing.T) {
 	s := newServer("voting")
 	for range 2 {
-		report(t, s, &accessv1.Observation{Address: "a", Method: "/v/Vote", Allowed: math.MaxUint64 - 1, Denied: 7})
+		observe(t, s, &accessv1.Observation{Address: "a", Method: "/v/Vote", Allowed: math.MaxUint64 - 1, Denied: 7})
 	}
 	c, p := s.Callers("voting"), s.Plaintext()["voting"]
 	if len(c) != 1 || c[0].Allowed != math.MaxUint64 || c[0].Denied != 14 || len(p) != 1 || p[0].Calls != math.MaxUint64 {
@@ -198,7 +198,7 @@ func TestCountsDoNotWrapAround(t *testing.T) {
 func TestAddressOfACallerWithACertificateIsNotKept(t *testing.T) {
 	s := newServer("voting")
 	for i := range 3 {
-		report(t, s, &accessv1.Observation{Caller: web, Address: fmt.Sprint("10.0.0.", i), Method: "/v/Vote", Allowed: 1})
+		observe(t, s, &accessv1.Observation{Caller: web, Address: fmt.Sprint("10.0.0.", i), Method: "/v/Vote", Allowed: 1})
 	}
 	if c := s.Callers("voting"); len(c) != 1 || c[0].Allowed != 3 || c[0].Address != "" || len(s.Plaintext()) != 0 {
 		t.Errorf("got %+v and %v", c, s.Plaintext())

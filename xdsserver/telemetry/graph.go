@@ -1,0 +1,349 @@
+package telemetry
+
+import (
+	"cmp"
+	"maps"
+	"slices"
+	"time"
+
+	"google.golang.org/protobuf/types/known/durationpb"
+	"google.golang.org/protobuf/types/known/timestamppb"
+
+	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
+	"github.com/tulle-mesh/tulle/mesh/spiffe"
+)
+
+// Graph is the mesh in a window of 15 s to one hour that ends now; zero is one minute.
+// It has what telemetry knows: of a service its calls, its versions as callers name
+// them, connections, and how many processes report. The message is the caller's.
+//
+// What a service takes is what its servers say; where they say nothing, what its
+// callers do. Edges are what callers say; where they say nothing, what load reports
+// and servers do.
+func (s *Server) Graph(window time.Duration, now time.Time) *adminv1.GetGraphResponse {
+	s.mu.Lock()
+	f := s.frame(window, now)
+	views := s.views(f, func(*def) bool { return true })
+	states := s.states(now)
+	s.mu.Unlock()
+
+	g := newGraph(f, views)
+	answer := &adminv1.GetGraphResponse{At: timestamppb.New(now), Window: durationpb.New(f.window)}
+	for name := range states {
+		g.node(name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(g.nodes)) {
+		answer.Services = append(answer.Services, g.service(name, states[name]))
+	}
+	answer.Edges = g.list(func(edgeKey) bool { return true })
+	return answer
+}
+
+// A state is what the processes of a service reported last.
+type state struct {
+	processes, connections int32
+	open, ejected          map[string]bool
+	zones                  map[string]bool
+}
+
+// states are those of all services; mu is held. Who has not reported of late is left
+// out.
+func (s *Server) states(now time.Time) map[string]*state {
+	states := map[string]*state{}
+	of := func(service string) *state {
+		st := states[service]
+		if st == nil {
+			st = &state{open: map[string]bool{}, ejected: map[string]bool{}, zones: map[string]bool{}}
+			states[service] = st
+		}
+		return st
+	}
+	for _, r := range s.reporters {
+		if !r.here(now) {
+			continue
+		}
+		st := of(r.service)
+		st.processes++
+		st.connections += r.connections[sideServer]
+		if r.zone != "" {
+			st.zones[r.zone] = true
+		}
+		for _, e := range r.endpoints {
+			if e.breaker == breakerOpen || e.ejected {
+				to := of(e.key.destination)
+				if e.breaker == breakerOpen {
+					to.open[e.key.address] = true
+				}
+				if e.ejected {
+					to.ejected[e.key.address] = true
+				}
+			}
+		}
+	}
+	return states
+}
+
+type edgeKey struct{ source, destination string }
+
+// An edge is summed up from lines.
+type edge struct {
+	calls, attempts, served, load, counts record
+	local, distant                        uint64
+	secured                               [4]uint64 // attempts by security
+	servedSecured                         [4]uint64
+	clientID                              string
+	versions                              map[string]*record
+}
+
+// A node is a service, summed up from lines.
+type node struct {
+	served   record // taken, as its servers say
+	callers  record // and as its callers do
+	out      record
+	outLoad  record
+	versions map[string]*record
+}
+
+// A graph is summed up from views.
+type graph struct {
+	frame frame
+	nodes map[string]*node
+	edges map[edgeKey]*edge
+}
+
+func newGraph(f frame, views []view) *graph {
+	g := &graph{frame: f, nodes: map[string]*node{}, edges: map[edgeKey]*edge{}}
+	var one record
+	for i := range views {
+		r := views[i].sumUp(f, &one)
+		if !r.empty() {
+			g.add(views[i].def, &r)
+		}
+	}
+	for k, e := range g.edges {
+		family := e.best()
+		g.node(k.destination).callers.add(e.of(family))
+	}
+	return g
+}
+
+// best is the family that knows best what a caller asked of its server.
+func (e *edge) best() family {
+	switch {
+	case !e.attempts.empty():
+		return familyAttempt
+	case !e.calls.empty():
+		return familyCall
+	}
+	return familyLoad
+}
+
+func (e *edge) of(f family) *record {
+	switch f {
+	case familyAttempt:
+		return &e.attempts
+	case familyCall:
+		return &e.calls
+	default:
+		return &e.load
+	}
+}
+
+func (g *graph) node(name string) *node {
+	n := g.nodes[name]
+	if n == nil {
+		n = &node{versions: map[string]*record{}}
+		g.nodes[name] = n
+	}
+	return n
+}
+
+func (g *graph) edge(d *def) *edge {
+	k := edgeKey{d.source, d.destination}
+	e := g.edges[k]
+	if e == nil {
+		e = &edge{versions: map[string]*record{}}
+		g.edges[k] = e
+	}
+	// Of several, as those of processes that are no service, the first by name.
+	if d.peer != "" && (e.clientID == "" || d.peer < e.clientID) {
+		e.clientID = d.peer
+	}
+	return e
+}
+
+// add counts a record of a line.
+func (g *graph) add(d *def, r *record) {
+	if d.destination == "" {
+		return
+	}
+	e, to := g.edge(d), g.node(d.destination)
+	if d.source != "" {
+		g.node(d.source)
+	}
+	n := r.calls()
+	switch d.family {
+	case familyCall:
+		e.calls.add(r)
+		g.node(d.source).out.add(r)
+	case familyAttempt:
+		e.attempts.add(r)
+		e.secured[d.security] += n
+		if d.local {
+			e.local += n
+		} else {
+			e.distant += n
+		}
+		if v := version(d.cluster); v != "" {
+			addTo(e.versions, v, r)
+			addTo(to.versions, v, r)
+		}
+	case familyServed:
+		e.served.add(r)
+		to.served.add(r)
+		e.servedSecured[d.security] += n
+	case familyCount:
+		e.counts.add(r)
+	case familyLoad:
+		e.load.add(r)
+		if d.local {
+			e.local += n
+		} else {
+			e.distant += n
+		}
+		g.node(d.source).outLoad.add(r)
+		if v := version(d.cluster); v != "" {
+			addTo(e.versions, v, r)
+			addTo(to.versions, v, r)
+		}
+	case familyIn, familyOut:
+	}
+}
+
+func addTo(m map[string]*record, key string, r *record) {
+	to := m[key]
+	if to == nil {
+		to = &record{}
+		m[key] = to
+	}
+	to.add(r)
+}
+
+// inbound is what a service takes, by who knows best.
+func (n *node) inbound() *record {
+	if !n.served.empty() {
+		return &n.served
+	}
+	return &n.callers
+}
+
+// service is a node as the API has it.
+func (g *graph) service(name string, st *state) *adminv1.ServiceStat {
+	n := g.node(name)
+	out := &n.out
+	if out.empty() {
+		out = &n.outLoad
+	}
+	stat := &adminv1.ServiceStat{
+		Service:  name,
+		Inbound:  golden(n.inbound(), g.frame.seconds),
+		Outbound: golden(out, g.frame.seconds),
+		Versions: g.versions(n.versions),
+	}
+	if st != nil {
+		stat.Meshed = st.processes
+		stat.Connections = st.connections
+		stat.BreakersOpen = int32(len(st.open))
+		stat.Ejected = int32(len(st.ejected))
+		stat.Zones = slices.Sorted(maps.Keys(st.zones))
+	}
+	return stat
+}
+
+func (g *graph) versions(m map[string]*record) []*adminv1.VersionStat {
+	var out []*adminv1.VersionStat
+	for _, v := range slices.Sorted(maps.Keys(m)) {
+		out = append(out, &adminv1.VersionStat{Version: v, Golden: golden(m[v], g.frame.seconds)})
+	}
+	return out
+}
+
+// list are the edges that are wanted, in order.
+func (g *graph) list(wanted func(edgeKey) bool) []*adminv1.EdgeStat {
+	var out []*adminv1.EdgeStat
+	keys := slices.SortedFunc(maps.Keys(g.edges), func(a, b edgeKey) int {
+		return cmp.Or(cmp.Compare(a.source, b.source), cmp.Compare(a.destination, b.destination))
+	})
+	for _, k := range keys {
+		if wanted(k) {
+			if e := g.edges[k].stat(k, g.frame.seconds); e != nil {
+				e.Versions = g.versions(g.edges[k].versions)
+				out = append(out, e)
+			}
+		}
+	}
+	return out
+}
+
+// stat is an edge as the API has it; nil where nothing went over it.
+func (e *edge) stat(k edgeKey, seconds float64) *adminv1.EdgeStat {
+	stat := &adminv1.EdgeStat{
+		Source: k.source, Destination: k.destination,
+		Retries: e.counts.counts[countRetries], Hedges: e.counts.counts[countHedges],
+		Denied: e.counts.counts[countDenied], Refused: e.counts.counts[countRefused],
+		ClientId: e.clientID,
+	}
+	secured := e.secured
+	switch {
+	case !e.calls.empty() || !e.attempts.empty() || !e.counts.empty():
+		stat.Calls = golden(&e.calls, seconds)
+		stat.Attempts = golden(&e.attempts, seconds)
+		if e.attempts.empty() {
+			secured = e.servedSecured
+		}
+	case !e.load.empty():
+		stat.Calls = golden(&e.load, seconds)
+		stat.Attempts = golden(&e.load, seconds)
+		stat.Stock = true
+		secured = e.servedSecured
+		if !e.served.empty() { // servers measured what stock clients do not
+			stat.Attempts = golden(&e.served, seconds)
+		}
+	case !e.served.empty():
+		stat.Calls = golden(&e.served, seconds)
+		stat.Attempts = golden(&e.served, seconds)
+		secured = e.servedSecured
+	default:
+		return nil
+	}
+	if all := e.local + e.distant; all > 0 {
+		stat.Local = float64(e.local) / float64(all)
+	}
+	stat.Security = securityOf(secured).String()
+	if stat.GetSecurity() == securityMTLS.String() {
+		stat.ServerId = serverID(e.clientID, k.destination)
+	}
+	return stat
+}
+
+// securityOf is what to show of attempts that differ: one in plaintext is a warning,
+// and one that never came to a connection says nothing.
+func securityOf(n [4]uint64) security {
+	switch {
+	case n[securityPlaintext] > 0:
+		return securityPlaintext
+	case n[securityMTLS] > 0:
+		return securityMTLS
+	}
+	return securityUnknown
+}
+
+// serverID is the identity of a service, which its caller verified, in the trust
+// domain of the caller.
+func serverID(caller, service string) string {
+	id, err := spiffe.ParseID(caller)
+	if err != nil {
+		return ""
+	}
+	return spiffe.ServiceID(id.TrustDomain, service)
+}
