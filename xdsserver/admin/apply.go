@@ -38,7 +38,7 @@ func (s *Server) Apply(ctx context.Context, req *adminv1.ApplyRequest) (*adminv1
 	for _, o := range c.objects {
 		changes = append(changes, store.Change{Ref: o.Ref(), YAML: c.after[o.Ref()]})
 	}
-	revision, err := s.config.Store.Apply(ctx, changes, uint64(max(0, req.GetIfRevision())))
+	revision, err := s.config.Store.Apply(ctx, changes, intent(ctx, req.GetIfRevision()))
 	if err != nil {
 		return nil, storeError(err)
 	}
@@ -179,6 +179,12 @@ func (c *change) answer() *adminv1.ApplyResponse {
 	return answer
 }
 
+// intent is what the store is told of a change beside it.
+func intent(ctx context.Context, ifRevision int64) store.Intent {
+	caller, _ := CallerFrom(ctx)
+	return store.Intent{By: caller.Name, IfRevision: uint64(max(0, ifRevision))}
+}
+
 // Delete implements the API.
 func (s *Server) Delete(ctx context.Context, req *adminv1.DeleteRequest) (*adminv1.DeleteResponse, error) {
 	stored, _ := s.config.Store.Objects()
@@ -199,7 +205,7 @@ func (s *Server) Delete(ctx context.Context, req *adminv1.DeleteRequest) (*admin
 	if err := s.orphans(stored, changes); err != nil {
 		return nil, err
 	}
-	revision, err := s.config.Store.Apply(ctx, changes, uint64(max(0, req.GetIfRevision())))
+	revision, err := s.config.Store.Apply(ctx, changes, intent(ctx, req.GetIfRevision()))
 	if err != nil {
 		return nil, storeError(err)
 	}

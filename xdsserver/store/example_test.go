@@ -24,9 +24,9 @@ func ExampleOpen() {
 	defer s.Close()
 
 	voting := model.Ref{Kind: model.KindService, Namespace: model.DefaultNamespace, Name: "voting"}
-	revision, err := s.Apply(context.Background(), []store.Change{{Ref: voting, YAML: []byte("kind: Service\n")}}, 0)
+	revision, err := s.Apply(context.Background(), []store.Change{{Ref: voting, YAML: []byte("kind: Service\n")}}, store.Intent{})
 	fmt.Println(revision, err)
-	_, err = s.Apply(context.Background(), []store.Change{{Ref: voting}}, 7)
+	_, err = s.Apply(context.Background(), []store.Change{{Ref: voting}}, store.Intent{IfRevision: 7})
 	fmt.Println(err)
 	// Output:
 	// 1 <nil>

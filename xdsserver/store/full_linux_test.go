@@ -31,7 +31,7 @@ func TestFullDisk(t *testing.T) {
 
 	large := strings.Repeat("x", 100<<10)
 	for range 3 {
-		if _, err := s.Apply(context.Background(), changes("voting", large), 0); !errors.Is(err, syscall.ENOSPC) {
+		if _, err := s.Apply(context.Background(), changes("voting", large), Intent{}); !errors.Is(err, syscall.ENOSPC) {
 			t.Fatalf("apply on a full disk: got %v", err)
 		}
 	}

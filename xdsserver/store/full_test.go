@@ -20,7 +20,7 @@ func TestFailedWriteChangesNothingAndTheNextMaySucceed(t *testing.T) {
 			apply(t, s, "voting", "v1")
 
 			s.commit = func(tx *bbolt.Tx) error { return errors.Join(cause, tx.Rollback()) }
-			revision, err := s.Apply(context.Background(), changes("voting", "v2"), 0)
+			revision, err := s.Apply(context.Background(), changes("voting", "v2"), Intent{})
 			if !errors.Is(err, cause) || revision != 1 {
 				t.Fatalf("got %d, %v", revision, err)
 			}

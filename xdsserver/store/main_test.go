@@ -58,7 +58,7 @@ func service(name string) model.Ref {
 // apply applies name -> yaml, where an empty yaml removes.
 func apply(t *testing.T, s *Store, pairs ...string) uint64 {
 	t.Helper()
-	revision, err := s.Apply(context.Background(), changes(pairs...), 0)
+	revision, err := s.Apply(context.Background(), changes(pairs...), Intent{})
 	if err != nil {
 		t.Fatal(err)
 	}

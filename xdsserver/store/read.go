@@ -163,6 +163,7 @@ func readAll(tx *bbolt.Tx) (contents, int, error) {
 	if c.tokens, err = readTokens(tx, st.TokenDigest); err != nil {
 		return contents{}, 0, err
 	}
+	c.history, c.historyWhole = readHistory(tx, c.revision)
 	lost := 0
 	err = guard(func() error {
 		return endpoints.ForEach(func(key, record []byte) error {

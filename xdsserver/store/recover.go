@@ -51,6 +51,7 @@ func (s *Store) recover() error {
 		if copyIsDamaged {
 			s.logger.Warn("copy of the database is damaged; the next apply writes it anew", "file", s.path(copyFile), "error", copyErr)
 		}
+		s.recoverHistory(copyErr == nil, kept)
 		if lost > 0 {
 			s.logger.Warn("endpoints last known are damaged; they come back as they register", "file", s.path(mainFile), "lost", lost)
 		}
@@ -58,6 +59,20 @@ func (s *Store) recover() error {
 	}
 	s.held, s.copied = kept, true
 	return s.useCopy(main, mainErr, kept)
+}
+
+// recoverHistory takes from the copy the history that the database has lost. The copy of
+// another revision has a gap.
+func (s *Store) recoverHistory(copied bool, kept contents) {
+	if s.held.historyWhole {
+		return
+	}
+	if copied && kept.historyWhole && kept.revision == s.held.revision {
+		s.held.history = kept.history
+		s.logger.Warn("history of changes is damaged; that of the copy is used", "file", s.path(mainFile))
+		return
+	}
+	s.logger.Warn("history of changes is damaged; what is left of it is kept", "file", s.path(mainFile), "revisions", len(s.held.history))
 }
 
 // startOver is what an operator without a good file can do.

@@ -280,7 +280,7 @@ func TestDatabaseCutWhileOpenCostsNothing(t *testing.T) {
 		t.Error("the write before is missing")
 	}
 	// The first write may find the damage; the next one writes a new file.
-	_, _ = s.Apply(t.Context(), changes("s09", "y"), 0)
+	_, _ = s.Apply(t.Context(), changes("s09", "y"), Intent{})
 	apply(t, s, "s09", "z")
 	if got := dump(s); !strings.Contains(got, "s08=x s09=z") {
 		t.Errorf("got %.200q", got)

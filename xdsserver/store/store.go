@@ -1,6 +1,6 @@
 // Package store keeps on disk what was told to one xdsserver and must outlive it:
-// the applied objects with their revisions, the endpoints last known, and the join
-// tokens with what became of them.
+// the applied objects with their revisions and what they were before, the endpoints last
+// known, and the join tokens with what became of them.
 //
 // What Apply and UpdateToken acknowledged is fsynced and is there after any crash. It
 // keeps three files in its directory: tulle.db, a bbolt database; tulle.db.bak, a copy
@@ -12,7 +12,7 @@
 //		return err // says which file, and what to do
 //	}
 //	defer s.Close()
-//	revision, err := s.Apply(ctx, []store.Change{{Ref: ref, YAML: yaml}}, ifRevision)
+//	revision, err := s.Apply(ctx, []store.Change{{Ref: ref, YAML: yaml}}, store.Intent{By: "user 1000"})
 //
 // A database is opened read-only and verified to the last record before anything
 // is believed. When it cannot be read, or is older than the copy, the copy is used,
@@ -71,6 +71,14 @@ type Change struct {
 	YAML []byte
 }
 
+// An Intent is what is said of a change beside it.
+type Intent struct {
+	// By is who makes it, for the history; cut at 200 bytes.
+	By string
+	// IfRevision, when it is not zero, is the revision that the store must be at.
+	IfRevision uint64
+}
+
 // A ConflictError is a compare-and-swap that lost: somebody else changed the store.
 type ConflictError struct {
 	// Want is the revision the change was made for, Have that of the store.
@@ -116,14 +124,18 @@ var _ interface {
 type state struct {
 	revision uint64
 	objects  []Object
+	history  []pastRecord // the newest last, each one after the one before
 }
 
 // contents is everything a database holds.
 type contents struct {
-	revision  uint64
-	objects   map[string]Object
-	endpoints map[string][]byte // encoded, by key
-	tokens    map[string][]byte // by id
+	revision uint64
+	objects  map[string]Object
+	history  []pastRecord // the newest last; shared with readers, appended to in a copy
+	// historyWhole is false when a damaged database had to leave some out.
+	historyWhole bool
+	endpoints    map[string][]byte // encoded, by key
+	tokens       map[string][]byte // by id
 	// tokenChange counts changes of tokens: of two databases the one that lacks a
 	// change must not be believed, or what was used up could be used again.
 	tokenChange uint64
@@ -189,12 +201,12 @@ func (s *Store) Objects() ([]Object, uint64) {
 }
 
 // Apply makes all changes or none, and returns when they are on disk, with the
-// store's revision. Changes that change nothing keep the revision. When ifRevision
-// is not zero and the store is at another, it returns a *ConflictError.
+// store's revision. Changes that change nothing keep the revision. When the intent is
+// for another revision than the store is at, it returns a *ConflictError.
 //
 // After an error the store holds what it held; the next Apply may succeed. A
 // crash between the write and the answer may leave the change in place.
-func (s *Store) Apply(ctx context.Context, changes []Change, ifRevision uint64) (uint64, error) {
+func (s *Store) Apply(ctx context.Context, changes []Change, intent Intent) (uint64, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
@@ -203,8 +215,8 @@ func (s *Store) Apply(ctx context.Context, changes []Change, ifRevision uint64) 
 	if err := ctx.Err(); err != nil {
 		return s.held.revision, fmt.Errorf("store: %w", err)
 	}
-	if ifRevision != 0 && ifRevision != s.held.revision {
-		return s.held.revision, &ConflictError{Want: ifRevision, Have: s.held.revision}
+	if want := intent.IfRevision; want != 0 && want != s.held.revision {
+		return s.held.revision, &ConflictError{Want: want, Have: s.held.revision}
 	}
 
 	next := s.held
@@ -233,7 +245,14 @@ func (s *Store) Apply(ctx context.Context, changes []Change, ifRevision uint64) 
 	if !changed {
 		return s.held.revision, nil
 	}
-	if err := s.write(func(tx *bbolt.Tx) error { return putObjects(tx, s.held.objects, next) }); err != nil {
+	history, err := remember(s.held.history, s.held, next, intent.By, now)
+	if err != nil {
+		return s.held.revision, fmt.Errorf("store: history: %w", err)
+	}
+	next.history = history
+	if err := s.write(func(tx *bbolt.Tx) error {
+		return errors.Join(putObjects(tx, s.held.objects, next), putHistory(tx, s.held.history, next.history))
+	}); err != nil {
 		if errors.Is(err, syscall.ENOSPC) {
 			return s.held.revision, fmt.Errorf("%w: nothing was applied; free some space there, and apply again", err)
 		}
@@ -247,7 +266,7 @@ func (s *Store) Apply(ctx context.Context, changes []Change, ifRevision uint64) 
 
 // publish makes the contents visible to readers and wakes Run.
 func (s *Store) publish() {
-	st := &state{revision: s.held.revision, objects: make([]Object, 0, len(s.held.objects))}
+	st := &state{revision: s.held.revision, history: s.held.history, objects: make([]Object, 0, len(s.held.objects))}
 	for _, key := range slices.Sorted(maps.Keys(s.held.objects)) {
 		st.objects = append(st.objects, s.held.objects[key])
 	}

@@ -45,7 +45,7 @@ func TestApplyComparesTheRevision(t *testing.T) {
 	s, _ := open(t, t.TempDir())
 	apply(t, s, "voting", "v1")
 	apply(t, s, "voting", "v2")
-	revision, err := s.Apply(context.Background(), changes("voting", "v3"), 1)
+	revision, err := s.Apply(context.Background(), changes("voting", "v3"), Intent{IfRevision: 1})
 	var conflict *ConflictError
 	if !errors.As(err, &conflict) || *conflict != (ConflictError{Want: 1, Have: 2}) || revision != 2 {
 		t.Fatalf("got %d, %v, want a conflict of 1 with 2", revision, err)
@@ -53,7 +53,7 @@ func TestApplyComparesTheRevision(t *testing.T) {
 	if got := dump(s); got != "voting=v2" {
 		t.Errorf("after the conflict: got %q", got)
 	}
-	if revision, err = s.Apply(context.Background(), changes("voting", "v3"), 2); err != nil || revision != 3 {
+	if revision, err = s.Apply(context.Background(), changes("voting", "v3"), Intent{IfRevision: 2}); err != nil || revision != 3 {
 		t.Errorf("at the right revision: got %d, %v", revision, err)
 	}
 }
@@ -66,7 +66,7 @@ func TestOfManyWhoCompareOneWins(t *testing.T) {
 	won := 0
 	for i := range 8 {
 		wg.Go(func() {
-			_, err := s.Apply(context.Background(), changes("voting", fmt.Sprint("v", i+1)), 1)
+			_, err := s.Apply(context.Background(), changes("voting", fmt.Sprint("v", i+1)), Intent{IfRevision: 1})
 			var conflict *ConflictError
 			if err != nil && !errors.As(err, &conflict) {
 				t.Error(err)
@@ -92,7 +92,7 @@ func TestApplyRefusesWhatItCannotKeep(t *testing.T) {
 		"no UTF-8":            {Ref: service("a"), YAML: []byte{0xff}},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := s.Apply(context.Background(), []Change{{Ref: service("good"), YAML: []byte("g")}, c}, 0); err == nil {
+			if _, err := s.Apply(context.Background(), []Change{{Ref: service("good"), YAML: []byte("g")}, c}, Intent{}); err == nil {
 				t.Error("got no error")
 			}
 			if got := dump(s); got != "" {
@@ -106,7 +106,7 @@ func TestApplyAfterItsContextEndedChangesNothing(t *testing.T) {
 	s, _ := open(t, t.TempDir())
 	ctx, cancel := context.WithCancel(context.Background())
 	cancel()
-	if _, err := s.Apply(ctx, changes("voting", "v1"), 0); !errors.Is(err, context.Canceled) {
+	if _, err := s.Apply(ctx, changes("voting", "v1"), Intent{}); !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
 	if got := dump(s); got != "" {
@@ -121,7 +121,7 @@ func TestReadsGoOnAfterClose(t *testing.T) {
 	if got := dump(s); got != "voting=v1" {
 		t.Errorf("got %q", got)
 	}
-	if _, err := s.Apply(context.Background(), changes("voting", "v2"), 0); !errors.Is(err, ErrClosed) {
+	if _, err := s.Apply(context.Background(), changes("voting", "v2"), Intent{}); !errors.Is(err, ErrClosed) {
 		t.Errorf("apply: got %v, want ErrClosed", err)
 	}
 	if err := s.SaveEndpoints(nil); !errors.Is(err, ErrClosed) {
@@ -197,12 +197,12 @@ func BenchmarkApplyOneOf1000(b *testing.B) {
 	for i := range 1000 {
 		all = append(all, Change{Ref: service(fmt.Sprint("s", i)), YAML: []byte(strings.Repeat("spec: {}\n", 50))})
 	}
-	if _, err := s.Apply(b.Context(), all, 0); err != nil {
+	if _, err := s.Apply(b.Context(), all, Intent{}); err != nil {
 		b.Fatal(err)
 	}
 	b.ReportAllocs()
 	for n := 0; b.Loop(); n++ {
-		if _, err := s.Apply(b.Context(), changes("s7", fmt.Sprint(n)), 0); err != nil {
+		if _, err := s.Apply(b.Context(), changes("s7", fmt.Sprint(n)), Intent{}); err != nil {
 			b.Fatal(err)
 		}
 	}

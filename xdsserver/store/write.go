@@ -113,12 +113,15 @@ func (s *Store) writeFile(path string) (*bbolt.DB, error) {
 
 // putAll fills an empty database.
 func putAll(tx *bbolt.Tx, c contents) error {
-	for _, name := range [][]byte{metaBucket, objectsBucket, endpointsBucket, tokensBucket} {
+	for _, name := range [][]byte{metaBucket, objectsBucket, historyBucket, endpointsBucket, tokensBucket} {
 		if _, err := tx.CreateBucket(name); err != nil {
 			return err
 		}
 	}
 	if err := putObjects(tx, nil, c); err != nil {
+		return err
+	}
+	if err := putHistory(tx, nil, c.history); err != nil {
 		return err
 	}
 	if err := putRecords(tx.Bucket(tokensBucket), nil, c.tokens); err != nil {
