@@ -87,7 +87,7 @@ func TestHeadersAreChangedInEachAttempt(t *testing.T) {
 func TestAProcessIsHeldToItsRate(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := voting(traffic(func(t *resource.Traffic) { t.RateLimit = &resource.Rate{PerSecond: 10, Burst: 5} }))
-		client := interceptors.NewClient(c)
+		client := interceptors.NewClient(interceptors.ClientConfig{Configs: c})
 		made := 0
 		invoker := ends(func(context.Context) error { made++; return nil })
 		var failure *call.Error
@@ -128,7 +128,7 @@ func tripping(t *resource.Traffic) {
 // fail. What was not sent says nothing.
 func TestAServiceThatFailsIsLeftAlone(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		client := interceptors.NewClient(voting(traffic(retried(2), tripping)))
+		client := interceptors.NewClient(interceptors.ClientConfig{Configs: voting(traffic(retried(2), tripping))})
 		do := func(steps ...func(context.Context, *call.Call) error) (int, *call.Error) {
 			s := script{start: time.Now(), steps: steps}
 			err := client.Unary(t.Context(), method, nil, nil, nil, s.invoke)
@@ -167,7 +167,7 @@ func TestAServiceThatFailsIsLeftAlone(t *testing.T) {
 func TestAFaultDoesNotLeaveTheBreakerWaiting(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := voting(traffic(tripping))
-		client := interceptors.NewClient(c)
+		client := interceptors.NewClient(interceptors.ClientConfig{Configs: c})
 		for range 3 {
 			_ = client.Unary(t.Context(), method, nil, nil, nil, steps(fails(codes.Unavailable)).invoke)
 		}
@@ -237,7 +237,7 @@ func TestAChainTriesAgainAtItsLowestHop(t *testing.T) {
 				in := serving(t.Context(), tt.attempt)
 				change := tt.change
 				c := voting(traffic(change...))
-				client := interceptors.NewClient(c)
+				client := interceptors.NewClient(interceptors.ClientConfig{Configs: c})
 				s := steps(tt.steps...)
 				err := client.Unary(in, method, nil, nil, nil, s.invoke)
 				if len(s.made) != tt.want || in.Spent() != tt.spent {
@@ -290,7 +290,7 @@ func TestHedgesComeOutOfTheBudget(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				c := voting(traffic(tt.change...))
-				client := interceptors.NewClient(c)
+				client := interceptors.NewClient(interceptors.ClientConfig{Configs: c})
 				ctx := t.Context()
 				if tt.in != nil {
 					ctx = serving(ctx, tt.in.Attempt())
@@ -324,7 +324,7 @@ func TestAHedgedCallIsRetried(t *testing.T) {
 		}))
 		c.config.CommonTimeout = 10 * time.Second
 		s := steps(fails(codes.Unavailable), fails(codes.Unavailable), answers)
-		err := interceptors.NewClient(c).Unary(t.Context(), method, wrapperspb.String(""), wrapperspb.String(""), nil, s.invoke)
+		err := interceptors.NewClient(interceptors.ClientConfig{Configs: c}).Unary(t.Context(), method, wrapperspb.String(""), wrapperspb.String(""), nil, s.invoke)
 		if err != nil || len(s.made) != 3 || s.made[2].previous != "2" {
 			t.Errorf("%v: %+v", err, s.made)
 		}
@@ -342,7 +342,7 @@ func TestMirrorsGetACopyOfTheFirstAttempt(t *testing.T) {
 			t.Mirrors = []resource.Mirror{{Cluster: "voting/v3", PerMillion: all, Timeout: time.Second}}
 		}))
 		c.config.Clusters = map[string]*resource.ClusterConfig{"voting/v2": {}, "voting/v3": {}}
-		client := interceptors.NewClient(c)
+		client := interceptors.NewClient(interceptors.ClientConfig{Configs: c})
 		var calls, copies atomic.Int32
 		invoker := func(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
 			if call.FromContext(ctx).Cluster == "voting/v3" {
@@ -365,7 +365,7 @@ func TestMirrorsGetACopyOfTheFirstAttempt(t *testing.T) {
 
 func TestServicesBeyondTheBoundShare(t *testing.T) {
 	c := voting()
-	client := interceptors.NewClient(c)
+	client := interceptors.NewClient(interceptors.ClientConfig{Configs: c})
 	for i := range 4200 {
 		config := *c.config
 		config.Service = fmt.Sprint("service-", i)

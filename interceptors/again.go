@@ -51,7 +51,15 @@ func (p *plan) next(rpc *call.Call, err error) (wait time.Duration, ok bool) {
 		p.upstream.denied.Add(1)
 		return 0, false
 	}
+	if p.made == 1 && p.tell.span.On() {
+		ended := p.ended
+		if ended.IsZero() {
+			ended = now
+		}
+		p.tell.first(&p.outing, rpc, err, ended)
+	}
 	p.made++
+	p.ended = time.Time{} // the call may end in the wait
 	p.upstream.retries.Add(1)
 	return wait, true
 }
@@ -93,6 +101,7 @@ func (p *plan) attempt(last *call.Call) (*call.Call, context.CancelFunc) {
 	// Where grpc may still look at the last one's context it is not written to.
 	rpc := last.Fork(metadata.AppendToOutgoingContext(ctx, retry.Header, strconv.FormatUint(uint64(n), 10)))
 	rpc.Begin(n)
+	p.outing = p.tell.outing(rpc, time.Now())
 	return rpc, cancel
 }
 

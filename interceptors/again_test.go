@@ -424,7 +424,7 @@ func TestTheApplicationIsToldOnceThatTheCallEnded(t *testing.T) {
 func TestStatsCountAttempts(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		c := voting(traffic(retried(3), budget(resource.RetryBudget{MinPerSecond: 3, Window: time.Second})))
-		client := interceptors.NewClient(c)
+		client := interceptors.NewClient(interceptors.ClientConfig{Configs: c})
 		for range 3 {
 			_ = client.Unary(t.Context(), method, nil, nil, nil, steps(fails(codes.Unavailable)).invoke)
 		}

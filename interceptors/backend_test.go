@@ -54,7 +54,7 @@ func dialBackend(t *testing.T, c *configs, handlers ...func(grpc.ServerStream) e
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(listener) }()
 	t.Cleanup(func() { srv.Stop(); <-done })
-	client := interceptors.NewClient(c)
+	client := interceptors.NewClient(interceptors.ClientConfig{Configs: c})
 	conn, err := grpc.NewClient("passthrough:///voting",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),

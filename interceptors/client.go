@@ -2,19 +2,24 @@ package interceptors
 
 import (
 	"context"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 
+	"github.com/tulle-mesh/tulle/interceptors/accesslog"
 	"github.com/tulle-mesh/tulle/interceptors/fault"
 	"github.com/tulle-mesh/tulle/interceptors/hedge"
 	"github.com/tulle-mesh/tulle/interceptors/mirror"
 	"github.com/tulle-mesh/tulle/interceptors/retry"
+	"github.com/tulle-mesh/tulle/interceptors/trace"
 	"github.com/tulle-mesh/tulle/interceptors/trip"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/mesh/tap"
+	"github.com/tulle-mesh/tulle/mesh/telemetry"
 )
 
 // Configs gives the configuration of the service that a connection calls. It is
@@ -32,16 +37,46 @@ type Configs interface {
 // counted in it. It is safe for concurrent use, and is closed by who made it.
 type Client struct {
 	configs   Configs
+	telemetry *telemetry.Instruments
+	tracer    *trace.Tracer
+	log       *accesslog.Log
+	taps      *tap.Taps
+	tells     bool // whether there is any of them
+
 	faults    fault.Injector
 	trips     trip.Breakers
 	hedges    hedge.Hedger
 	mirrors   mirror.Mirrors
 	methods   retry.Methods
 	upstreams upstreams
+	streams   atomic.Int64 // that are open
 }
 
-// NewClient returns a Client that takes configurations from configs.
-func NewClient(configs Configs) *Client { return &Client{configs: configs} }
+// A ClientConfig is what a [Client] is made of. Configs is needed; each of the others
+// may be nil, and then is not told of calls.
+type ClientConfig struct {
+	// Configs gives the configuration of each call.
+	Configs Configs
+	// Telemetry counts calls and attempts.
+	Telemetry *telemetry.Instruments
+	// Tracer makes spans of them, and hands traces on.
+	Tracer *trace.Tracer
+	// Log has a line for a call, where it is on.
+	Log *accesslog.Log
+	// Taps are those who watch.
+	Taps *tap.Taps
+}
+
+// NewClient returns a Client.
+func NewClient(c ClientConfig) *Client {
+	client := &Client{configs: c.Configs, telemetry: c.Telemetry, tracer: c.Tracer, log: c.Log, taps: c.Taps}
+	client.tells = c.Telemetry != nil || c.Tracer != nil || c.Log != nil || c.Taps != nil
+	client.trips.OnChange = client.tripped
+	if c.Telemetry != nil {
+		c.Telemetry.Observe(client.samples)
+	}
+	return client
+}
 
 // Close cancels the copies of calls that are on their way to mirrors, and waits for
 // them. Calls go on, and are mirrored no more. It always returns nil.
@@ -58,18 +93,23 @@ func (c *Client) Unary(
 	ctx context.Context, method string, req, reply any, cc *grpc.ClientConn,
 	invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
+	begun := time.Now()
 	w := wishesOf(opts)
 	rpc := &call.Call{Context: ctx, Method: method, WaitForReady: w.waitForReady}
 	config, err := c.configs.Config(rpc, cc)
-	if err != nil {
-		return err
-	}
-	if config == nil {
+	if config == nil && err == nil {
 		return invoker(ctx, method, req, reply, cc, opts...)
 	}
 	var p plan
+	p.tell.begin(c, rpc, begun)
+	if err != nil {
+		p.tell.unconfigured(rpc, err)
+		return err
+	}
 	if failure := c.admit(&p, rpc, config, &w); failure != nil {
-		return cardinality(failure)
+		err := cardinality(failure)
+		p.tell.refused(rpc, err)
+		return err
 	}
 	if w.finishes {
 		opts = unfinished(opts)
@@ -97,9 +137,7 @@ func (p *plan) unary(rpc *call.Call, u *unary, w *wishes) (err error) {
 		defer p.cancel()
 	}
 	err = errUnwound
-	if p.traffic.Breaker != nil {
-		defer func() { p.ticket.Done(p.own, err) }()
-	}
+	defer func() { p.over(rpc, err) }()
 	result := p.first(rpc, u, w)
 	if result != nil {
 		rpc, result = p.others(rpc, u, result)
@@ -114,6 +152,29 @@ func (p *plan) unary(rpc *call.Call, u *unary, w *wishes) (err error) {
 	return err
 }
 
+// over is the end of a unary call, as the application sees it.
+func (p *plan) over(rpc *call.Call, err error) {
+	if p.traffic.Breaker != nil {
+		p.ticket.Done(p.own, err)
+	}
+	now := p.ended
+	if now.IsZero() {
+		now = time.Now()
+	}
+	p.tell.over(&ending{err: err, ctx: p.ctx, cluster: rpc.Cluster, endpoint: rpc.Endpoint(), attempts: p.made, at: now})
+}
+
+// invoke makes an attempt.
+func (p *plan) invoke(rpc *call.Call, u *unary) (err error) {
+	if p.outing.watch != nil {
+		err = p.tell.tapped(p.outing, rpc, *u)
+	} else {
+		err = u.invoke(rpc)
+	}
+	p.ended = p.tell.back(&p.outing, rpc, err)
+	return err
+}
+
 // first makes the first attempt, and its hedges.
 func (p *plan) first(rpc *call.Call, u *unary, w *wishes) error {
 	policy := p.traffic.Hedge
@@ -124,56 +185,14 @@ func (p *plan) first(rpc *call.Call, u *unary, w *wishes) error {
 		return p.hedged(rpc, u, policy)
 	}
 	if p.retry.PerTryTimeout <= 0 {
-		return u.invoke(rpc)
+		return p.invoke(rpc, u)
 	}
 	ctx, cancel := p.try(p.ctx)
 	if cancel != nil {
 		defer cancel()
 	}
 	rpc.Context = ctx
-	return u.invoke(rpc)
-}
-
-// hedging is the policy that the application asks for.
-func hedging(policy *resource.Hedge, delay time.Duration) *resource.Hedge {
-	if delay <= 0 {
-		return nil
-	}
-	own := resource.Hedge{Delay: delay, Attempts: 2}
-	if policy != nil {
-		own.Attempts = policy.Attempts
-	}
-	return &own
-}
-
-// hedged makes the first attempt as a race. What hedging leaves of the attempts is
-// for retries: where no hedge was due, there are as many of them as ever.
-func (p *plan) hedged(rpc *call.Call, u *unary, policy *resource.Hedge) error {
-	ctx, cancel := p.clock.Bound(p.ctx)
-	if cancel != nil {
-		defer cancel()
-	}
-	rpc.Context = ctx
-	tally, err := p.client.hedges.Do(rpc, hedge.Plan{
-		Policy:    policy,
-		Retryable: p.retry.Codes,
-		Take:      take(p.upstream, p.budget, p.traffic.Budget),
-	}, hedge.Unary(*u))
-	p.made += tally.Extra
-	p.denied = tally.Denied
-	p.upstream.hedges.Add(uint64(tally.Extra))
-	return err
-}
-
-// take takes hedges from the budget. It holds on to no plan, which lies on the stack.
-func take(up *upstream, budget *retry.Budget, policy resource.RetryBudget) func() bool {
-	return func() bool {
-		if budget.Withdraw(time.Now(), policy) {
-			return true
-		}
-		up.denied.Add(1)
-		return false
-	}
+	return p.invoke(rpc, u)
 }
 
 // others makes the attempts after the first, which failed with err. It returns the
@@ -186,7 +205,7 @@ func (p *plan) others(rpc *call.Call, u *unary, err error) (*call.Call, error) {
 		}
 		var cancel context.CancelFunc
 		rpc, cancel = p.attempt(rpc)
-		err = u.invoke(rpc)
+		err = p.invoke(rpc, u)
 		if cancel != nil {
 			cancel()
 		}

@@ -18,7 +18,7 @@ import (
 
 // unary makes one call through the interceptor; then stands for grpc.
 func unary(ctx context.Context, c *configs, then grpc.UnaryInvoker, opts ...grpc.CallOption) error {
-	return interceptors.NewClient(c).Unary(ctx, method, nil, nil, nil, then, opts...)
+	return interceptors.NewClient(interceptors.ClientConfig{Configs: c}).Unary(ctx, method, nil, nil, nil, then, opts...)
 }
 
 func ok(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return nil }
@@ -292,7 +292,7 @@ func TestACallCostsOneAllocation(t *testing.T) {
 		{"with options", voting(timeout(time.Hour)), []grpc.CallOption{call.RetryOption{Retry: call.Retry{Attempts: 3}}, call.HashKeyOption{Key: "k"}}, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			client := interceptors.NewClient(tt.config)
+			client := interceptors.NewClient(interceptors.ClientConfig{Configs: tt.config})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			got := testing.AllocsPerRun(100, func() {
@@ -331,7 +331,7 @@ func BenchmarkUnary(b *testing.B) {
 		{"with a fault that hits nobody", voting(faulty(resource.Fault{Delay: 1, AbortCode: 1})), 0},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			client := interceptors.NewClient(bm.config)
+			client := interceptors.NewClient(interceptors.ClientConfig{Configs: bm.config})
 			ctx := b.Context()
 			if bm.own > 0 {
 				var cancel context.CancelFunc

@@ -22,10 +22,11 @@ import (
 // rate limit: ours, which also routes, and libraries of policies that a service would
 // put around its calls by hand. The invoker does nothing, so that all is policy.
 func BenchmarkPoliciesAgainstOthers(b *testing.B) {
-	ours := interceptors.NewClient(voting(traffic(retried(3), func(t *resource.Traffic) {
+	ours := interceptors.NewClient(interceptors.ClientConfig{Configs: voting(traffic(retried(3), func(t *resource.Traffic) {
 		t.Breaker = resource.DefaultBreaker()
 		t.RateLimit = &resource.Rate{PerSecond: 1e9, Burst: 1e6}
-	})))
+	}))})
+
 	library := failsafegrpc.NewUnaryClientInterceptor[any](
 		ratelimiter.NewBursty[any](1e9, time.Second),
 		retrypolicy.NewBuilder[any]().WithMaxRetries(2).WithBackoff(25*time.Millisecond, 250*time.Millisecond).WithBudget(failsafebudget.New()).Build(),

@@ -6,7 +6,7 @@
 // interceptor, because a chain of small ones costs an allocation or two each on
 // every call.
 //
-//	client := interceptors.NewClient(builder) // a *resolver.Builder
+//	client := interceptors.NewClient(interceptors.ClientConfig{Configs: builder}) // a *resolver.Builder
 //	defer client.Close()
 //	conn, err := grpc.NewClient("mesh:///voting",
 //		grpc.WithResolvers(builder),

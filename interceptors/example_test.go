@@ -22,7 +22,7 @@ func (a always) Config(context.Context, *grpc.ClientConn) (*resource.Config, err
 
 // A fault rule of the operator ends every call, and the error says so.
 func ExampleNewClient() {
-	client := interceptors.NewClient(always{&resource.Config{
+	client := interceptors.NewClient(interceptors.ClientConfig{Configs: always{&resource.Config{
 		Service:  "voting",
 		Listener: &resource.Listener{FaultFilter: true},
 		VirtualHost: &resource.VirtualHost{Routes: []*resource.Route{{
@@ -30,7 +30,7 @@ func ExampleNewClient() {
 			TotalWeight: 1,
 			Fault:       &resource.Fault{AbortPerMillion: 1_000_000, AbortCode: codes.Unavailable},
 		}}},
-	}})
+	}}})
 
 	// grpc calls the interceptor, given by grpc.WithUnaryInterceptor(client.Unary).
 	invoker := func(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return nil }

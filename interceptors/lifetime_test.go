@@ -134,7 +134,7 @@ func TestAStreamThatCannotBeOpenedIsTriedAgain(t *testing.T) {
 					return nil, err
 				}
 				c := voting(timeout(time.Minute), traffic(tt.change...))
-				_, err := interceptors.NewClient(c).Stream(in, bidi, nil, method, streamer, grpc.OnFinish(func(error) { told++ }))
+				_, err := interceptors.NewClient(interceptors.ClientConfig{Configs: c}).Stream(in, bidi, nil, method, streamer, grpc.OnFinish(func(error) { told++ }))
 				if len(s.made) != tt.want || status.Code(err) != tt.code || in.Spent() != tt.spent {
 					t.Errorf("%d attempts, %v, spent: %v", len(s.made), err, in.Spent())
 				}

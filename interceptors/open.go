@@ -13,6 +13,7 @@ import (
 	"github.com/tulle-mesh/tulle/interceptors/access"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/mesh/tap"
 )
 
 // reviewGap is the least time between two looks at all open streams for those
@@ -46,6 +47,7 @@ type openStream struct {
 	caller  access.Caller
 	method  string
 	counted string
+	watch   *tap.Watch // nil while nobody taps
 
 	transport ender
 	incoming  call.Incoming // the handler's context
@@ -72,12 +74,17 @@ type ender interface {
 // takes none of the places that calls run in; see interceptors/shed.
 func (s *Server) Stream(srv any, stream grpc.ServerStream, info *grpc.StreamServerInfo, handler grpc.StreamHandler) (err error) {
 	ctx := stream.Context()
-	if _, err := s.policy(ctx); err != nil {
-		return err
-	}
 	o := &openStream{ServerStream: stream, caller: access.CallerOf(ctx), method: info.FullMethod, counted: info.FullMethod}
 	if srv == nil {
 		o.counted = access.Other // callers make up methods that nobody has
+	}
+	v := visitor{caller: o.caller, method: o.counted, began: time.Now()}
+	ctx, v.span = s.tracer.Serve(ctx, o.counted)
+	v.ctx, v.watch = ctx, s.match(ctx, &o.caller, o.method, true)
+	o.watch = v.watch
+	defer func() { s.tell(&v, err) }()
+	if _, err := s.policy(ctx); err != nil {
+		return err
 	}
 	o.transport, _ = grpc.ServerTransportStreamFromContext(ctx).(ender)
 	if o.transport == nil {
@@ -202,6 +209,9 @@ func (o *openStream) SendMsg(m any) error {
 	if ended := o.ended.Load(); ended != nil {
 		return ended
 	}
+	if o.watch != nil {
+		o.watch.Response(m)
+	}
 	err := o.ServerStream.SendMsg(m)
 	if ended := o.ended.Load(); err != nil && ended != nil {
 		return ended
@@ -219,7 +229,17 @@ func (o *openStream) RecvMsg(m any) error {
 	if ended := o.ended.Load(); ended != nil {
 		return ended
 	}
+	if o.watch != nil && err == nil {
+		o.watch.Request(m)
+	}
 	return err
+}
+
+// count returns how many there are.
+func (t *streams) count() int {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	return len(t.open)
 }
 
 func (t *streams) add(o *openStream) {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -16,8 +15,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/wrapperspb"
-
-	accessv1 "github.com/tulle-mesh/tulle/mesh/api/access/v1"
 )
 
 // A handler that waits for a message cannot be told anything; its stream ends.
@@ -307,23 +304,4 @@ func TestNoStreamSlipsThroughAChange(t *testing.T) {
 	}
 	cancel()
 	running.Wait()
-}
-
-// reported is an xdsserver that takes reports.
-type reported struct {
-	grpc.ClientConnInterface
-
-	rows []string
-}
-
-func (r *reported) Invoke(_ context.Context, _ string, req, _ any, _ ...grpc.CallOption) error {
-	for _, o := range req.(*accessv1.ReportRequest).GetObservations() {
-		r.rows = append(r.rows, fmt.Sprintf("%s %d %d", o.GetMethod(), o.GetAllowed(), o.GetDenied()))
-	}
-	return nil
-}
-
-func (r *reported) text() string {
-	slices.SortFunc(r.rows, func(a, b string) int { return strings.Compare(b, a) })
-	return strings.Join(r.rows, ", ")
 }

@@ -31,6 +31,7 @@ type plan struct {
 	budget   *retry.Budget
 	incoming *call.Incoming // nil where the call serves none
 	ticket   trip.Ticket
+	tell     teller
 
 	// own is the context that the application made the call in, ctx the one that its
 	// attempts are made in. cancel ends ctx, and is nil where nothing needs to.
@@ -44,6 +45,8 @@ type plan struct {
 
 	made     uint32    // attempts
 	waited   uint32    // backoffs, since the endpoint last said how long to wait
+	outing   outing    // the attempt at hand
+	ended    time.Time // when the last of a unary call did; zero is not known
 	tryUntil time.Time // when the time of the attempt is over; zero is never
 	timedOut bool      // whether that is how it ended
 	denied   bool      // whether the budget refused another
@@ -53,10 +56,12 @@ type plan struct {
 // for that afterwards. A call that is not admitted leaves nothing behind.
 func (c *Client) admit(p *plan, rpc *call.Call, config *resource.Config, w *wishes) *call.Error {
 	ctx := rpc.Context
+	p.tell.service = config.Service
 	r, cluster, failure := route.Choose(ctx, config, rpc.Method)
 	if failure != nil {
 		return failure
 	}
+	p.tell.route = r.Name
 	rpc.Service, rpc.Cluster = config.Service, cluster.Name
 	p.client, p.config, p.traffic, p.method, p.own = c, config, config.Traffic(r), rpc.Method, ctx
 	p.streams = rpc.Stream
@@ -87,7 +92,7 @@ func (c *Client) admit(p *plan, rpc *call.Call, config *resource.Config, w *wish
 		p.ticket.Done(ctx, failure)
 		return failure
 	}
-	p.ctx = header.Apply(p.ctx, p.traffic.Headers)
+	p.ctx = p.tell.span.Inject(header.Apply(p.ctx, p.traffic.Headers))
 	p.hash(rpc, w)
 	if p.traffic.Retry != nil {
 		p.retry = *p.traffic.Retry
@@ -103,6 +108,8 @@ func (c *Client) admit(p *plan, rpc *call.Call, config *resource.Config, w *wish
 	p.made = 1
 	rpc.Context = p.ctx
 	rpc.Begin(0)
+	p.tell.match(p.ctx, rpc)
+	p.outing = p.tell.outing(rpc, now)
 	return nil
 }
 

@@ -79,7 +79,7 @@ func TestAStreamThatIsTriedAgainExplains(t *testing.T) {
 	defer running.Wait()
 	defer srv.Stop()
 
-	client := interceptors.NewClient(voting())
+	client := interceptors.NewClient(interceptors.ClientConfig{Configs: voting()})
 	target := manual.NewBuilderWithScheme("mesh")
 	target.InitialState(resolver.State{Addresses: []resolver.Address{{Addr: "backend"}}})
 	conn, err := grpc.NewClient("mesh:///voting",

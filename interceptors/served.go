@@ -12,8 +12,9 @@ import (
 
 	"github.com/tulle-mesh/tulle/interceptors/access"
 	"github.com/tulle-mesh/tulle/interceptors/shed"
+	"github.com/tulle-mesh/tulle/interceptors/trace"
 	"github.com/tulle-mesh/tulle/mesh/call"
-	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/mesh/tap"
 )
 
 // pushbackKey is the trailer of a call that failed which says when to try again, or not
@@ -52,15 +53,29 @@ type visit struct {
 	ticket   shed.Ticket
 	incoming *call.Incoming
 	handled  bool // whether the handler has returned
+
+	caller access.Caller
+	began  time.Time
+	span   trace.Span
+	watch  *tap.Watch // nil while nobody taps
 }
 
 // begin returns why the call is not taken. Where it is nil end must be deferred.
 func (v *visit) begin(ctx context.Context) (err error) {
-	if v.ticket, err = v.server.admit(ctx, v.method); err != nil {
+	v.began, v.caller = time.Now(), access.CallerOf(ctx)
+	ctx, v.span = v.server.tracer.Serve(ctx, v.method)
+	v.watch = v.server.match(ctx, &v.caller, v.method, false)
+	if v.ticket, err = v.server.admit(ctx, v); err != nil {
+		v.server.tell(v.visitor(ctx), err)
 		return err
 	}
 	v.incoming = &call.Incoming{Context: ctx}
 	return nil
+}
+
+// visitor is what is told of the call.
+func (v *visit) visitor(ctx context.Context) *visitor {
+	return &visitor{ctx: ctx, caller: v.caller, method: v.method, began: v.began, span: v.span, watch: v.watch}
 }
 
 // end ends the call with what its handler returned, or where it did not return.
@@ -73,40 +88,39 @@ func (v *visit) end(answer *any, err *error) {
 	if *err != nil && v.incoming.Spent() {
 		_ = grpc.SetTrailer(ctx, notAgain) // outside of a server there is none
 	}
+	if v.watch != nil && *err == nil {
+		v.watch.Response(*answer)
+	}
+	v.server.tell(v.visitor(ctx), *err)
 }
 
 // admit returns why a unary call is not taken, nil with the place it has when it is.
-func (s *Server) admit(ctx context.Context, method string) (shed.Ticket, error) {
-	e, err := s.policy(ctx)
-	if err != nil {
-		return shed.Ticket{}, err
+func (s *Server) admit(ctx context.Context, v *visit) (shed.Ticket, error) {
+	e, now := s.enforced.Load(), v.began
+	if e == nil || e.in != s.policies.Current() {
+		var err error
+		if e, err = s.policy(ctx); err != nil {
+			return shed.Ticket{}, err
+		}
+		now = time.Now() // it may have been waited for
 	}
-	a := e.admission(method)
-	if a != nil {
-		return s.admitWithin(ctx, e, a, method)
+	if a := e.admission(v.method); a != nil {
+		return s.admitWithin(ctx, e, a, v, now)
 	}
-	if failure := s.allow(ctx, e.in, method); failure != nil {
+	if failure := s.decide(ctx, e.in, &v.caller, v.method, v.method, now); failure != nil {
 		return shed.Ticket{}, failure
 	}
 	return shed.Ticket{}, nil
 }
 
-// allow returns why a call may not be made, nil when it may.
-func (s *Server) allow(ctx context.Context, in *resource.Inbound, method string) *call.Error {
-	caller := access.CallerOf(ctx)
-	return s.decide(ctx, in, &caller, method, method, time.Now())
-}
-
 // admitWithin is admit where there are limits. It asks for a place first: to refuse
 // what is too much must cost nothing. A call that is refused for another reason gives
 // its place back at once.
-func (s *Server) admitWithin(ctx context.Context, e *enforced, a *admission, method string) (shed.Ticket, error) {
-	now := time.Now()
+func (s *Server) admitWithin(ctx context.Context, e *enforced, a *admission, v *visit, now time.Time) (shed.Ticket, error) {
 	ticket, failure := s.place(ctx, a, now)
 	if failure == nil {
-		caller := access.CallerOf(ctx)
-		if failure = s.decide(ctx, e.in, &caller, method, method, now); failure == nil {
-			failure = s.let(ctx, a, &caller, method, now)
+		if failure = s.decide(ctx, e.in, &v.caller, v.method, v.method, now); failure == nil {
+			failure = s.let(ctx, a, &v.caller, v.method, now)
 		}
 		if failure == nil {
 			return ticket, nil

@@ -12,10 +12,14 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tulle-mesh/tulle/interceptors/access"
+	"github.com/tulle-mesh/tulle/interceptors/accesslog"
 	"github.com/tulle-mesh/tulle/interceptors/fault"
 	"github.com/tulle-mesh/tulle/interceptors/recovery"
+	"github.com/tulle-mesh/tulle/interceptors/trace"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/mesh/tap"
+	"github.com/tulle-mesh/tulle/mesh/telemetry"
 )
 
 // policyWithin bounds how long a call waits for the server's first policy.
@@ -44,6 +48,14 @@ type ServerConfig struct {
 	// method, and of panics, once a minute for each line of code. Nil means
 	// slog.Default().
 	Logger *slog.Logger
+
+	// Telemetry counts calls, Tracer makes spans of them and takes traces in, Log has a
+	// line for a call, where it is on, and Taps are those who watch. Each may be nil, and
+	// then is not told of calls.
+	Telemetry *telemetry.Instruments
+	Tracer    *trace.Tracer
+	Log       *accesslog.Log
+	Taps      *tap.Taps
 }
 
 // A Server is the server side of the mesh's interceptors: it takes no call that
@@ -51,8 +63,13 @@ type ServerConfig struct {
 // ends those whose handlers panic. One is enough for a process. It is safe for
 // concurrent use. Streams that are open are decided on anew while [Server.Run] runs.
 type Server struct {
-	service  string
-	policies Policies
+	service   string
+	policies  Policies
+	telemetry *telemetry.Instruments
+	tracer    *trace.Tracer
+	lines     *accesslog.Log
+	taps      *tap.Taps
+
 	ledger   access.Ledger
 	log      *access.Log
 	streams  streams
@@ -70,16 +87,24 @@ func NewServer(c ServerConfig) *Server {
 	if logger == nil {
 		logger = slog.Default()
 	}
-	return &Server{
-		service:  c.Service,
-		policies: c.Policies,
-		log:      access.NewLog(c.Service, logger),
-		streams:  newStreams(),
-		recovery: recovery.New(c.Service, logger),
+	s := &Server{
+		service:   c.Service,
+		policies:  c.Policies,
+		telemetry: c.Telemetry,
+		tracer:    c.Tracer,
+		lines:     c.Log,
+		taps:      c.Taps,
+		log:       access.NewLog(c.Service, logger),
+		streams:   newStreams(),
+		recovery:  recovery.New(c.Service, logger),
 	}
+	if c.Telemetry != nil {
+		c.Telemetry.Observe(s.samples)
+	}
+	return s
 }
 
-// Ledger counts the calls by caller and method.
+// Ledger counts the calls by caller, method and what was decided.
 func (s *Server) Ledger() *access.Ledger { return &s.ledger }
 
 // Guard returns a description of the same service whose unary methods ask s before
@@ -98,6 +123,9 @@ func (s *Server) Guard(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 					return nil, err
 				}
 				defer v.end(&answer, &err)
+				if v.watch != nil {
+					decode = watched(v.watch, decode)
+				}
 				answer, err = m.Handler(srv, v.incoming, decode, next)
 				v.handled = true
 				return answer, err
@@ -122,6 +150,9 @@ func (s *Server) Unary(ctx context.Context, req any, info *grpc.UnaryServerInfo,
 		return nil, err
 	}
 	defer v.end(&answer, &err)
+	if v.watch != nil {
+		v.watch.Request(req)
+	}
 	answer, err = handler(v.incoming, req)
 	v.handled = true
 	return answer, err

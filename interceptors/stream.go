@@ -30,17 +30,21 @@ func (c *Client) Stream(
 	ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string,
 	streamer grpc.Streamer, opts ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
+	begun := time.Now()
 	w := wishesOf(opts)
 	s := &stream{first: call.Call{Context: ctx, Method: method, WaitForReady: w.waitForReady, Stream: true}}
 	s.rpc = &s.first
 	config, err := c.configs.Config(s.rpc, cc)
-	if err != nil {
-		return nil, err
-	}
-	if config == nil {
+	if config == nil && err == nil {
 		return streamer(ctx, desc, cc, method, opts...)
 	}
+	s.plan.tell.begin(c, s.rpc, begun)
+	if err != nil {
+		s.plan.tell.unconfigured(s.rpc, err)
+		return nil, err
+	}
 	if failure := c.admit(&s.plan, s.rpc, config, &w); failure != nil {
+		s.plan.tell.refused(s.rpc, failure)
 		if failure.Code == codes.OK {
 			return &ended{ctx: ctx, desc: desc, failure: failure}, nil
 		}
@@ -53,10 +57,14 @@ func (c *Client) Stream(
 	if err := s.open(); err != nil {
 		return nil, err
 	}
+	var opened grpc.ClientStream = s
 	if s.replay != nil {
-		return s.replay.begin(s.ClientStream), nil
+		opened = s.replay.begin(s.ClientStream)
 	}
-	return s, nil
+	if s.plan.tell.watch != nil {
+		opened = &tapped{ClientStream: opened, stream: s}
+	}
+	return opened, nil
 }
 
 // An opening is a stream that is not opened yet: what grpc gives an interceptor.
@@ -86,9 +94,14 @@ type stream struct {
 	plan  plan
 	first call.Call // of the first attempt
 
-	mu     sync.Mutex         // guards what follows
-	rpc    *call.Call         // of the attempt at hand
-	cancel context.CancelFunc // of the attempt at hand, nil for none
+	mu       sync.Mutex         // guards what follows
+	rpc      *call.Call         // of the attempt at hand
+	cancel   context.CancelFunc // of the attempt at hand, nil for none
+	going    *journey           // the attempt at hand
+	attempts uint32             // how many there were
+	last     waypoint           // where the last went that is over
+
+	journey journey // the first attempt
 
 	opened atomic.Bool
 	early  atomic.Pointer[error] // what an attempt ended with before it was opened
@@ -132,17 +145,26 @@ func (s *stream) open() error {
 // attempt makes the attempt at hand.
 func (s *stream) attempt() (grpc.ClientStream, error) {
 	o := &s.opening
+	j := s.depart()
 	opts := o.opts
-	if s.plan.cancel != nil || s.cancel != nil || s.told != nil || s.replay != nil || s.plan.traffic.Breaker != nil {
+	if s.plan.cancel != nil || s.cancel != nil || s.told != nil || s.replay != nil || s.plan.traffic.Breaker != nil ||
+		s.plan.client.tells {
 		// OnFinish is called however the stream ends, also where the application
 		// neither reads to the end nor cancels but closes the connection. The
 		// caller's slice may have room for one more, which is not ours.
-		opts = append(slices.Clip(opts), grpc.OnFinish(s.finished))
+		opts = append(slices.Clip(opts), grpc.OnFinish(j.finished))
+	}
+	if j.watch != nil {
+		opts = j.seen.options(opts)
 	}
 	if s.replay != nil {
 		s.replay.arm(s.plan.tryUntil, s.cancel)
 	}
-	return o.streamer(s.rpc, o.desc, o.conn, o.method, opts...)
+	at, err := o.streamer(s.rpc, o.desc, o.conn, o.method, opts...)
+	if err != nil {
+		j.end(err) // an interceptor below may have failed without a stream to finish
+	}
+	return at, err
 }
 
 // next makes the call of the next attempt, which again decided on.
@@ -169,6 +191,7 @@ func (s *stream) begin() {
 	if maxAge := s.maxAge(); maxAge > 0 {
 		s.old = age.Start(maxAge, s.crowded, s.plan.cancel)
 	}
+	s.plan.client.streams.Add(1)
 	s.opened.Store(true)
 	if early := s.early.Load(); early != nil {
 		s.conclude(*early)
@@ -229,9 +252,15 @@ func (s *stream) conclude(err error) {
 	s.watch.Stop()
 	s.old.Stop()
 	s.judge(err)
+	if s.opened.Load() {
+		s.plan.client.streams.Add(-1)
+	}
 	s.mu.Lock()
-	cancel := s.cancel
+	cancel, last, attempts := s.cancel, s.last, s.attempts
 	s.mu.Unlock()
+	s.plan.tell.over(&ending{
+		err: err, ctx: s.plan.ctx, cluster: last.cluster, endpoint: last.endpoint, attempts: attempts, at: time.Now(),
+	})
 	if cancel != nil {
 		cancel()
 	}

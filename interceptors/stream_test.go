@@ -47,7 +47,7 @@ func open(ctx context.Context, c *configs, desc *grpc.StreamDesc, s *fakeStream,
 		}
 		return s, nil
 	}
-	return interceptors.NewClient(c).Stream(ctx, desc, nil, method, streamer, opts...)
+	return interceptors.NewClient(interceptors.ClientConfig{Configs: c}).Stream(ctx, desc, nil, method, streamer, opts...)
 }
 
 var bidi = &grpc.StreamDesc{ClientStreams: true, ServerStreams: true}
@@ -145,7 +145,7 @@ func TestStreamExplains(t *testing.T) {
 			call.FromContext(ctx).Failure = none
 			return nil, words
 		}
-		_, err := interceptors.NewClient(voting()).Stream(t.Context(), bidi, nil, method, streamer)
+		_, err := interceptors.NewClient(interceptors.ClientConfig{Configs: voting()}).Stream(t.Context(), bidi, nil, method, streamer)
 		if !errors.Is(err, none) {
 			t.Errorf("got %v, want %v", err, none)
 		}
@@ -239,7 +239,7 @@ func TestAFaultDelaysTheStream(t *testing.T) {
 }
 
 func BenchmarkStream(b *testing.B) {
-	client := interceptors.NewClient(voting())
+	client := interceptors.NewClient(interceptors.ClientConfig{Configs: voting()})
 	var s fakeStream
 	streamer := func(context.Context, *grpc.StreamDesc, *grpc.ClientConn, string, ...grpc.CallOption) (grpc.ClientStream, error) {
 		return &s, nil

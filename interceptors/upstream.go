@@ -10,6 +10,7 @@ import (
 
 	"github.com/tulle-mesh/tulle/interceptors/rate"
 	"github.com/tulle-mesh/tulle/interceptors/retry"
+	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
@@ -37,6 +38,15 @@ type upstream struct {
 	limiters variants[resource.Rate, rate.Limiter]
 
 	calls, retries, hedges, denied atomic.Uint64
+	refused                        [call.Reasons]atomic.Uint64
+	opened                         atomic.Uint64 // of its breakers
+}
+
+// refuse counts a call that the mesh ended.
+func (u *upstream) refuse(why call.Reason) {
+	if i := why.Index(); i >= 0 {
+		u.refused[i].Add(1)
+	}
 }
 
 // of returns the upstream of a service.
@@ -139,6 +149,10 @@ type Stats struct {
 	Calls, Attempts, Retries, Hedges uint64
 	// Denied are the retries and hedges for which the retry budget had nothing left.
 	Denied uint64
+	// Openings are how often the breaker of the service as a whole opened that was closed.
+	Openings uint64
+	// Refused are the calls that the mesh of this process ended, by the reason.
+	Refused map[call.Reason]uint64
 }
 
 // Stats returns the counts of all services, in the order of their names.
@@ -155,6 +169,16 @@ func (c *Client) Stats() []Stats {
 			Retries: up.retries.Load(),
 			Hedges:  up.hedges.Load(),
 			Denied:  up.denied.Load(),
+
+			Openings: up.opened.Load(),
+		}
+		for i := range up.refused {
+			if n := up.refused[i].Load(); n > 0 {
+				if s.Refused == nil {
+					s.Refused = map[call.Reason]uint64{}
+				}
+				s.Refused[call.ReasonAt(i)] = n
+			}
 		}
 		s.Attempts = s.Calls + s.Retries + s.Hedges
 		all = append(all, s)

@@ -9,6 +9,8 @@ import (
 	"path/filepath"
 	"strings"
 
+	"go.opentelemetry.io/otel/trace"
+
 	"github.com/tulle-mesh/tulle/mesh/api"
 	"github.com/tulle-mesh/tulle/mesh/identity"
 	"github.com/tulle-mesh/tulle/resolver"
@@ -68,6 +70,10 @@ type Config struct {
 	Instance string
 	// Logger takes the mesh's few messages; nil means slog.Default().
 	Logger *slog.Logger
+	// TracerProvider makes the spans of calls; nil is the one that
+	// otel.SetTracerProvider installed, or installs later. Where there is none, and
+	// with a noop.TracerProvider, traces that come in are handed on and that is all.
+	TracerProvider trace.TracerProvider
 	// DialContext replaces the network under every connection of the mesh, to
 	// xdsserver and to endpoints; nil dials TCP and unix sockets. addr is as
 	// grpc.WithContextDialer gets it.

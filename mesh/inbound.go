@@ -32,6 +32,11 @@ func (m *Mesh) inbound() *inbound {
 			Service:  m.config.service(),
 			Policies: policy,
 			Logger:   m.logger,
+
+			Telemetry: m.telemetry,
+			Tracer:    m.tracer,
+			Log:       m.lines,
+			Taps:      m.taps,
 		}),
 	}
 	if m.closed {
@@ -40,7 +45,6 @@ func (m *Mesh) inbound() *inbound {
 	server := m.serving.server
 	m.group.Go(func() error { return policy.Run(m.life) })
 	m.group.Go(func() error { return server.Run(m.life) })
-	m.group.Go(func() error { return server.Ledger().Report(m.life, m.xds.Conn(), m.instance) })
 	return m.serving
 }
 

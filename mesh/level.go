@@ -4,10 +4,23 @@ import (
 	"context"
 	"log/slog"
 	"sync/atomic"
+
+	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 // A level is the least that the mesh logs. Nil is what the logger itself says.
 type level struct{ asked atomic.Pointer[slog.Level] }
+
+// set makes the level what a command says; nil, and one that says nothing of it, is as
+// ever.
+func (l *level) set(c *resource.LogCommand) {
+	if c == nil || !c.HasLevel {
+		l.asked.Store(nil)
+		return
+	}
+	least := c.Level
+	l.asked.Store(&least)
+}
 
 // logger returns a logger that follows the level. Debug messages of a logger that leaves
 // them out then come out where they are asked for: handlers of the standard library, and

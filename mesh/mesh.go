@@ -33,6 +33,7 @@ import (
 	"fmt"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 
 	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"golang.org/x/sync/errgroup"
@@ -41,7 +42,11 @@ import (
 
 	"github.com/tulle-mesh/tulle/balancer"
 	"github.com/tulle-mesh/tulle/interceptors"
+	"github.com/tulle-mesh/tulle/interceptors/accesslog"
+	"github.com/tulle-mesh/tulle/interceptors/trace"
 	"github.com/tulle-mesh/tulle/mesh/identity"
+	"github.com/tulle-mesh/tulle/mesh/tap"
+	"github.com/tulle-mesh/tulle/mesh/telemetry"
 	"github.com/tulle-mesh/tulle/mesh/xdsclient"
 	"github.com/tulle-mesh/tulle/resolver"
 )
@@ -57,9 +62,21 @@ type Mesh struct {
 	xds      *xdsclient.Client
 	builder  *resolver.Builder
 	client   *interceptors.Client
+	shared   *balancer.Shared
 	life     context.Context //nolint:containedctx // of what Close waits for; servers join it later
 	cancel   context.CancelFunc
 	group    *errgroup.Group
+
+	// What others are told of calls, and what the operator asks for.
+	telemetry *telemetry.Instruments
+	tracer    *trace.Tracer
+	taps      *tap.Taps
+	lines     *accesslog.Log
+	level     level
+	reports   sync.WaitGroup // of those that end before life does
+	silence   context.CancelFunc
+
+	dialed, accepted atomic.Int64 // connections that are open
 
 	mu            sync.Mutex // held for bookkeeping only, never while waiting
 	serving       *inbound   // nil until the first server
@@ -83,14 +100,14 @@ func Join(ctx context.Context, config Config) (*Mesh, error) {
 		return nil, err
 	}
 	m := &Mesh{
-		config:        config,
 		instance:      config.Instance,
-		logger:        config.Logger,
 		registrations: map[*Registration]struct{}{},
 	}
 	if m.instance == "" {
 		m.instance = rand.Text()[:10]
 	}
+	m.observe(config)
+	config = m.config
 	if m.source, err = identity.New(config.identity(m.instance)); err != nil {
 		return nil, fmt.Errorf("mesh: join: %w", err)
 	}
@@ -105,11 +122,15 @@ func Join(ctx context.Context, config Config) (*Mesh, error) {
 	if err != nil {
 		return nil, fmt.Errorf("mesh: join: %w", err)
 	}
-	attrs := balancer.WithShared(nil, balancer.NewShared())
+	m.shared = balancer.NewShared()
+	attrs := balancer.WithShared(nil, m.shared)
 	attrs = balancer.WithZone(attrs, config.region(), config.zone())
 	attrs = balancer.WithLogger(attrs, m.logger)
 	m.builder = resolver.NewBuilder(resolver.Config{Client: m.xds, Attributes: attrs, Logger: m.logger})
-	m.client = interceptors.NewClient(m.builder)
+	m.client = interceptors.NewClient(interceptors.ClientConfig{
+		Configs: m.builder, Telemetry: m.telemetry, Tracer: m.tracer, Log: m.lines, Taps: m.taps,
+	})
+	m.telemetry.Observe(m.samples)
 
 	life, cancel := context.WithCancel(context.WithoutCancel(ctx))
 	m.cancel = cancel
@@ -119,7 +140,48 @@ func Join(ctx context.Context, config Config) (*Mesh, error) {
 	m.group.Go(func() error { return m.follow(life) })
 	m.group.Go(func() error { return m.xds.Run(life) })
 	m.group.Go(func() error { return m.builder.Run(life) })
+	m.obey(life)
+	m.report()
 	return m, nil
+}
+
+// observe makes what sees the process's calls. Everything else logs by the level that the
+// operator may ask for.
+func (m *Mesh) observe(config Config) {
+	own := config.Logger
+	m.logger = m.level.logger(own)
+	config.Logger = m.logger
+	m.config = config
+	m.telemetry = telemetry.New(telemetry.Config{
+		Service:  config.service(),
+		Instance: m.instance,
+		Version:  config.Version,
+		Region:   config.region(),
+		Zone:     config.zone(),
+		Library:  Version,
+	})
+	m.tracer = trace.New(config.TracerProvider)
+	// Who asks for lines gets them, whatever the level.
+	m.lines = accesslog.New(everything(own))
+	m.taps = tap.New(tap.Config{Service: config.service(), Instance: m.instance, Logger: m.logger})
+}
+
+// obey does for a while what the operator asks.
+func (m *Mesh) obey(life context.Context) {
+	c := &commands{
+		service: m.config.service(), instance: m.instance,
+		taps: m.taps, level: &m.level, access: m.lines, logger: m.logger,
+	}
+	m.group.Go(func() error { return c.run(life, m.xds) })
+}
+
+// report tells xdsserver of the process's calls, until Close: the last of it needs the
+// connection, which Close ends after it.
+func (m *Mesh) report() {
+	ctx, cancel := context.WithCancel(m.life)
+	m.silence = cancel
+	m.reports.Go(func() { _ = m.telemetry.Run(ctx, m.xds.Conn()) })
+	m.reports.Go(func() { _ = m.taps.Run(ctx, m.xds.Conn()) })
 }
 
 // Ready waits until the process has its identity and its configuration's source:
@@ -149,8 +211,9 @@ func (m *Mesh) NewClient(target string, opts ...grpc.DialOption) (*grpc.ClientCo
 }
 
 // Close ends the membership: endpoints still registered are taken back without
-// waiting for clients (see [Server.GracefulStop] for that), the stream to
-// xdsserver is closed and the configuration kept on disk. Connections and servers
+// waiting for clients (see [Server.GracefulStop] for that), calls that were not yet are
+// reported, for 2 seconds at most, the stream to xdsserver is closed and the
+// configuration kept on disk. Connections and servers
 // stay the caller's to close, before it: they go on with the identity and the
 // policy of that moment. It waits for everything the Mesh started, and is
 // idempotent.
@@ -165,6 +228,8 @@ func (m *Mesh) Close() error {
 	for _, r := range open {
 		r.Close()
 	}
+	m.silence()
+	m.reports.Wait()
 	m.cancel()
 	_ = m.client.Close() // copies of calls on their way to mirrors; nothing can fail
 	if err := m.group.Wait(); err != nil && !errors.Is(err, context.Canceled) {

@@ -35,7 +35,7 @@ func (m *Mesh) DialOptions() []grpc.DialOption {
 		dial = dialEndpoint
 	}
 	return []grpc.DialOption{
-		grpc.WithTransportCredentials(m.source.ClientCredentials()),
+		grpc.WithTransportCredentials(counted{TransportCredentials: m.source.ClientCredentials(), open: &m.dialed}),
 		grpc.WithContextDialer(dial),
 		grpc.WithResolvers(m.builder),
 		grpc.WithChainUnaryInterceptor(m.client.Unary),
@@ -69,7 +69,7 @@ func (m *Mesh) ServerOptions() []grpc.ServerOption {
 func (m *Mesh) serverOptions() []grpc.ServerOption {
 	in := m.inbound()
 	return []grpc.ServerOption{
-		grpc.Creds(m.source.ServerCredentials(in.permissiveUntil)),
+		grpc.Creds(counted{TransportCredentials: m.source.ServerCredentials(in.permissiveUntil), open: &m.accepted}),
 		grpc.ChainStreamInterceptor(in.server.Stream),
 		grpc.UnknownServiceHandler(interceptors.Unknown),
 		grpc.MaxConcurrentStreams(1000),

@@ -3,6 +3,7 @@ package mesh
 import (
 	"time"
 
+	"github.com/tulle-mesh/tulle/balancer"
 	"github.com/tulle-mesh/tulle/mesh/identity"
 	"github.com/tulle-mesh/tulle/mesh/xdsclient"
 )
@@ -25,7 +26,16 @@ type Status struct {
 	Policy uint64
 	// Registrations are the endpoints of this process.
 	Registrations []RegistrationStatus
+	// Upstreams are the clusters that the process calls, with their endpoints, in the
+	// order of service and cluster.
+	Upstreams []UpstreamStatus
 }
+
+// An UpstreamStatus is how one cluster of a service stands that the process calls.
+type UpstreamStatus = balancer.UpstreamStatus
+
+// An EndpointStatus is what the process knows of one endpoint that it calls.
+type EndpointStatus = balancer.Status
 
 // Status returns how the membership stands.
 func (m *Mesh) Status() Status {
@@ -37,6 +47,7 @@ func (m *Mesh) Status() Status {
 		Control:    control,
 		Stale:      !control.StaleSince.IsZero(),
 		StaleSince: control.StaleSince,
+		Upstreams:  m.shared.Status(),
 	}
 	m.mu.Lock()
 	defer m.mu.Unlock()

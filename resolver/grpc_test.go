@@ -73,7 +73,7 @@ func (b backends) dial(ctx context.Context, address string) (net.Conn, error) {
 // client makes a whole client: resolver, interceptors and balancer.
 func (b backends) client(tb testing.TB, builder *Builder) (healthv1.HealthClient, *grpc.ClientConn) {
 	tb.Helper()
-	icept := interceptors.NewClient(builder)
+	icept := interceptors.NewClient(interceptors.ClientConfig{Configs: builder})
 	cc, err := grpc.NewClient("mesh:///voting",
 		grpc.WithResolvers(builder),
 		grpc.WithTransportCredentials(insecure.NewCredentials()),

@@ -13,8 +13,8 @@
 // refused caller is told. A call that is allowed costs no allocation and no lock,
 // unless some rule looks at metadata.
 //
-// A [Ledger] holds the counts and reports them to xdsserver. The package stops no
-// call by itself, see interceptors, and knows nothing of connections, see
+// A [Ledger] holds the counts, which are told with the other metrics. The package stops
+// no call by itself, see interceptors, and knows nothing of connections, see
 // mesh/identity.
 package access
 

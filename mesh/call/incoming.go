@@ -50,14 +50,19 @@ func (c *Incoming) Attempt() uint32 {
 	if known := c.attempt.Load(); known > 0 {
 		return uint32(known - 1)
 	}
-	n := uint64(0)
-	if values := metadata.ValueFromIncomingContext(c.Context, attemptsKey); len(values) > 0 {
-		if parsed, err := strconv.ParseUint(values[0], 10, 32); err == nil {
-			n = parsed
+	n := PreviousAttempts(c.Context)
+	c.attempt.Store(uint64(n) + 1)
+	return n
+}
+
+// PreviousAttempts returns what the header of the call says that ctx serves.
+func PreviousAttempts(ctx context.Context) uint32 {
+	if values := metadata.ValueFromIncomingContext(ctx, attemptsKey); len(values) > 0 {
+		if n, err := strconv.ParseUint(values[0], 10, 32); err == nil {
+			return uint32(n)
 		}
 	}
-	c.attempt.Store(n + 1)
-	return uint32(n)
+	return 0
 }
 
 const attemptsKey = "grpc-previous-rpc-attempts"

@@ -33,6 +33,8 @@ type Config struct {
 type authority struct {
 	ca    *identity.CA
 	enrol *enrol.Server
+	// telemetry outlives the control plane, as the real one's does on its disk.
+	telemetry *telemetry.Server
 	// trusted knows what members verify by; of the control plane that runs.
 	trusted atomic.Pointer[settled]
 }
@@ -45,7 +47,7 @@ type settled struct {
 func newAuthority(tb testing.TB, c Config) *authority {
 	tb.Helper()
 	logger := slog.New(slog.DiscardHandler)
-	a := &authority{}
+	a := &authority{telemetry: telemetry.New(telemetry.Config{Identify: reporter, Logger: logger})}
 	var err error
 	a.ca, err = identity.NewCA(identity.Config{
 		TrustDomain:     c.TrustDomain,
@@ -153,5 +155,5 @@ func (m *Mesh) Callers(service string) []telemetry.Caller {
 	if m.control == nil {
 		return nil
 	}
-	return m.control.callers.Callers(service)
+	return m.authority.telemetry.Callers(service)
 }

@@ -13,7 +13,6 @@ import (
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 
-	accessv1 "github.com/tulle-mesh/tulle/mesh/api/access/v1"
 	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
 	"github.com/tulle-mesh/tulle/xdsserver/identity"
@@ -24,7 +23,6 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/source"
 	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
 	"github.com/tulle-mesh/tulle/xdsserver/source/registry"
-	"github.com/tulle-mesh/tulle/xdsserver/telemetry"
 )
 
 // warmUp is xdsserver's own: the kit's control plane always starts without
@@ -36,7 +34,6 @@ const warmUp = 8 * time.Second
 type control struct {
 	server  *serve.Server
 	members *registry.Registry
-	callers *telemetry.Server
 	cancel  context.CancelFunc
 	group   *errgroup.Group
 
@@ -70,8 +67,7 @@ func startControl(lis net.Listener, applied *objects, a *authority) *control {
 	c.members = members
 	registryv1.RegisterRegistryServiceServer(srv, members)
 	identityv1.RegisterIdentityServiceServer(srv, a.enrol)
-	c.callers = telemetry.New(telemetry.Config{Identify: reporter, Logger: logger})
-	accessv1.RegisterAccessServiceServer(srv, c.callers)
+	a.telemetry.Register(srv)
 
 	a.trusted.Store(&settled{server: c.server, source: trust.Name()})
 	group.Go(func() error { return a.ca.Run(ctx) })

@@ -33,6 +33,7 @@ type Client struct {
 	disk    *disk // nil without a disk cache
 	loaded  bool  // the disk remembered something
 	started atomic.Bool
+	nacks   atomic.Uint64 // responses that were refused
 
 	// diskFailed is owned by the goroutine that saves and, after it, by Run.
 	diskFailed bool

@@ -55,6 +55,7 @@ func (c *Client) handle(s *session, resp *discoveryv3.DeltaDiscoveryResponse) *d
 		}
 	}
 	if len(problems) > 0 {
+		c.nacks.Add(1)
 		req.ErrorDetail = &statuspb.Status{Code: int32(codes.InvalidArgument), Message: detail(problems)}
 	}
 	return req

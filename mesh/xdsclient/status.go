@@ -21,6 +21,9 @@ type Status struct {
 	// LastErr is why the last stream or attempt to connect failed; nil while
 	// connected.
 	LastErr error
+	// Nacks are how many responses were refused, for one of their resources at least,
+	// since the process began.
+	Nacks uint64
 	// Resources are all those subscribed to, sorted by type and name.
 	Resources []ResourceStatus
 }
@@ -61,7 +64,7 @@ const (
 // Status returns how the client stands. It costs time in proportion to the
 // resources: it is for people and their tools, not for each call.
 func (c *Client) Status() Status {
-	s := Status{Server: c.servers.targets[c.servers.inUse()]}
+	s := Status{Server: c.servers.targets[c.servers.inUse()], Nacks: c.nacks.Load()}
 	c.mu.Lock()
 	s.Connected = c.live()
 	s.Since = c.since
