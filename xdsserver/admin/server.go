@@ -33,6 +33,7 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
 	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
 	"github.com/tulle-mesh/tulle/xdsserver/store"
+	"github.com/tulle-mesh/tulle/xdsserver/tap"
 	"github.com/tulle-mesh/tulle/xdsserver/telemetry"
 )
 
@@ -51,7 +52,11 @@ type Config struct {
 	Authority identity.Authority
 	Tokens    *enrol.Server
 	Callers   *telemetry.Server
-	// Audit is told what operators do to the authority; nil is told nothing.
+	// Taps tell processes what to do for a while; nil is none. Tap is what may be tapped.
+	Taps *tap.Hub
+	Tap  TapMode
+	// Audit is told what operators do to the authority, and whose calls they watch; nil is
+	// told nothing.
 	Audit *enrol.Audit
 	// Enrolment are the ways to join, for operators.
 	Enrolment []string
