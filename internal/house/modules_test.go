@@ -71,6 +71,16 @@ var linked = map[string]string{
 	"google.golang.org/genproto/googleapis/api":    "cel.dev/expr needs it",
 	"github.com/spiffe/go-spiffe/v2":               "SPIFFE ids and X.509-SVIDs as the standard has them",
 	"github.com/sony/gobreaker/v2":                 "the state machine of a circuit breaker",
+
+	"go.opentelemetry.io/proto/otlp":  "the messages in which processes report what they count",
+	"go.opentelemetry.io/otel":        "spans of calls, by the tracer that the application installed; W3C propagation",
+	"go.opentelemetry.io/otel/trace":  "spans of calls",
+	"go.opentelemetry.io/otel/metric": "otel needs it: its global provider of metrics",
+	"go.opentelemetry.io/otel/log":    "otel needs it: its error handler",
+	"go.opentelemetry.io/auto/sdk":    "otel needs it: spans for instrumentation from outside of the process",
+	"github.com/go-logr/logr":         "otel needs it: its own log",
+	"github.com/go-logr/stdr":         "otel needs it: its own log",
+	"github.com/cespare/xxhash/v2":    "otel needs it: hashes of attributes",
 }
 
 // grpcXDSInside is where the weight behind grpcXDS lies.
