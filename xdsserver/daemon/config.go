@@ -1,11 +1,13 @@
 package daemon
 
 import (
+	"cmp"
 	"fmt"
 	"log/slog"
 	"time"
 
 	"github.com/tulle-mesh/tulle/mesh/api"
+	"github.com/tulle-mesh/tulle/xdsserver/admin"
 )
 
 // Config is what xdsserver is started with.
@@ -50,6 +52,9 @@ type Config struct {
 	// is also that of an authority in files.
 	LeafTTL, IntermediateTTL, RootTTL time.Duration
 
+	// Tap is what operators may watch of calls: "off", "metadata", or "payload" for
+	// messages, too. Empty means "metadata".
+	Tap admin.TapMode
 	// Logger is for the operator; nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -70,6 +75,7 @@ func (c Config) withDefaults() Config {
 			*d.field = d.value
 		}
 	}
+	c.Tap = cmp.Or(c.Tap, admin.TapMetadata)
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
@@ -81,6 +87,11 @@ func (c Config) withDefaults() Config {
 func (c Config) check() (enrolment, error) {
 	if c.Data == "" {
 		return enrolment{}, &ConfigError{Flag: "--data", Reason: "names no directory: give it one, what is applied is kept there"}
+	}
+	switch c.Tap {
+	case admin.TapOff, admin.TapMetadata, admin.TapPayload:
+	default:
+		return enrolment{}, &ConfigError{Flag: "--tap", Reason: fmt.Sprintf("%q: want off, metadata or payload", c.Tap)}
 	}
 	ways, err := parseEnrol(c)
 	if err != nil {

@@ -36,6 +36,7 @@ import (
 	accessv1 "github.com/tulle-mesh/tulle/mesh/api/access/v1"
 	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
+	tapv1 "github.com/tulle-mesh/tulle/mesh/api/tap/v1"
 	"github.com/tulle-mesh/tulle/xdsserver/admin"
 	"github.com/tulle-mesh/tulle/xdsserver/enrol"
 	"github.com/tulle-mesh/tulle/xdsserver/identity"
@@ -47,6 +48,7 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
 	"github.com/tulle-mesh/tulle/xdsserver/source/registry"
 	"github.com/tulle-mesh/tulle/xdsserver/store"
+	"github.com/tulle-mesh/tulle/xdsserver/tap"
 	"github.com/tulle-mesh/tulle/xdsserver/telemetry"
 )
 
@@ -67,6 +69,7 @@ type Daemon struct {
 	audit     *enrol.Audit
 	enrol     *enrol.Server
 	telemetry *telemetry.Server
+	taps      *tap.Hub
 	sources   []source.Source
 	members   *registry.Registry
 	merger    *merge.Merger
@@ -103,7 +106,8 @@ func New(c Config) (_ *Daemon, err error) {
 		return nil, err
 	}
 	d.members = registry.New(registry.Config{Store: d.store, Settled: d.settled, Identify: registrant, Logger: c.Logger})
-	d.sources = []source.Source{d.store, d.members, identity.NewSource(d.authority)}
+	d.taps = tap.New(tap.Config{Identify: reporter, Processes: d.obeying, Logger: c.Logger})
+	d.sources = []source.Source{d.store, d.members, identity.NewSource(d.authority), d.taps}
 	if c.Path != "" {
 		files, err := file.New(file.Config{Path: c.Path, Logger: c.Logger})
 		if err != nil {
@@ -143,6 +147,8 @@ func New(c Config) (_ *Daemon, err error) {
 		Authority: d.authority,
 		Tokens:    d.enrol,
 		Callers:   d.telemetry,
+		Taps:      d.taps,
+		Tap:       c.Tap,
 		Audit:     d.audit,
 		Enrolment: ways.names(),
 		Address:   meshAddress(c, d.listeners[0].Addr()),
@@ -200,6 +206,7 @@ func (d *Daemon) newGRPC() {
 	registryv1.RegisterRegistryServiceServer(d.grpc, d.members)
 	identityv1.RegisterIdentityServiceServer(d.grpc, d.enrol)
 	accessv1.RegisterAccessServiceServer(d.grpc, d.telemetry)
+	tapv1.RegisterTapServiceServer(d.grpc, d.taps)
 	healthpb.RegisterHealthServer(d.grpc, health.NewServer())
 }
 
@@ -255,6 +262,11 @@ func (d *Daemon) publish(ctx context.Context, set *model.Set) {
 // settled waits until clients have let go of an endpoint that leaves.
 func (d *Daemon) settled(ctx context.Context, generation uint64) error {
 	return d.server.Await(ctx, d.members.Name(), generation)
+}
+
+// obeying counts the processes that take commands, and those that have them.
+func (d *Daemon) obeying(service, instance string, generation uint64) (have, of int) {
+	return admin.Obeying(d.server, d.published.Load, service, instance, generation)
 }
 
 // trusted waits until clients verify by a generation of what is trusted.
