@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"connectrpc.com/connect"
 
@@ -73,14 +74,10 @@ func (s *Server) plan(ctx context.Context, req *adminv1.ApplyRequest) (*change, 
 	if len(c.objects) == 0 && len(c.problems) == 0 {
 		return nil, connect.NewError(connect.CodeInvalidArgument, noObject(req))
 	}
-	owners := map[model.Ref]string{}
-	for _, o := range s.config.Merger.Objects() {
-		owners[o.Ref()] = o.Origin()
-	}
+	owners := s.owners()
 	stored, _ := s.config.Store.Objects()
 	for _, o := range stored {
 		c.before[o.Ref] = o.YAML
-		delete(owners, o.Ref)
 	}
 	first := map[model.Ref]string{} // where it is
 	for _, o := range c.objects {
@@ -110,6 +107,18 @@ func (s *Server) plan(ctx context.Context, req *adminv1.ApplyRequest) (*change, 
 		}
 	}
 	return c, nil
+}
+
+// owners says where objects are from that are not the store's.
+func (s *Server) owners() map[model.Ref]string {
+	owners := map[model.Ref]string{}
+	for _, o := range s.config.Merger.Objects() {
+		// What was deleted a moment ago is still among them, as the store's.
+		if at := o.Origin(); at != store.Origin && !strings.HasPrefix(at, store.Origin+":") {
+			owners[o.Ref()] = at
+		}
+	}
+	return owners
 }
 
 // noObject is the error of a request without any.

@@ -50,5 +50,5 @@ func CallerFrom(ctx context.Context) (c Caller, ok bool) {
 
 // localUser is a process of this user, or of root, by the kernel's word.
 func localUser() Caller {
-	return Caller{Name: fmt.Sprintf("user %d", os.Getuid()), May: []Right{MayView, MayApply, MayTap, MayPayload}}
+	return Caller{Name: fmt.Sprintf("user %d", os.Getuid()), May: []Right{MayView, MayApply, MayTap, MayPayload, mayLogin}}
 }

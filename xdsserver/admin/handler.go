@@ -10,20 +10,35 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
 )
 
-// maxRequest bounds one request; manifests are at most 4 MiB each.
-const maxRequest = 16 << 20
+const (
+	// maxRequest bounds one request; manifests are at most 4 MiB each.
+	maxRequest = 16 << 20
+	// answerWithin bounds the time from a request's header to the end of its answer; an
+	// Apply waits for clients at most half of it. That of a stream is not bounded.
+	answerWithin = time.Minute
+	// readWithin is how long who asked for a stream may leave a part of it unread.
+	readWithin = 10 * time.Second
+)
 
-// Handler serves the API to programs on this machine, over HTTP/1.1 and HTTP/2,
-// as Connect, gRPC-Web and JSON.
+// Methods serves the methods of an implementation of the API, as Connect, gRPC-Web and
+// JSON, at the paths that the protocol gives them. Who asks is who the request's context
+// says ([WithCaller]), and may call what its rights are for.
+func Methods(api adminv1connect.AdminServiceHandler) http.Handler {
+	_, handler := adminv1connect.NewAdminServiceHandler(api, connect.WithReadMaxBytes(maxRequest), connect.WithInterceptors(gate{}))
+	return handler
+}
+
+// Handler serves the API to programs on this machine, over HTTP/1.1 and HTTP/2. What is
+// not the API's goes to rest, which decides for itself whom it answers; nil is nothing.
 //
-// It must listen on loopback, or on a unix socket. Processes of other users are
-// refused, and what a web page in the operator's browser can reach: requests from
-// another origin, and requests for another host name (DNS rebinding). That it is
-// up, /healthz and /readyz tell everybody on this machine.
-func (s *Server) Handler() http.Handler {
+// Processes of other users are refused, and those of other machines; so is what a web
+// page in the operator's browser can reach: requests from another origin, and requests
+// for another host name (DNS rebinding). That it is up, /healthz and /readyz tell
+// everybody.
+func (s *Server) Handler(rest http.Handler) http.Handler {
 	mux := http.NewServeMux()
-	path, api := adminv1connect.NewAdminServiceHandler(s, connect.WithReadMaxBytes(maxRequest))
-	mux.Handle(path, sameUser(api))
+	api := lasting(adminv1connect.AdminServiceTapProcedure, Methods(s))
+	mux.Handle("/"+adminv1connect.AdminServiceName+"/", sameHost(http.NewCrossOriginProtection().Handler(sameUser(api))))
 	mux.HandleFunc("GET /healthz", func(w http.ResponseWriter, _ *http.Request) {
 		_, _ = w.Write([]byte("ok\n"))
 	})
@@ -34,7 +49,10 @@ func (s *Server) Handler() http.Handler {
 		}
 		_, _ = w.Write([]byte("ok\n"))
 	})
-	return sameHost(http.NewCrossOriginProtection().Handler(mux))
+	if rest != nil {
+		mux.Handle("/", rest)
+	}
+	return mux
 }
 
 // sameHost refuses requests that were not made to this machine by its own name.
@@ -45,21 +63,51 @@ func sameHost(next http.Handler) http.Handler {
 			host = r.Host
 		}
 		if ip := net.ParseIP(host); host != "localhost" && (ip == nil || !ip.IsLoopback()) {
-			http.Error(w, "the admin API answers to localhost only", http.StatusForbidden)
+			http.Error(w, "the admin API answers to localhost only: use its unix socket (--admin unix://PATH)", http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)
 	})
 }
 
-// HTTPServer returns a server with limits that hold against slow and large
-// requests.
-func (s *Server) HTTPServer() *http.Server {
+// lasting lets the answer of a method last for as long as it is read.
+func lasting(procedure string, next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == procedure {
+			w = &stream{ResponseWriter: w, control: http.NewResponseController(w)}
+		}
+		next.ServeHTTP(w, r)
+	})
+}
+
+// A stream has its deadline before it: who stops reading is cut.
+type stream struct {
+	http.ResponseWriter
+
+	control *http.ResponseController
+}
+
+// Write implements http.ResponseWriter.
+func (s *stream) Write(b []byte) (int, error) {
+	_ = s.control.SetWriteDeadline(time.Now().Add(readWithin)) // a writer without deadlines is one of a test
+	return s.ResponseWriter.Write(b)
+}
+
+// Flush implements http.Flusher.
+func (s *stream) Flush() { _ = s.control.Flush() }
+
+// Unwrap is for http.ResponseController.
+func (s *stream) Unwrap() http.ResponseWriter { return s.ResponseWriter }
+
+// HTTPServer returns a server of Handler with limits that hold against slow and large
+// requests, and slow readers.
+func (s *Server) HTTPServer(rest http.Handler) *http.Server {
 	return &http.Server{
-		Handler:           s.Handler(),
+		Handler:           s.Handler(rest),
 		ConnContext:       withPeer,
 		ReadHeaderTimeout: 5 * time.Second,
 		ReadTimeout:       30 * time.Second,
+		WriteTimeout:      answerWithin,
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 	}

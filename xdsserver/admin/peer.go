@@ -3,29 +3,53 @@ package admin
 import (
 	"context"
 	"errors"
+	"fmt"
 	"net"
 	"net/http"
-	"path"
+	"os"
 	"sync"
 )
 
-// A peer finds out, once and when it is first asked, whether the process at the
-// other end of a connection may use the API: one of this user or of root.
+// A peer finds out, once and when it is first asked, whose process is at the other end
+// of a connection.
 //
 // It is asked while a request waits for its answer, so that both ends of the
 // connection are there to be looked at.
 type peer struct {
 	once sync.Once
-	look func() error
+	look func() (uid int, err error)
+	uid  int
 	err  error
 }
 
-func newPeer(c net.Conn) *peer { return &peer{look: func() error { return trusted(c) }} }
+func newPeer(c net.Conn) *peer { return &peer{look: func() (int, error) { return owner(c) }} }
 
-// trusted returns nil when the process is, and else why it is not.
+// user is whose the process is.
+func (p *peer) user() (int, error) {
+	p.once.Do(func() { p.uid, p.err = p.look() })
+	return p.uid, p.err
+}
+
+// trusted returns nil when the process is one of this user or of root, and else why it
+// may not use the API.
 func (p *peer) trusted() error {
-	p.once.Do(func() { p.err = p.look() })
-	return p.err
+	uid, err := p.user()
+	if err != nil {
+		return err
+	}
+	return judge(uid)
+}
+
+// trusted reports whether the other end of a connection is a process of this user or of
+// root.
+func trusted(c net.Conn) error { return newPeer(c).trusted() }
+
+// judge says whom the API answers.
+func judge(uid int) error {
+	if own := os.Getuid(); uid != own && uid != 0 {
+		return fmt.Errorf("a process of user %d asks, and it answers to user %d and root only: run the command as that user", uid, own)
+	}
+	return nil
 }
 
 // peerKey is the context's key for the *peer of a connection.
@@ -36,21 +60,21 @@ func withPeer(ctx context.Context, c net.Conn) context.Context {
 	return context.WithValue(ctx, peerKey{}, newPeer(c))
 }
 
+// PeerUser returns the user whose process sent a request to a server of HTTPServer, by
+// the kernel's word; known is false for one of another machine, and where the system
+// does not say. Ask while the request waits for its answer.
+func PeerUser(ctx context.Context) (uid int, known bool) {
+	p, ok := ctx.Value(peerKey{}).(*peer)
+	if !ok {
+		return 0, false
+	}
+	uid, err := p.user()
+	return uid, err == nil
+}
+
 // errUnknown is for systems on which nobody says who the other end is.
 var errUnknown = errors.New("this system does not say whose process asks: the admin API's TCP port is read-only here, " +
 	"use its unix socket (--admin unix://PATH)")
-
-// readOnly are the methods that change nothing and hand out no secret.
-var readOnly = map[string]bool{
-	"List":           true,
-	"ListEndpoints":  true,
-	"GetStatus":      true,
-	"ListTokens":     true,
-	"GetAuthority":   true,
-	"ListIdentities": true,
-	"Authorize":      true,
-	"SuggestPolicy":  true,
-}
 
 // sameUser refuses requests of other users' processes. Without it any user of this
 // machine could make tokens, and be any service.
@@ -60,7 +84,7 @@ func sameUser(next http.Handler) http.Handler {
 		if p, ok := r.Context().Value(peerKey{}).(*peer); ok {
 			err = p.trusted()
 		}
-		if errors.Is(err, errUnknown) && readOnly[path.Base(r.URL.Path)] {
+		if errors.Is(err, errUnknown) && rights[r.URL.Path] == MayView {
 			err, who = nil, Caller{Name: "a user of this machine", May: []Right{MayView}}
 		}
 		if err != nil {

@@ -13,63 +13,55 @@ import (
 // mayBeReadByOthers is empty where the kernel says whose a connection is.
 const mayBeReadByOthers = ""
 
-// trusted reports whether the other end of a connection is a process of this user
-// or of root, by the kernel's word.
+// owner is the user whose process is at the other end of a connection, by the kernel's
+// word.
 //
 // A TCP connection has no SO_PEERCRED, but one within a machine has both its ends
 // in the kernel's table of sockets, which says whose each is. Our end is looked up
 // after the other: a connection that is established then was so all the time,
 // and nobody else can have had the same pair of addresses.
-func trusted(c net.Conn) error {
+func owner(c net.Conn) (uid int, err error) {
 	switch c := c.(type) {
 	case *net.UnixConn:
-		return trustedUser(c)
+		return ownerOfSocket(c)
 	case *net.TCPConn:
 		local, remote, err := ends(c)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		uid, found, err := lookup(func(s socket) bool { return s.local == remote && s.remote == local && s.established })
 		if err != nil {
-			return err
+			return 0, err
 		}
 		inode, err := inodeOf(c)
 		if err != nil {
-			return err
+			return 0, err
 		}
 		_, ours, err := lookup(func(s socket) bool { return s.inode == inode && s.established })
 		switch {
 		case err != nil:
-			return err
+			return 0, err
 		case !found || !ours:
-			return errors.New("the kernel does not know the process that asks: it answers to processes of this machine only")
+			return 0, errors.New("the kernel does not know the process that asks: it answers to processes of this machine only")
 		}
-		return judge(uid)
+		return uid, nil
 	}
-	return errors.New("it answers over TCP and unix sockets only")
+	return 0, errors.New("it answers over TCP and unix sockets only")
 }
 
-func trustedUser(c *net.UnixConn) error {
+func ownerOfSocket(c *net.UnixConn) (uid int, err error) {
 	raw, err := c.SyscallConn()
 	if err != nil {
-		return fmt.Errorf("look up who asks: %w", err)
+		return 0, fmt.Errorf("look up who asks: %w", err)
 	}
 	var cred *syscall.Ucred
 	var credErr error
 	if err := raw.Control(func(fd uintptr) {
 		cred, credErr = syscall.GetsockoptUcred(int(fd), syscall.SOL_SOCKET, syscall.SO_PEERCRED)
 	}); err != nil || credErr != nil {
-		return fmt.Errorf("look up who asks: %w", errors.Join(err, credErr))
+		return 0, fmt.Errorf("look up who asks: %w", errors.Join(err, credErr))
 	}
-	return judge(int(cred.Uid))
-}
-
-// judge says whom the API answers.
-func judge(uid int) error {
-	if own := os.Getuid(); uid != own && uid != 0 {
-		return fmt.Errorf("a process of user %d asks, and it answers to user %d and root only: run the command as that user", uid, own)
-	}
-	return nil
+	return int(cred.Uid), nil
 }
 
 func ends(c *net.TCPConn) (local, remote netip.AddrPort, err error) {

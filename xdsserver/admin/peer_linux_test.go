@@ -27,7 +27,7 @@ func listen(t *testing.T, network, address string) net.Addr {
 		t.Skip(err)
 	}
 	s := New(Config{Published: func() *Publication { return nil }, Logger: slog.New(slog.DiscardHandler)})
-	srv := s.HTTPServer()
+	srv := s.HTTPServer(nil)
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(lis) }()
 	t.Cleanup(func() {
@@ -163,7 +163,7 @@ func TestRequestsOfUnknownConnectionsAreRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := New(Config{Published: func() *Publication { return nil }, Logger: slog.New(slog.DiscardHandler)})
-	srv := &http.Server{Handler: s.Handler()} // without ConnContext
+	srv := &http.Server{Handler: s.Handler(nil)} // without ConnContext
 	done := make(chan error, 1)
 	go func() { done <- srv.Serve(lis) }()
 	defer func() { _ = srv.Close(); <-done }()

@@ -2,16 +2,19 @@
 
 package admin
 
-import "net"
+import (
+	"net"
+	"os"
+)
 
 // mayBeReadByOthers is what check says of the API on this system.
 const mayBeReadByOthers = "on this system every user of the machine can read the admin API over TCP; changes are refused there"
 
-// trusted reports whether the other end of a connection is a process of this user
-// or of root. A unix socket's file mode has already decided that.
-func trusted(c net.Conn) error {
+// owner is the user whose process is at the other end of a connection. A unix socket's
+// file mode has already decided that.
+func owner(c net.Conn) (uid int, err error) {
 	if _, ok := c.(*net.UnixConn); ok {
-		return nil
+		return os.Getuid(), nil
 	}
-	return errUnknown
+	return 0, errUnknown
 }

@@ -2,7 +2,7 @@
 // ask and tell a running xdsserver.
 //
 //	s := admin.New(admin.Config{Store: store, Merger: merger, Check: builder.Check, Published: published.Load, Server: server})
-//	srv := s.HTTPServer()
+//	srv := s.HTTPServer(nil)
 //	err := srv.Serve(lis) // a loopback listener
 //
 // One protobuf definition (mesh/api/admin/v1) is served as Connect, gRPC-Web and
@@ -52,6 +52,8 @@ type Config struct {
 	Authority identity.Authority
 	Tokens    *enrol.Server
 	Callers   *telemetry.Server
+	// Logins lets people into the dashboard; nil when there is none.
+	Logins Logins
 	// Taps tell processes what to do for a while; nil is none. Tap is what may be tapped.
 	Taps *tap.Hub
 	Tap  TapMode

@@ -156,7 +156,7 @@ func New(c Config) (_ *Daemon, err error) {
 		Listeners: names,
 		WarmUntil: warmUntil,
 		Logger:    c.Logger,
-	}).HTTPServer()
+	}).HTTPServer(nil)
 	return d, nil
 }
 
