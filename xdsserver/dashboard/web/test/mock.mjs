@@ -75,7 +75,7 @@ export class World {
   status() {
     return {
       version: "0.5.0", started: ago(7200), snapshot: "41", published: ago(30), services: this.names.length, endpoints: 3 * this.names.length, routes: 1, storeRevision: String(this.revision),
-      problems: this.problems, rejections: this.rejections, listeners: ["mesh 127.0.0.1:18000"],
+      problems: this.problems, rejections: this.rejections, listeners: ["mesh 127.0.0.1:18000"], security: { enrolment: ["socket", "token"], accessDefault: "authenticated" },
       clients: this.names.flatMap((service, i) => [0, 1, 2].map((j) => ({ node: `${service}/${j}`, service, userAgent: "tulle 0.5.0", current: !(i === 1 && j === 0), resources: 4, connected: ago(600 + j), delta: true }))),
     };
   }
@@ -110,8 +110,8 @@ export class World {
       case "Apply": return this.apply(request);
       case "ListHistory": return { revisions: [{ revision: "7", at: ago(60), by: "user 1000", changes: [{ ref: this.objects[0]?.ref, action: "ACTION_CONFIGURED", before: "spec:\n  timeout: 1s\n", after: "spec:\n  timeout: 2s\n" }] }, { revision: "6", at: ago(4000), by: "dashboard 3f2a", changes: [] }] };
       case "RollBack": return { revision: String(request.dryRun ? this.revision : ++this.revision), changes: [{ ref: this.objects[0]?.ref, action: "ACTION_CONFIGURED", before: "spec:\n  timeout: 2s\n", after: "spec:\n  timeout: 1s\n" }] };
-      case "GetAuthority": return { authority: { trustDomain: "tulle.local", kind: "built-in" } };
-      case "ListIdentities": return { identities: this.names.map((service) => ({ node: `${service}/0`, service, id: `spiffe://tulle.local/ns/default/svc/${service}`, serial: "0a1b", notBefore: ago(3600), notAfter: ago(-3600 * 20) })) };
+      case "GetAuthority": return { authority: { trustDomain: "tulle.local", kind: "built-in", rootOnline: true, leafTtl: "86400s", issued: "48", generation: "1", roots: [{ name: "root", keyId: "678215cc7613c430e5f62b5b", serial: "f9ea0f", notBefore: ago(90_000), notAfter: ago(-3650 * 86_400), phase: "active", online: true }], intermediates: [{ name: "intermediate", keyId: "bc54bede3e6a648d0b71a316", serial: "9272", notBefore: ago(90_000), notAfter: ago(-29 * 86_400), phase: "active", online: true }] } };
+      case "ListIdentities": return { identities: this.names.map((service) => ({ node: `${service}/0`, service, id: `spiffe://tulle.local/ns/default/svc/${service}`, issuer: "bc54bede3e6a648d0b71a316", serial: "0a1b", connected: ago(3600), notBefore: ago(3600), notAfter: ago(-3600 * 20) })) };
       case "ListTokens": return { tokens: [] };
       case "ListCommands": return { commands: [] };
     }
@@ -122,7 +122,7 @@ export class World {
     const text = manifests.map((m) => m.yaml).join("\n");
     const name = /name:\s*([a-z0-9.-]+)/.exec(text)?.[1];
     const ref = { kind: /kind:\s*(\w+)/.exec(text)?.[1] ?? "Service", namespace: "default", name: name ?? "x" };
-    if (/tiemout/.test(text)) return { revision: String(this.revision), results: [{ ref, action: "ACTION_REFUSED", problems: [{ object: ref, origin: "page:5:3", field: "spec.tiemout", message: "unknown field \"tiemout\"; did you mean \"timeout\"?" }] }] };
+    if (/tiemout/.test(text)) return { revision: String(this.revision), results: [{ ref, action: "ACTION_REFUSED", problems: [{ object: ref, origin: `${manifests[0].origin}:5:3`, field: "spec.tiemout", message: "unknown field \"tiemout\"; did you mean \"timeout\"?" }] }] };
     const before = this.objects.find((o) => o.ref.name === ref.name && o.ref.kind === ref.kind);
     if (!dryRun) {
       this.revision++;

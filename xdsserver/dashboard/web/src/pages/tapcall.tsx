@@ -27,7 +27,7 @@ export function TapCall({ event }: { event: TapEvent }) {
           <Fact name="Began">{event.start}</Fact>
           <Fact name="Took">{millis(event.duration)}</Fact>
           <Fact name="Deadline">{event.deadline ? `${millis(event.deadline)} left at the start` : "none"}</Fact>
-          <Fact name="Attempt">{event.attempt ? String(event.attempt) : undefined}</Fact>
+          <Fact name="Attempt">{attemptOf(event)}</Fact>
           <Fact name="Route">{event.route}</Fact>
           <Fact name="Cluster">{event.cluster}</Fact>
           <Fact name="Endpoint">{event.endpoint}</Fact>
@@ -111,7 +111,12 @@ export function millis(duration: string | undefined): string {
   const seconds = Number.parseFloat(duration ?? "");
   if (!Number.isFinite(seconds)) return "-";
   const ms = seconds * 1000;
-  if (ms >= 10000) return `${(ms / 1000).toFixed(1)}s`;
+  if (ms >= 1000) return `${(ms / 1000).toFixed(2)}s`;
   if (ms >= 100) return `${ms.toFixed(0)}ms`;
   return `${ms.toFixed(1)}ms`;
+}
+
+// attemptOf counts from one, as people do. Servers do not know it.
+export function attemptOf(event: TapEvent): string {
+  return event.side === "server" ? "" : String((event.attempt ?? 0) + 1);
 }

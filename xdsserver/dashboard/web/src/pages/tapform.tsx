@@ -65,7 +65,8 @@ export function TapForm(props: Props) {
         </label>
         <label class={props.mayPayload ? "check" : "check off"}>
           <input type="checkbox" checked={form.payload && props.mayPayload} disabled={!props.mayPayload} onChange={(event) => set({ payload: event.currentTarget.checked })} /> Messages
-          {!props.mayPayload && <span class="quiet"> (this login may not see them: xdsserver dashboard --may view,tap,payload)</span>}
+          {props.mayPayload && <span class="quiet">as JSON; what is secret is taken out in the process</span>}
+          {!props.mayPayload && <span class="quiet">(this login may not see them: xdsserver dashboard --may view,tap,payload)</span>}
         </label>
       </div>
       <datalist id={servicesId}>{props.services.map((s) => <option key={s} value={s} />)}</datalist>

@@ -1,6 +1,6 @@
 import { Fragment } from "preact";
 import { useState } from "preact/hooks";
-import { millis, TapCall } from "./tapcall";
+import { attemptOf, millis, TapCall } from "./tapcall";
 import type { Row } from "./tapstream";
 
 // TapTable shows calls, the newest first; a row opens to all that was seen of its call.
@@ -42,7 +42,7 @@ export function TapTable({ rows }: { rows: Row[] }) {
                   <td class="clip"><code title={row.method}>{row.method?.split("/").pop() || "-"}</code></td>
                   <td><Status code={row.status} /></td>
                   <td class="n">{millis(row.duration)}</td>
-                  <td class="n">{row.attempt || 1}</td>
+                  <td class="n">{attemptOf(row) || "-"}</td>
                   <td class="clip"><code>{row.endpoint || "-"}</code></td>
                 </tr>
                 {opened && (

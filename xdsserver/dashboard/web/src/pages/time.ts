@@ -7,7 +7,7 @@ const year = 365 * 86_400;
 export function span(duration: string | undefined): string {
   const seconds = Number.parseFloat(duration ?? "");
   if (!Number.isFinite(seconds)) return "-";
-  return seconds > 2 * year ? `${(seconds / year).toFixed(1)}y` : spanOf(1000 * seconds);
+  return seconds > 2 * year ? `${(seconds / year).toFixed(1)}y` : spanOf(1000 * seconds).replace(/(\D)0[hms]$/, "$1");
 }
 
 // ago says how long ago something was.

@@ -46,7 +46,7 @@ export function Tokens({ mayApply }: { mayApply: boolean }) {
                 <tr key={token.id}>
                   <td class="clip"><code>{token.id}</code></td>
                   <td class="clip">{token.service}</td>
-                  <td><span class={`status ${token.state === "usable" ? "good" : ""}`}>{token.state}</span></td>
+                  <td><span class={`status ${token.state === "usable" ? "good" : "quiet"}`}>{token.state}</span></td>
                   <td class="n" title={(token.redemptions ?? []).map((r) => `${r.peer} ${ago(r.at)}`).join(", ") || undefined}>{token.used ?? 0} of {token.uses ?? 0}</td>
                   <td>{when(token.expires)}</td>
                   <td class="clip">{(token.cidrs ?? []).join(", ") || "anywhere"}</td>
