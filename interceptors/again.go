@@ -27,7 +27,7 @@ func (p *plan) again(rpc *call.Call, err error) (bool, error) {
 		return true, nil
 	case <-p.ctx.Done():
 		// The deadline is later: the application gave up.
-		p.timedOut = false
+		p.timedOut, p.dropped = false, 1
 		return false, status.FromContextError(p.ctx.Err()).Err()
 	}
 }
@@ -60,7 +60,6 @@ func (p *plan) next(rpc *call.Call, err error) (wait time.Duration, ok bool) {
 	}
 	p.made++
 	p.ended = time.Time{} // the call may end in the wait
-	p.upstream.retries.Add(1)
 	return wait, true
 }
 
@@ -101,6 +100,7 @@ func (p *plan) attempt(last *call.Call) (*call.Call, context.CancelFunc) {
 	// Where grpc may still look at the last one's context it is not written to.
 	rpc := last.Fork(metadata.AppendToOutgoingContext(ctx, retry.Header, strconv.FormatUint(uint64(n), 10)))
 	rpc.Begin(n)
+	p.upstream.retries.Add(1)
 	p.outing = p.tell.outing(rpc, time.Now())
 	return rpc, cancel
 }

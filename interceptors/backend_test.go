@@ -17,6 +17,7 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tulle-mesh/tulle/interceptors"
+	"github.com/tulle-mesh/tulle/mesh/call"
 )
 
 // A backend is a real grpc server, whose handlers are one for each attempt; the last
@@ -48,23 +49,46 @@ func (b *backend) made() int {
 // handlers.
 func dialBackend(t *testing.T, c *configs, handlers ...func(grpc.ServerStream) error) (*grpc.ClientConn, *backend) {
 	t.Helper()
+	return dialBackendBy(t, interceptors.NewClient(interceptors.ClientConfig{Configs: c}), handlers...)
+}
+
+// dialBackendBy is dialBackend through a client. All attempts count as picked.
+func dialBackendBy(t *testing.T, client *interceptors.Client, handlers ...func(grpc.ServerStream) error) (*grpc.ClientConn, *backend) {
+	t.Helper()
 	b := &backend{handlers: handlers}
 	listener := bufconn.Listen(1 << 16)
 	srv := grpc.NewServer(grpc.UnknownServiceHandler(b.handle))
 	done := make(chan struct{})
 	go func() { defer close(done); _ = srv.Serve(listener) }()
 	t.Cleanup(func() { srv.Stop(); <-done })
-	client := interceptors.NewClient(interceptors.ClientConfig{Configs: c})
 	conn, err := grpc.NewClient("passthrough:///voting",
 		grpc.WithTransportCredentials(insecure.NewCredentials()),
 		grpc.WithContextDialer(func(ctx context.Context, _ string) (net.Conn, error) { return listener.DialContext(ctx) }),
-		grpc.WithUnaryInterceptor(client.Unary),
-		grpc.WithStreamInterceptor(client.Stream))
+		grpc.WithChainUnaryInterceptor(client.Unary, func(
+			ctx context.Context, method string, req, reply any, cc *grpc.ClientConn, invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
+		) error {
+			pick(ctx)
+			return invoker(ctx, method, req, reply, cc, opts...)
+		}),
+		grpc.WithChainStreamInterceptor(client.Stream, func(
+			ctx context.Context, desc *grpc.StreamDesc, cc *grpc.ClientConn, method string, streamer grpc.Streamer, opts ...grpc.CallOption,
+		) (grpc.ClientStream, error) {
+			pick(ctx)
+			return streamer(ctx, desc, cc, method, opts...)
+		}))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
 	return conn, b
+}
+
+// pick does what a picker does, where there is none.
+func pick(ctx context.Context) {
+	if rpc := call.FromContext(ctx); rpc != nil {
+		rpc.Picked = call.Pick{Chosen: true, Local: true, Security: call.MutualTLS}
+		rpc.Try("10.0.0.1:80")
+	}
 }
 
 // parrot sends back what it receives.

@@ -161,7 +161,7 @@ func (p *plan) over(rpc *call.Call, err error) {
 	if now.IsZero() {
 		now = time.Now()
 	}
-	p.tell.over(&ending{err: err, ctx: p.ctx, cluster: rpc.Cluster, endpoint: rpc.Endpoint(), attempts: p.made, at: now})
+	p.tell.over(&ending{err: err, ctx: p.ctx, cluster: rpc.Cluster, endpoint: rpc.Endpoint(), attempts: p.made - p.dropped, at: now})
 }
 
 // invoke makes an attempt.

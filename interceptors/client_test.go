@@ -3,6 +3,7 @@ package interceptors_test
 import (
 	"context"
 	"errors"
+	"log/slog"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -12,8 +13,12 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tulle-mesh/tulle/interceptors"
+	"github.com/tulle-mesh/tulle/interceptors/accesslog"
+	"github.com/tulle-mesh/tulle/interceptors/trace"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/mesh/tap"
+	"github.com/tulle-mesh/tulle/mesh/telemetry"
 )
 
 // unary makes one call through the interceptor; then stands for grpc.
@@ -22,6 +27,12 @@ func unary(ctx context.Context, c *configs, then grpc.UnaryInvoker, opts ...grpc
 }
 
 func ok(context.Context, string, any, any, *grpc.ClientConn, ...grpc.CallOption) error { return nil }
+
+// pickedOK is ok, and a picker before it.
+func pickedOK(ctx context.Context, _ string, _, _ any, _ *grpc.ClientConn, _ ...grpc.CallOption) error {
+	call.FromContext(ctx).Picked = call.Pick{Chosen: true, Local: true, Security: call.MutualTLS}
+	return nil
+}
 
 // ends returns an invoker that ends as f says.
 func ends(f func(context.Context) error) grpc.UnaryInvoker {
@@ -292,11 +303,15 @@ func TestACallCostsOneAllocation(t *testing.T) {
 		{"with options", voting(timeout(time.Hour)), []grpc.CallOption{call.RetryOption{Retry: call.Retry{Attempts: 3}}, call.HashKeyOption{Key: "k"}}, 1},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
-			client := interceptors.NewClient(interceptors.ClientConfig{Configs: tt.config})
+			// All that sees calls is there, and sees nothing special.
+			client := interceptors.NewClient(interceptors.ClientConfig{
+				Configs: tt.config, Telemetry: telemetry.New(telemetry.Config{}), Tracer: trace.New(nil),
+				Log: accesslog.New(slog.New(slog.DiscardHandler)), Taps: tap.New(tap.Config{}),
+			})
 			ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 			defer cancel()
 			got := testing.AllocsPerRun(100, func() {
-				if err := client.Unary(ctx, method, nil, nil, nil, ok, tt.opts...); err != nil {
+				if err := client.Unary(ctx, method, nil, nil, nil, pickedOK, tt.opts...); err != nil {
 					t.Error(err)
 				}
 			})
@@ -324,6 +339,7 @@ func BenchmarkUnary(b *testing.B) {
 		config *configs
 		own    time.Duration
 	}{
+		{"told of", voting(), 0},
 		{"without a deadline", voting(), 0},
 		{"under the application's deadline", voting(timeout(time.Hour)), time.Minute},
 		{"under the route's timeout", voting(timeout(time.Minute)), 0},
@@ -331,7 +347,12 @@ func BenchmarkUnary(b *testing.B) {
 		{"with a fault that hits nobody", voting(faulty(resource.Fault{Delay: 1, AbortCode: 1})), 0},
 	} {
 		b.Run(bm.name, func(b *testing.B) {
-			client := interceptors.NewClient(interceptors.ClientConfig{Configs: bm.config})
+			config := interceptors.ClientConfig{Configs: bm.config}
+			if bm.name == "told of" {
+				config.Telemetry, config.Tracer = telemetry.New(telemetry.Config{}), trace.New(nil)
+				config.Log, config.Taps = accesslog.New(slog.New(slog.DiscardHandler)), tap.New(tap.Config{})
+			}
+			client := interceptors.NewClient(config)
 			ctx := b.Context()
 			if bm.own > 0 {
 				var cancel context.CancelFunc
@@ -340,7 +361,7 @@ func BenchmarkUnary(b *testing.B) {
 			}
 			b.ReportAllocs()
 			for b.Loop() {
-				if err := client.Unary(ctx, method, nil, nil, nil, ok); err != nil {
+				if err := client.Unary(ctx, method, nil, nil, nil, pickedOK); err != nil {
 					b.Fatal(err)
 				}
 			}

@@ -44,6 +44,7 @@ type plan struct {
 	retry resource.Retry
 
 	made     uint32    // attempts
+	dropped  uint32    // of them, those that were decided on and not made
 	waited   uint32    // backoffs, since the endpoint last said how long to wait
 	outing   outing    // the attempt at hand
 	ended    time.Time // when the last of a unary call did; zero is not known

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"io"
+	"log/slog"
 	"runtime"
 	"strings"
 	"sync"
@@ -20,9 +21,13 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tulle-mesh/tulle/interceptors"
+	"github.com/tulle-mesh/tulle/interceptors/accesslog"
 	"github.com/tulle-mesh/tulle/interceptors/shed"
+	"github.com/tulle-mesh/tulle/interceptors/trace"
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/resource"
+	"github.com/tulle-mesh/tulle/mesh/tap"
+	"github.com/tulle-mesh/tulle/mesh/telemetry"
 )
 
 // handles makes a handler of unary calls that reads the request first.
@@ -326,6 +331,16 @@ func plenty() resource.Admission {
 	}
 }
 
+// seeing is a server that all is told of which may see calls, and which sees nothing
+// special.
+func seeing(p interceptors.Policies) *interceptors.Server {
+	return interceptors.NewServer(interceptors.ServerConfig{
+		Service: "voting", Policies: p, Logger: slog.New(slog.DiscardHandler),
+		Telemetry: telemetry.New(telemetry.Config{}), Tracer: trace.New(nil),
+		Log: accesslog.New(slog.New(slog.DiscardHandler)), Taps: tap.New(tap.Config{}),
+	})
+}
+
 func TestAllocationsOfAnAllowedCall(t *testing.T) {
 	for _, tt := range []struct {
 		name    string
@@ -337,7 +352,7 @@ func TestAllocationsOfAnAllowedCall(t *testing.T) {
 		{"with everything on", taking(t, plenty()), nil, 1},
 		{"with everything on, of a caller that says how much it matters", taking(t, plenty()), []string{shed.Header, "critical"}, 2},
 	} {
-		server := newServer(newPolicies(tt.in))
+		server := seeing(newPolicies(tt.in))
 		ctx := metadata.NewIncomingContext(calledBy(t.Context(), peerOf(t, web, time.Hour)), metadata.Pairs(append(tt.headers, ":authority", "voting")...))
 		info := &grpc.UnaryServerInfo{FullMethod: method}
 		if got := testing.AllocsPerRun(1000, func() {
@@ -355,6 +370,7 @@ func BenchmarkServerUnary(b *testing.B) {
 		name string
 		in   *resource.Inbound
 	}{
+		{"told of", anyoneMay(b)},
 		{"off", anyoneMay(b)},
 		{"on", func() *resource.Inbound {
 			in, a := anyoneMay(b), plenty()
@@ -364,6 +380,9 @@ func BenchmarkServerUnary(b *testing.B) {
 	} {
 		b.Run(bb.name, func(b *testing.B) {
 			server := newServer(newPolicies(bb.in))
+			if bb.name == "told of" {
+				server = seeing(newPolicies(bb.in))
+			}
 			ctx := metadata.NewIncomingContext(calledBy(b.Context(), peerOf(b, web, time.Hour)), metadata.Pairs(":authority", "voting", "content-type", "application/grpc", "user-agent", "grpc-go"))
 			info := &grpc.UnaryServerInfo{FullMethod: method}
 			b.ReportAllocs()

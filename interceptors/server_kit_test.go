@@ -148,7 +148,13 @@ func serve(t *testing.T, p interceptors.Policies, caller *spiffe.Peer, handler g
 // serveBoth serves unary calls, too, as "/voting.v1.Voting/Vote".
 func serveBoth(t *testing.T, p interceptors.Policies, caller *spiffe.Peer, unary grpc.MethodHandler, handler grpc.StreamHandler, opts ...grpc.ServerOption) *served {
 	t.Helper()
-	s := &served{server: newServer(p)}
+	return serveBy(t, newServer(p), caller, unary, handler, opts...)
+}
+
+// serveBy serves by an interceptors.Server of the test's own.
+func serveBy(t *testing.T, server *interceptors.Server, caller *spiffe.Peer, unary grpc.MethodHandler, handler grpc.StreamHandler, opts ...grpc.ServerOption) *served {
+	t.Helper()
+	s := &served{server: server}
 	opts = append(opts, grpc.Creds(believing{TransportCredentials: insecure.NewCredentials(), peer: caller}),
 		grpc.ChainUnaryInterceptor(s.server.Unary), grpc.ChainStreamInterceptor(s.server.Stream),
 		grpc.UnknownServiceHandler(interceptors.Unknown))

@@ -150,7 +150,11 @@ func (t *teller) over(e *ending) {
 
 // refused tells of a call that ended before its first attempt.
 func (t *teller) refused(rpc *call.Call, err error) {
-	t.over(&ending{err: err, ctx: rpc.Context, cluster: rpc.Cluster, at: time.Now()})
+	now := time.Now()
+	if t.match(rpc.Context, rpc); t.watch != nil {
+		t.watch.End(tap.Facts{Start: t.begun, Took: now.Sub(t.begun), Route: t.route, Cluster: rpc.Cluster, Err: err})
+	}
+	t.over(&ending{err: err, ctx: rpc.Context, cluster: rpc.Cluster, at: now})
 }
 
 // unconfigured tells of a call for whose service there is no configuration. Of one that

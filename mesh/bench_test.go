@@ -46,7 +46,7 @@ const (
 //	go test -run '^$' -bench AgainstPlain ./mesh
 func BenchmarkAgainstPlain(b *testing.B) {
 	kit := meshtest.New(b)
-	meshed, server := benchUpstreams(b, kit, 1)
+	meshed, server := benchUpstreams(b, kit, "s", 1, func(*mesh.Mesh) {})
 	id := server[0].Status().Identity.Identity
 	mtls := dialPlain(b, startEcho(b, mtlsServer(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit)),
 		mtlsClient(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit))
@@ -91,7 +91,7 @@ func BenchmarkAgainstPlain(b *testing.B) {
 //	go test -run '^$' -bench Upstream ./mesh
 func BenchmarkUpstream(b *testing.B) {
 	kit := meshtest.New(b)
-	dial, server := benchUpstreams(b, kit, benchTargets)
+	dial, server := benchUpstreams(b, kit, "s", benchTargets, func(*mesh.Mesh) {})
 	id := server[0].Status().Identity.Identity
 	address := startEcho(b, mtlsServer(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit))
 	creds := mtlsClient(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit)
@@ -220,9 +220,10 @@ func mtlsServer(b *testing.B, key crypto.PrivateKey, chain [][]byte, kit *meshte
 	return grpccredentials.MTLSServerCredentials(svid, bundle, tlsconfig.AuthorizeAny())
 }
 
-// benchUpstreams starts n services of one instance each, and returns what dials
-// them all. Control travels in memory, calls by TCP.
-func benchUpstreams(b *testing.B, kit *meshtest.Mesh, n int) (dial func() []*grpc.ClientConn, members []*mesh.Mesh) {
+// benchUpstreams starts n services of one instance each, whose names begin with name, and
+// returns what dials them all. Control travels in memory, calls by TCP. Members are
+// prepared before they make or take a call.
+func benchUpstreams(b *testing.B, kit *meshtest.Mesh, name string, n int, prepare func(*mesh.Mesh)) (dial func() []*grpc.ClientConn, members []*mesh.Mesh) {
 	b.Helper()
 	over := func(ctx context.Context, addr string) (net.Conn, error) {
 		if c, err := kit.Network.Dial(ctx, addr); err == nil {
@@ -233,8 +234,9 @@ func benchUpstreams(b *testing.B, kit *meshtest.Mesh, n int) (dial func() []*grp
 	}
 	yaml := ""
 	for i := range n {
-		service := fmt.Sprintf("s-%d", i)
+		service := fmt.Sprintf("%s-%d", name, i)
 		member := kit.Join(mesh.Config{Service: service, DialContext: over})
+		prepare(member)
 		lis, err := net.Listen("tcp", "127.0.0.1:0")
 		if err != nil {
 			b.Fatal(err)
@@ -252,6 +254,7 @@ func benchUpstreams(b *testing.B, kit *meshtest.Mesh, n int) (dial func() []*grp
 	}
 	kit.Apply(yaml)
 	client := kit.Join(mesh.Config{Service: "bench", DialContext: over})
+	prepare(client)
 	for _, member := range append(slices.Clip(members), client) {
 		if err := member.Ready(b.Context()); err != nil {
 			b.Fatal(err)
@@ -260,7 +263,7 @@ func benchUpstreams(b *testing.B, kit *meshtest.Mesh, n int) (dial func() []*grp
 	return func() []*grpc.ClientConn {
 		var conns []*grpc.ClientConn
 		for i := range n {
-			conn, err := client.NewClient(fmt.Sprintf("mesh:///s-%d", i))
+			conn, err := client.NewClient(fmt.Sprintf("mesh:///%s-%d", name, i))
 			if err != nil {
 				b.Fatal(err)
 			}

@@ -180,8 +180,9 @@ func (m *Mesh) obey(life context.Context) {
 func (m *Mesh) report() {
 	ctx, cancel := context.WithCancel(m.life)
 	m.silence = cancel
-	m.reports.Go(func() { _ = m.telemetry.Run(ctx, m.xds.Conn()) })
-	m.reports.Go(func() { _ = m.taps.Run(ctx, m.xds.Conn()) })
+	instruments, taps := m.telemetry, m.taps
+	m.reports.Go(func() { _ = instruments.Run(ctx, m.xds.Conn()) })
+	m.reports.Go(func() { _ = taps.Run(ctx, m.xds.Conn()) })
 }
 
 // Ready waits until the process has its identity and its configuration's source:
