@@ -361,8 +361,11 @@ func (x *CreateLoginRequest) GetSession() *durationpb.Duration {
 type CreateLoginResponse struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// Opens the dashboard once, within 5 minutes. It holds a secret.
-	Url           string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
-	Expires       *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	Url     string                 `protobuf:"bytes,1,opt,name=url,proto3" json:"url,omitempty"`
+	Expires *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=expires,proto3" json:"expires,omitempty"`
+	// SHA-256 of the certificate that the browser is shown, in hex, where no authority that
+	// browsers know has signed it; empty otherwise.
+	Fingerprint   string `protobuf:"bytes,3,opt,name=fingerprint,proto3" json:"fingerprint,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -409,6 +412,13 @@ func (x *CreateLoginResponse) GetExpires() *timestamppb.Timestamp {
 		return x.Expires
 	}
 	return nil
+}
+
+func (x *CreateLoginResponse) GetFingerprint() string {
+	if x != nil {
+		return x.Fingerprint
+	}
+	return ""
 }
 
 type Revision_Change struct {
@@ -510,10 +520,11 @@ const file_admin_v1_history_proto_rawDesc = "" +
 	"\bproblems\x18\x03 \x03(\v2\x17.tulle.admin.v1.ProblemR\bproblems\"[\n" +
 	"\x12CreateLoginRequest\x12\x10\n" +
 	"\x03may\x18\x01 \x03(\tR\x03may\x123\n" +
-	"\asession\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\asession\"]\n" +
+	"\asession\x18\x02 \x01(\v2\x19.google.protobuf.DurationR\asession\"\x7f\n" +
 	"\x13CreateLoginResponse\x12\x10\n" +
 	"\x03url\x18\x01 \x01(\tR\x03url\x124\n" +
-	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpiresB7Z5github.com/tulle-mesh/tulle/mesh/api/admin/v1;adminv1b\x06proto3"
+	"\aexpires\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\aexpires\x12 \n" +
+	"\vfingerprint\x18\x03 \x01(\tR\vfingerprintB7Z5github.com/tulle-mesh/tulle/mesh/api/admin/v1;adminv1b\x06proto3"
 
 var (
 	file_admin_v1_history_proto_rawDescOnce sync.Once
