@@ -124,6 +124,8 @@ process; no proxy runs anywhere.`,
 		{"look", newEndpoints()},
 		{"look", newRoutes()},
 		{"look", newExplain()},
+		{"look", newTap()},
+		{"look", newLog()},
 		{"look", newCheck()},
 		{"look", newVersion()},
 	} {

@@ -15,7 +15,7 @@ import (
 
 func newServe() *cobra.Command {
 	var c daemon.Config
-	var level string
+	var level, taps string
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
 		Short: "Run the server",
@@ -53,13 +53,14 @@ create'), or with an ID token of an OIDC issuer.`,
 		"how long a process's certificate lasts, and the mesh at least half of that without an xdsserver, a `DURATION` (default: 24h)")
 	flags.DurationVar(&c.IntermediateTTL, "intermediate-ttl", 0, "how long an intermediate lasts, a `DURATION` (default: 720h)")
 	flags.DurationVar(&c.RootTTL, "root-ttl", 0, "how long a root lasts, a `DURATION` (default: 87600h)")
+	flags.StringVar(&taps, "tap", "metadata", "what operators may watch of calls: `MODE` is off, metadata, or payload for messages, too")
 	flags.StringVar(&level, "log", "info", "log `LEVEL`: debug, info, warn, error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var threshold slog.Level
 		if err := threshold.UnmarshalText([]byte(level)); err != nil {
 			return fmt.Errorf("--log %q is no level, want debug, info, warn or error", level)
 		}
-		c.Logger = newLogger(cmd, threshold)
+		c.Logger, c.Tap = newLogger(cmd, threshold), daemon.TapMode(taps)
 		d, err := daemon.New(c)
 		if _, misused := errors.AsType[*daemon.ConfigError](err); misused {
 			return err

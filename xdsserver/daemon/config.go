@@ -10,6 +10,9 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/admin"
 )
 
+// TapMode is what operators may watch of calls, see admin.TapMode.
+type TapMode = admin.TapMode
+
 // Config is what xdsserver is started with.
 type Config struct {
 	// Listen is the mesh port's host:port. Empty means 127.0.0.1:18000. One that other
@@ -54,7 +57,7 @@ type Config struct {
 
 	// Tap is what operators may watch of calls: "off", "metadata", or "payload" for
 	// messages, too. Empty means "metadata".
-	Tap admin.TapMode
+	Tap TapMode
 	// Logger is for the operator; nil means slog.Default().
 	Logger *slog.Logger
 }
