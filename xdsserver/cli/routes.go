@@ -5,6 +5,7 @@ import (
 	"io"
 	"strings"
 
+	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
@@ -18,27 +19,37 @@ func newRoutes() *cobra.Command {
 first route that matches. Every value is what clients go by, the defaults too; "-" is
 what is off. RETRY is what is tried again and how many attempts there are in all;
 "unsent" tries again only what certainly was not sent, and methods that their own
-definition marks as idempotent. -o wide adds the rest, and who wrote each route.`,
+definition marks as idempotent. -o wide adds the rest, and who wrote each route.
+
+Below, where callers have reported: what they get of each route, and below each what its
+backends give, attempt by attempt. Retries are those for each call.`,
 		Example: `  xdsserver routes voting
   xdsserver routes voting.shop -o wide
   xdsserver routes voting -o json`,
 		Args: arguments(1, 1, "one service"),
 	}
-	to, out := addAdmin(cmd), addOutput(cmd, "wide")
+	to, out, back := addAdmin(cmd), addOutput(cmd, "wide"), addWindow(cmd)
+	cmd.ValidArgsFunction = completeServices(to)
 	cmd.RunE = func(cmd *cobra.Command, args []string) error {
 		client, err := to.client()
 		if err != nil {
 			return err
 		}
 		answer, err := client.ListRoutes(cmd.Context(), &adminv1.ListRoutesRequest{Service: args[0]})
-		switch {
-		case err != nil:
+		if err != nil {
 			return to.explain(err)
-		case out.json():
-			return writeJSON(cmd.OutOrStdout(), routesResult(answer))
-		default:
-			return printRoutes(cmd.OutOrStdout(), answer.GetRoutes(), out.format == "wide")
 		}
+		live, err := client.GetServiceStats(cmd.Context(), &adminv1.GetServiceStatsRequest{Service: args[0], Window: back.proto()})
+		if err != nil && connect.CodeOf(err) != connect.CodeUnavailable && connect.CodeOf(err) != connect.CodeNotFound {
+			return to.explain(err) // without reports there are still the routes
+		}
+		if out.json() {
+			return writeJSON(cmd.OutOrStdout(), routesResult(answer, live.GetRoutes()))
+		}
+		if err := printRoutes(cmd.OutOrStdout(), answer.GetRoutes(), out.format == "wide"); err != nil {
+			return err
+		}
+		return printLiveRoutes(cmd.OutOrStdout(), live.GetRoutes())
 	}
 	return cmd
 }
@@ -124,6 +135,8 @@ type routesJSON struct {
 	Service string      `json:"service"`
 	Version string      `json:"version"`
 	Routes  []routeJSON `json:"routes"`
+	// Live is what callers got in the window.
+	Live []liveRouteJSON `json:"live"`
 }
 
 type routeJSON struct {
@@ -147,8 +160,8 @@ type callBackendJSON struct {
 	MaxRequests uint32         `json:"maxRequests,omitempty"`
 }
 
-func routesResult(answer *adminv1.ListRoutesResponse) routesJSON {
-	out := routesJSON{Service: answer.GetService(), Version: answer.GetVersion(), Routes: []routeJSON{}}
+func routesResult(answer *adminv1.ListRoutesResponse, live []*adminv1.RouteStat) routesJSON {
+	out := routesJSON{Service: answer.GetService(), Version: answer.GetVersion(), Routes: []routeJSON{}, Live: liveRoutesResult(live)}
 	for _, r := range answer.GetRoutes() {
 		out.Routes = append(out.Routes, routeResult(r))
 	}

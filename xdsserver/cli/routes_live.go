@@ -1,0 +1,56 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"slices"
+
+	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
+)
+
+// branch stands before a backend, below its route.
+const branch = "└───────►"
+
+// printLiveRoutes has two levels: what callers get of a route, its retries included, and
+// what each of its backends gives.
+func printLiveRoutes(w io.Writer, routes []*adminv1.RouteStat) error {
+	if len(routes) == 0 {
+		return nil
+	}
+	fmt.Fprintln(w)
+	t := newTable(w, slices.Concat([]string{"ROUTE", "BACKEND"}, goldenHeader, []string{"TIMEOUTS", "RETRIES"})...)
+	for _, r := range routes {
+		t.row(slices.Concat([]string{routeName(r.GetRoute()), " "}, goldenCells(r.GetCalls()), []string{share(r.GetTimeouts()), share(r.GetRetries())})...)
+		for _, b := range r.GetBackends() {
+			t.row(slices.Concat([]string{branch, b.GetCluster()}, goldenCells(b.GetAttempts()), []string{share(b.GetTimeouts()), " "})...)
+		}
+	}
+	return t.flush()
+}
+
+type liveRouteJSON struct {
+	Route    string            `json:"route"`
+	Calls    goldenJSON        `json:"calls"`
+	Timeouts float64           `json:"timeouts"`
+	Retries  float64           `json:"retries"`
+	Backends []liveBackendJSON `json:"backends"`
+}
+
+type liveBackendJSON struct {
+	Cluster  string     `json:"cluster"`
+	Version  string     `json:"version"`
+	Attempts goldenJSON `json:"attempts"`
+	Timeouts float64    `json:"timeouts"`
+}
+
+func liveRoutesResult(routes []*adminv1.RouteStat) []liveRouteJSON {
+	out := []liveRouteJSON{}
+	for _, r := range routes {
+		route := liveRouteJSON{Route: r.GetRoute(), Calls: goldenResult(r.GetCalls()), Timeouts: r.GetTimeouts(), Retries: r.GetRetries(), Backends: []liveBackendJSON{}}
+		for _, b := range r.GetBackends() {
+			route.Backends = append(route.Backends, liveBackendJSON{b.GetCluster(), b.GetVersion(), goldenResult(b.GetAttempts()), b.GetTimeouts()})
+		}
+		out = append(out, route)
+	}
+	return out
+}
