@@ -3,6 +3,7 @@ package admin
 import (
 	"net"
 	"net/http"
+	"sync/atomic"
 	"time"
 
 	"connectrpc.com/connect"
@@ -16,6 +17,9 @@ const (
 	// answerWithin bounds the time from a request's header to the end of its answer; an
 	// Apply waits for clients at most half of it. That of a stream is not bounded.
 	answerWithin = time.Minute
+	// maxConnections bounds the connections to one server: a dashboard holds two or three.
+	// Further ones are closed at once.
+	maxConnections = 2048
 	// readWithin is how long who asked for a stream may leave a part of it unread.
 	readWithin = 10 * time.Second
 )
@@ -99,10 +103,27 @@ func (s *stream) Flush() { _ = s.control.Flush() }
 // Unwrap is for http.ResponseController.
 func (s *stream) Unwrap() http.ResponseWriter { return s.ResponseWriter }
 
+// crowd keeps the connections of a server within a bound. It is an http.Server's ConnState.
+func crowd(most int64) func(net.Conn, http.ConnState) {
+	var open atomic.Int64
+	return func(c net.Conn, state http.ConnState) {
+		switch state {
+		case http.StateNew:
+			if open.Add(1) > most {
+				_ = c.Close() // the server finds it closed, and says so here
+			}
+		case http.StateClosed, http.StateHijacked:
+			open.Add(-1)
+		case http.StateActive, http.StateIdle:
+		}
+	}
+}
+
 // HTTPServer returns a server of Handler with limits that hold against slow and large
-// requests, and slow readers.
+// requests, slow readers and many connections.
 func (s *Server) HTTPServer(rest http.Handler) *http.Server {
 	return &http.Server{
+		ConnState:         crowd(maxConnections),
 		Handler:           s.Handler(rest),
 		ConnContext:       withPeer,
 		ReadHeaderTimeout: 5 * time.Second,

@@ -17,12 +17,6 @@ const (
 	maxSession     = 24 * time.Hour
 )
 
-// Logins lets people into the dashboard.
-type Logins interface {
-	// CreateLogin makes an address that opens the dashboard once.
-	CreateLogin(LoginRequest) (Login, error)
-}
-
 // A LoginRequest says who may come in by an address.
 type LoginRequest struct {
 	// By is who asked for it.
@@ -37,6 +31,9 @@ type LoginRequest struct {
 type Login struct {
 	URL     string
 	Expires time.Time
+	// Fingerprint is the SHA-256 of the certificate that the browser is shown, in hex,
+	// where it does not know who signed it; empty otherwise.
+	Fingerprint string
 }
 
 // loginRights are those that a session may have, in the order they are shown.
@@ -59,11 +56,11 @@ func (s *Server) CreateLogin(ctx context.Context, req *adminv1.CreateLoginReques
 				fmt.Errorf("a session of %v cannot be: want more than nothing and at most %v", session, maxSession))
 		}
 	}
-	login, err := s.config.Logins.CreateLogin(LoginRequest{By: caller.Name, May: may, Session: session})
+	login, err := s.config.Logins(LoginRequest{By: caller.Name, May: may, Session: session})
 	if err != nil {
 		return nil, connect.NewError(connect.CodeUnavailable, err)
 	}
-	return &adminv1.CreateLoginResponse{Url: login.URL, Expires: moment(login.Expires)}, nil
+	return &adminv1.CreateLoginResponse{Url: login.URL, Expires: moment(login.Expires), Fingerprint: login.Fingerprint}, nil
 }
 
 // askedRights are the rights that a request names, and MayView.

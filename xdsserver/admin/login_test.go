@@ -18,7 +18,7 @@ type logins struct {
 	err   error
 }
 
-func (l *logins) CreateLogin(r LoginRequest) (Login, error) {
+func (l *logins) create(r LoginRequest) (Login, error) {
 	l.asked = r
 	return Login{URL: "http://127.0.0.1:1/login?token=x", Expires: time.Unix(1, 0)}, l.err
 }
@@ -46,7 +46,7 @@ func TestALoginHasAtMostTheRightsOfItsMaker(t *testing.T) {
 	} {
 		t.Run(name, func(t *testing.T) {
 			l := &logins{}
-			s := New(Config{Logins: l})
+			s := New(Config{Logins: l.create})
 			ctx := WithCaller(t.Context(), Caller{Name: "user 7", May: test.caller})
 			answer, err := s.CreateLogin(ctx, &adminv1.CreateLoginRequest{May: test.may, Session: test.session})
 			if test.code != 0 {
@@ -66,7 +66,7 @@ func TestALoginHasAtMostTheRightsOfItsMaker(t *testing.T) {
 	if _, err := New(Config{}).CreateLogin(t.Context(), &adminv1.CreateLoginRequest{}); connect.CodeOf(err) != connect.CodeFailedPrecondition {
 		t.Errorf("without a dashboard: %v", err)
 	}
-	full := New(Config{Logins: &logins{err: errors.New("too many")}})
+	full := New(Config{Logins: (&logins{err: errors.New("too many")}).create})
 	if _, err := full.CreateLogin(WithCaller(t.Context(), localUser()), &adminv1.CreateLoginRequest{}); connect.CodeOf(err) != connect.CodeUnavailable {
 		t.Errorf("when there are too many: %v", err)
 	}

@@ -52,8 +52,8 @@ type Config struct {
 	Authority identity.Authority
 	Tokens    *enrol.Server
 	Callers   *telemetry.Server
-	// Logins lets people into the dashboard; nil when there is none.
-	Logins Logins
+	// Logins makes an address that opens the dashboard once; nil when there is none.
+	Logins func(LoginRequest) (Login, error)
 	// Taps tell processes what to do for a while; nil is none. Tap is what may be tapped.
 	Taps *tap.Hub
 	Tap  TapMode

@@ -24,6 +24,9 @@ type Config struct {
 	// Hosts are the names and addresses that browsers may reach it by, beside that of
 	// URL and those of loopback.
 	Hosts []string
+	// Fingerprint is the SHA-256 of the certificate that browsers are shown now, in hex,
+	// where they do not know who signed it; nil or empty where there is no such.
+	Fingerprint func() string
 	// Version and TrustDomain are shown.
 	Version, TrustDomain string
 	// Audit is told who is let in, before it is done; an error is a reason not to. Nil is
@@ -51,8 +54,6 @@ type Server struct {
 	warnings rate.Sometimes
 }
 
-var _ admin.Logins = (*Server)(nil)
-
 // New returns a dashboard. Streams of events say nothing before Run.
 func New(c Config) *Server {
 	if c.Logger == nil {
@@ -60,6 +61,9 @@ func New(c Config) *Server {
 	}
 	if c.Audit == nil {
 		c.Audit = func(string, string) error { return nil }
+	}
+	if c.Fingerprint == nil {
+		c.Fingerprint = func() string { return "" }
 	}
 	s := &Server{
 		config:   c,

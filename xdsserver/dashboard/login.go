@@ -106,14 +106,16 @@ func (l *logins) redeem(token string, now time.Time) (login, bool) {
 }
 
 // CreateLogin makes an address that opens the dashboard once, within five minutes. It is
-// on the audit log before anybody has it. It implements admin.Logins.
+// on the audit log before anybody has it.
 func (s *Server) CreateLogin(r admin.LoginRequest) (admin.Login, error) {
 	token, made := s.logins.create(r, time.Now())
 	if err := s.config.Audit("login.created", fmt.Sprintf("%s for %s: may %s for %v", made.name, r.By, words(r.May), r.Session)); err != nil {
 		s.logins.redeem(token.reveal(), time.Now())
 		return admin.Login{}, fmt.Errorf("nobody is let in while the audit log cannot be written: %w", err)
 	}
-	return admin.Login{URL: s.config.URL + "/login?token=" + token.reveal(), Expires: made.expires}, nil
+	return admin.Login{
+		URL: s.config.URL + "/login?token=" + token.reveal(), Expires: made.expires, Fingerprint: s.config.Fingerprint(),
+	}, nil
 }
 
 func words(rights []admin.Right) string {
