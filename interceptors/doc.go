@@ -33,8 +33,13 @@
 // asks no breaker. The breaker comes before the fault, so that faults do not open it,
 // and counts calls, not attempts: what a retry mended did not fail. A fault is injected
 // once, and its delay takes nothing of the route's time, which spans all attempts. The
-// copy for a mirror is one, however often the call is tried. Metrics, spans and tap
-// belong around everything, so that they see what the application sees.
+// copy for a mirror is one, however often the call is tried.
+//
+// Around all of it is what sees calls: mesh/telemetry, interceptors/trace,
+// interceptors/accesslog and mesh/tap. They are told of each call once, as the
+// application sees it, whatever ended it, and of each attempt for which an endpoint was
+// picked; copies for mirrors are only counted. A call costs no allocation more for it,
+// and two looks at the clock, those of the server one.
 //
 // Streams do the same, but for mirrors and hedges; interceptors/idle ends those on
 // which nothing passes.

@@ -76,14 +76,18 @@ func (c *Client) admit(p *plan, rpc *call.Call, config *resource.Config, w *wish
 	if failure != nil {
 		return failure
 	}
-	if policy := config.Fault(r, cluster); policy != nil {
+	policy := config.Fault(r, cluster)
+	if policy != nil {
 		if failure := c.faults.Inject(ctx, config.Service, policy); failure != nil {
 			p.ticket.Done(ctx, failure)
 			return failure
 		}
 	}
 
-	now := time.Now() // the delay of a fault is over
+	now := p.tell.begun
+	if policy != nil || rpc.Waited {
+		now = time.Now() // the wait, or the delay of a fault, is over
+	}
 	p.incoming = call.IncomingFrom(ctx)
 	p.clock, p.ctx, p.cancel, failure = deadline.Start(ctx, now, deadline.Terms{
 		Timeout: config.Timeout(r), Common: config.CommonTimeout, HopCost: p.traffic.HopCost, Incoming: p.incoming,
@@ -93,7 +97,10 @@ func (c *Client) admit(p *plan, rpc *call.Call, config *resource.Config, w *wish
 		p.ticket.Done(ctx, failure)
 		return failure
 	}
-	p.ctx = p.tell.span.Inject(header.Apply(p.ctx, p.traffic.Headers))
+	p.ctx = header.Apply(p.ctx, p.traffic.Headers)
+	if c.tracer != nil {
+		p.ctx = p.tell.span.Inject(p.ctx, p.incoming)
+	}
 	p.hash(rpc, w)
 	if p.traffic.Retry != nil {
 		p.retry = *p.traffic.Retry

@@ -73,7 +73,7 @@ func (t *teller) outing(rpc *call.Call, now time.Time) outing {
 	}
 	if t.span.On() {
 		rpc.Context, o.span = t.span.Attempt(rpc.Context, rpc.Attempt, now)
-		rpc.Context = o.span.Inject(rpc.Context)
+		rpc.Context = o.span.Inject(rpc.Context, nil)
 	}
 	return o
 }

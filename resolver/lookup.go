@@ -52,6 +52,9 @@ func (b *Builder) await(ctx context.Context, cc *grpc.ClientConn) (*resource.Con
 
 	rpc := call.FromContext(ctx)
 	patient := rpc != nil && rpc.WaitForReady
+	if rpc != nil {
+		rpc.Waited = true
+	}
 	start := time.Now()
 	var timeout <-chan time.Time
 	if !patient {

@@ -8,6 +8,8 @@ import (
 	"go.opentelemetry.io/otel/propagation"
 	"go.opentelemetry.io/otel/trace"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/tulle-mesh/tulle/mesh/call"
 )
 
 // The headers of W3C Trace Context and Baggage.
@@ -31,22 +33,21 @@ const (
 // w3c reads and writes traceparent and tracestate.
 var w3c propagation.TraceContext
 
-// extract puts the trace that came in into the context. It costs nothing but a look at
-// the headers where none did.
-func extract(ctx context.Context) context.Context {
-	parent := metadata.ValueFromIncomingContext(ctx, traceparent)
+// extract puts the trace that came in with a call, whose headers are in the context from,
+// into ctx, and returns ctx itself where none did.
+func extract(ctx, from context.Context) context.Context {
+	parent := metadata.ValueFromIncomingContext(from, traceparent)
 	if len(parent) != 1 || len(parent[0]) > maxParent {
 		return ctx // of two one is a lie
 	}
-	from := carrier{
+	extracted := w3c.Extract(ctx, &carrier{
 		parent: parent[0],
-		state:  within(maxState, metadata.ValueFromIncomingContext(ctx, tracestate)),
-	}
-	extracted := w3c.Extract(ctx, &from)
+		state:  within(maxState, metadata.ValueFromIncomingContext(from, tracestate)),
+	})
 	if extracted == ctx {
 		return ctx
 	}
-	text := within(maxBaggage, metadata.ValueFromIncomingContext(ctx, baggageHeader))
+	text := within(maxBaggage, metadata.ValueFromIncomingContext(from, baggageHeader))
 	if text == "" {
 		return extracted
 	}
@@ -78,12 +79,25 @@ func within(most int, values []string) string {
 	return strings.Join(values, ",")
 }
 
-// Inject returns a context in which a call has the headers of the trace that ctx is in,
-// ctx itself where it is in none. What the application put there by hand stays, unless
-// there is a span of ours below it.
-func (s *Span) Inject(ctx context.Context) context.Context {
+// Inject returns a context in which a call has the headers of the trace that ctx is in or,
+// where it is in none, of that which served came with, the call that it is made to serve;
+// nil is none. It returns ctx itself where there is no trace. What the application put
+// there by hand stays, unless there is a span of ours below it.
+//
+// The trace of a served call is looked for here, and not where it comes in, since most
+// calls are served without another, and to find that there is none costs a look at all
+// of its headers.
+func (s *Span) Inject(ctx context.Context, served *call.Incoming) context.Context {
 	if !trace.SpanContextFromContext(ctx).IsValid() {
-		return ctx
+		if served == nil || served.Untraced() {
+			return ctx
+		}
+		traced := extract(ctx, served.Context)
+		if traced == ctx {
+			served.NoteUntraced()
+			return ctx
+		}
+		ctx = traced
 	}
 	if len(metadata.ValueFromOutgoingContext(ctx, traceparent)) > 0 {
 		if s.span == nil {
@@ -129,9 +143,13 @@ func byHand(ctx context.Context) context.Context {
 	})
 }
 
-// IDFrom returns the id of the trace that ctx is in, empty for none.
+// IDFrom returns the id of the trace that ctx is in or, for the context of a call that is
+// served, came with; empty for none.
 func IDFrom(ctx context.Context) string {
 	sc := trace.SpanContextFromContext(ctx)
+	if !sc.HasTraceID() {
+		sc = trace.SpanContextFromContext(extract(ctx, ctx))
+	}
 	if !sc.HasTraceID() {
 		return ""
 	}

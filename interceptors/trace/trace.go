@@ -10,7 +10,7 @@
 //
 //	// a client
 //	ctx, span := tracer.Call(ctx, "/voting.v1.Voting/Vote", time.Now())
-//	err := invoker(span.Inject(ctx), method, req, reply, cc)
+//	err := invoker(span.Inject(ctx, call.IncomingFrom(ctx)), method, req, reply, cc)
 //	span.End(codes.OK, "", time.Now())
 //
 // A trace that comes in goes out again with the calls that a handler makes in its
@@ -111,17 +111,16 @@ type Span struct {
 }
 
 // Serve begins the span of a call that the process serves, in the context that its
-// handler gets. A trace that came in is in that context with or without a tracer.
+// handler gets.
 func (t *Tracer) Serve(ctx context.Context, method string) (context.Context, Span) {
 	if t == nil {
 		return ctx, Span{}
 	}
-	ctx = extract(ctx)
 	tracer := t.tracer()
 	if tracer == nil {
-		return ctx, Span{}
+		return ctx, Span{} // Inject looks for the trace, if there is a call to be made
 	}
-	ctx, span := tracer.Start(ctx, strings.TrimPrefix(method, "/"), trace.WithSpanKind(trace.SpanKindServer), about(method))
+	ctx, span := tracer.Start(extract(ctx, ctx), strings.TrimPrefix(method, "/"), trace.WithSpanKind(trace.SpanKindServer), about(method))
 	return ctx, Span{span: span, tracer: tracer}
 }
 

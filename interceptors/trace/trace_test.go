@@ -16,6 +16,8 @@ import (
 	"go.opentelemetry.io/otel/trace/noop"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/metadata"
+
+	"github.com/tulle-mesh/tulle/mesh/call"
 )
 
 const (
@@ -79,12 +81,15 @@ func TestATraceThatComesInGoesOutWithoutATracer(t *testing.T) {
 		t.Run(tt.name, func(t *testing.T) {
 			tracer := New(noop.NewTracerProvider())
 			ctx, served := tracer.Serve(incoming(t, tt.in...), method)
-			ctx, called := tracer.Call(ctx, method, time.Now())
+			in := &call.Incoming{Context: ctx}
+			ctx, called := tracer.Call(in, method, time.Now())
 			if served.On() || called.On() {
 				t.Error("there is a span without a tracer")
 			}
-			if diff := cmp.Diff(map[string][]string(tt.want), sent(called.Inject(ctx))); diff != "" {
-				t.Errorf("sent (-want +got):\n%s", diff)
+			for range 2 { // a handler may make several calls
+				if diff := cmp.Diff(map[string][]string(tt.want), sent(called.Inject(ctx, in))); diff != "" {
+					t.Errorf("sent (-want +got):\n%s", diff)
+				}
 			}
 			served.End(&Facts{})
 			called.End(&Facts{})
@@ -96,10 +101,11 @@ func TestWithoutATraceNothingIsAllocated(t *testing.T) {
 	for name, tracer := range map[string]*Tracer{"none": nil, "the global one, which nobody installed": New(nil), "one that does nothing": New(noop.NewTracerProvider())} {
 		t.Run(name, func(t *testing.T) {
 			ctx := incoming(t, ":authority", "voting", "content-type", "application/grpc", "user-agent", "grpc-go")
+			in := &call.Incoming{Context: ctx}
 			if got := testing.AllocsPerRun(1000, func() {
-				ctx, served := tracer.Serve(ctx, method)
+				ctx, served := tracer.Serve(in, method)
 				ctx, called := tracer.Call(ctx, method, time.Time{})
-				if ctx = called.Inject(ctx); ctx.Err() != nil {
+				if ctx = called.Inject(ctx, in); ctx.Err() != nil {
 					t.Error(ctx.Err())
 				}
 				called.End(&Facts{})
@@ -125,9 +131,9 @@ func TestSpans(t *testing.T) {
 	begun := time.Now()
 	ctx, served := tracer.Serve(incoming(t, traceparent, came), method)
 	ctx, called := tracer.Call(ctx, "/shop.v1.Shop/Buy", begun)
-	first := sent(called.Inject(ctx))
+	first := sent(called.Inject(ctx, nil))
 	attempt, second := called.Attempt(ctx, 1, begun.Add(time.Second))
-	again := sent(second.Inject(attempt))
+	again := sent(second.Inject(attempt, nil))
 	second.End(&Facts{Code: codes.OK, Endpoint: "10.0.0.1:80", End: begun.Add(2 * time.Second)})
 	called.End(&Facts{Code: codes.Unavailable, Message: "gone", Reason: "NO_ENDPOINT", Service: "shop", Route: "r", Cluster: "shop/v2", Attempts: 2, End: begun.Add(3 * time.Second)})
 	served.End(&Facts{Code: codes.NotFound, Server: true, Message: "no such vote", End: begun.Add(4 * time.Second)})
@@ -192,7 +198,7 @@ func TestOnTheServersSideAnErrorIsTheServers(t *testing.T) {
 func TestATraceThatIsNotSampledGoesOut(t *testing.T) {
 	tracer, seen := recording(t, sdktrace.NeverSample())
 	ctx, span := tracer.Call(t.Context(), method, time.Now())
-	headers := sent(span.Inject(ctx))[traceparent]
+	headers := sent(span.Inject(ctx, nil))[traceparent]
 	span.End(&Facts{})
 	if len(headers) != 1 || !strings.HasSuffix(headers[0], "-00") {
 		t.Errorf("sent %q, want a parent that is not sampled", headers)
@@ -206,22 +212,23 @@ func TestATraceThatTheApplicationHandsOnByHand(t *testing.T) {
 	t.Run("stays where there is no tracer", func(t *testing.T) {
 		tracer := New(noop.NewTracerProvider())
 		ctx, span := tracer.Call(outgoing(t, traceparent, came, "k", "v"), method, time.Now())
-		if diff := cmp.Diff(map[string][]string{traceparent: {came}, "k": {"v"}}, sent(span.Inject(ctx))); diff != "" {
+		if diff := cmp.Diff(map[string][]string{traceparent: {came}, "k": {"v"}}, sent(span.Inject(ctx, nil))); diff != "" {
 			t.Error(diff)
 		}
 	})
 	t.Run("stays where it is not that of the context", func(t *testing.T) {
 		tracer := New(noop.NewTracerProvider())
 		ctx, _ := tracer.Serve(incoming(t, traceparent, "00-11111111111111111111111111111111-1111111111111111-01"), method)
-		ctx, span := tracer.Call(metadata.AppendToOutgoingContext(ctx, traceparent, came), method, time.Now())
-		if diff := cmp.Diff(map[string][]string{traceparent: {came}}, sent(span.Inject(ctx))); diff != "" {
+		in := &call.Incoming{Context: ctx}
+		ctx, span := tracer.Call(metadata.AppendToOutgoingContext(in, traceparent, came), method, time.Now())
+		if diff := cmp.Diff(map[string][]string{traceparent: {came}}, sent(span.Inject(ctx, in))); diff != "" {
 			t.Error(diff)
 		}
 	})
 	t.Run("has our span below it", func(t *testing.T) {
 		tracer, seen := recording(t, sdktrace.AlwaysSample())
 		ctx, span := tracer.Call(outgoing(t, traceparent, came, tracestate, "a=1", "k", "v"), method, time.Now())
-		headers := sent(span.Inject(ctx))
+		headers := sent(span.Inject(ctx, nil))
 		span.End(&Facts{})
 		s := seen.Ended()[0]
 		want := map[string][]string{traceparent: {"00-" + traceID + "-" + s.SpanContext().SpanID().String() + "-01"}, tracestate: {"a=1"}, "k": {"v"}}
@@ -299,13 +306,13 @@ func FuzzExtract(f *testing.F) {
 	f.Add(came+"-x", "a=1,a=2", "k=%zz")
 	f.Fuzz(func(t *testing.T, parent, state, bag string) {
 		ctx := metadata.NewIncomingContext(t.Context(), metadata.MD{traceparent: {parent}, tracestate: {state}, baggageHeader: {bag}})
-		got := extract(ctx)
+		got := extract(ctx, ctx)
 		want := propagation.TraceContext{}.Extract(ctx, propagation.MapCarrier{traceparent: parent, tracestate: state})
 		g, w := trace.SpanContextFromContext(got), trace.SpanContextFromContext(want)
 		if len(parent) <= maxParent && (g.TraceID() != w.TraceID() || g.SpanID() != w.SpanID()) {
 			t.Errorf("%q is %v, want %v", parent, g, w)
 		}
-		out := sent(new(Span).Inject(got))
+		out := sent(new(Span).Inject(got, nil))
 		if len(strings.Join(out[tracestate], ",")) > maxState || len(strings.Join(out[baggageHeader], ",")) > maxBaggage || len(out[traceparent]) > 1 {
 			t.Errorf("sent %v", out)
 		}
@@ -315,11 +322,12 @@ func FuzzExtract(f *testing.F) {
 func BenchmarkNoTrace(b *testing.B) {
 	tracer := New(nil)
 	ctx := incoming(b, ":authority", "voting", "content-type", "application/grpc", "user-agent", "grpc-go")
+	in := &call.Incoming{Context: ctx}
 	b.ReportAllocs()
 	for b.Loop() {
 		ctx, served := tracer.Serve(ctx, method)
 		ctx, called := tracer.Call(ctx, method, time.Time{})
-		_ = called.Inject(ctx)
+		_ = called.Inject(ctx, in)
 		called.End(&Facts{})
 		served.End(&Facts{})
 	}

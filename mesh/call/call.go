@@ -47,6 +47,9 @@ type Call struct {
 	// WaitForReady is whether the application asked for grpc.WaitForReady: such
 	// a call waits for a configuration as long as its context lets it.
 	WaitForReady bool
+	// Waited is whether the call had to wait for its configuration; who made it wait
+	// says so.
+	Waited bool
 
 	// Service is the dialled service, Method the full method: what server-side
 	// packages and pickers name in their errors.

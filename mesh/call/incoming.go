@@ -19,6 +19,7 @@ type Incoming struct {
 
 	attempt atomic.Uint64 // and one more; zero before it was asked for
 	spent   atomic.Bool
+	plain   atomic.Bool
 }
 
 var _ context.Context = (*Incoming)(nil)
@@ -70,6 +71,12 @@ const attemptsKey = "grpc-previous-rpc-attempts"
 // Spend notes that a call made to serve this one failed although it was tried
 // again, or could not be since the budget was spent.
 func (c *Incoming) Spend() { c.spent.Store(true) }
+
+// NoteUntraced notes that the call came without a trace, so that nobody need look again.
+func (c *Incoming) NoteUntraced() { c.plain.Store(true) }
+
+// Untraced reports whether that was noted.
+func (c *Incoming) Untraced() bool { return c.plain.Load() }
 
 // Spent reports whether the caller must not try again.
 func (c *Incoming) Spent() bool { return c.spent.Load() }
