@@ -1,6 +1,10 @@
 package admin
 
 import (
+	"bytes"
+	"context"
+	"log"
+	"log/slog"
 	"net"
 	"net/http"
 	"sync/atomic"
@@ -124,6 +128,7 @@ func crowd(most int64) func(net.Conn, http.ConnState) {
 func (s *Server) HTTPServer(rest http.Handler) *http.Server {
 	return &http.Server{
 		ConnState:         crowd(maxConnections),
+		ErrorLog:          log.New(httpLog{s.config.Logger}, "", 0),
 		Handler:           s.Handler(rest),
 		ConnContext:       withPeer,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -132,4 +137,18 @@ func (s *Server) HTTPServer(rest http.Handler) *http.Server {
 		IdleTimeout:       60 * time.Second,
 		MaxHeaderBytes:    16 << 10,
 	}
+}
+
+// httpLog is where net/http complains: about panics, which are ours, and about clients,
+// which anybody can make it do.
+type httpLog struct{ logger *slog.Logger }
+
+// Write implements io.Writer.
+func (l httpLog) Write(b []byte) (int, error) {
+	level, message := slog.LevelDebug, "request gone wrong"
+	if bytes.Contains(b, []byte("panic")) {
+		level, message = slog.LevelError, "handler of a request panicked"
+	}
+	l.logger.Log(context.Background(), level, message, "error", string(bytes.TrimSpace(b)))
+	return len(b), nil
 }

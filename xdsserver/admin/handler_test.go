@@ -1,8 +1,10 @@
 package admin
 
 import (
+	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"testing"
 )
 
@@ -33,5 +35,18 @@ func TestConnectionsAreBounded(t *testing.T) {
 	state(conns[3], http.StateNew)
 	if conns[3].closed {
 		t.Error("the one after one that went is closed")
+	}
+}
+
+func TestComplaintsOfClientsAreNoNews(t *testing.T) {
+	var b strings.Builder
+	l := httpLog{slog.New(slog.NewTextHandler(&b, nil))}
+	_, _ = l.Write([]byte("http: TLS handshake error from 127.0.0.1:1: EOF\n"))
+	if b.Len() > 0 {
+		t.Errorf("the operator is told %s", &b)
+	}
+	_, _ = l.Write([]byte("http: panic serving 127.0.0.1:1: oh\ngoroutine 1\n"))
+	if !strings.Contains(b.String(), "level=ERROR") {
+		t.Error("the operator is not told of a panic")
 	}
 }

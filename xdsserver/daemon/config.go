@@ -27,8 +27,14 @@ type Config struct {
 	// made with mode 0700. The admin API is beside it, in admin.sock. Empty means
 	// api.DefaultSocket(), NoSocket none.
 	Socket string
-	// HTTP is the admin API's loopback host:port. Empty means 127.0.0.1:18080.
+	// HTTP is the host:port of the dashboard and, for processes of this user and root, of
+	// the admin API. Empty means 127.0.0.1:18080. On one that other machines reach it is
+	// the dashboard's alone, over TLS; the API is then on its socket.
 	HTTP string
+	// HTTPCert and HTTPKey are files in PEM with the certificate chain and the key of an
+	// HTTP that other machines reach, read again when they change. Empty means a
+	// certificate of the authority, which no browser knows.
+	HTTPCert, HTTPKey string
 	// Data is the directory of the store, of the authority (ca/) and of the audit
 	// log (audit.log). Required.
 	Data string
@@ -104,6 +110,9 @@ func (c Config) check() (enrolment, error) {
 		if _, err := isLoopback("--advertise", c.Advertise); err != nil {
 			return enrolment{}, err
 		}
+	}
+	if err := c.checkPage(); err != nil {
+		return enrolment{}, err
 	}
 	for _, ttl := range []struct {
 		flag  string

@@ -38,6 +38,7 @@ import (
 	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
 	tapv1 "github.com/tulle-mesh/tulle/mesh/api/tap/v1"
 	"github.com/tulle-mesh/tulle/xdsserver/admin"
+	"github.com/tulle-mesh/tulle/xdsserver/dashboard"
 	"github.com/tulle-mesh/tulle/xdsserver/enrol"
 	"github.com/tulle-mesh/tulle/xdsserver/identity"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
@@ -76,9 +77,11 @@ type Daemon struct {
 	builder   *snapshot.Builder
 	server    *serve.Server
 	grpc      *grpc.Server
-	http      *http.Server
+	page      *dashboard.Server
+	url       string         // of the dashboard
 	listeners []net.Listener // of the mesh port
-	admin     []net.Listener
+	admin     []net.Listener // of the admin API; the first is the dashboard's
+	http      []*http.Server // one for each of admin
 
 	published atomic.Pointer[admin.Publication]
 }
@@ -138,7 +141,7 @@ func New(c Config) (_ *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d.http = admin.New(admin.Config{
+	api := admin.New(admin.Config{
 		Store:     d.store,
 		Merger:    d.merger,
 		Check:     d.builder.Check,
@@ -155,8 +158,12 @@ func New(c Config) (_ *Daemon, err error) {
 		DataDir:   c.Data,
 		Listeners: names,
 		WarmUntil: warmUntil,
+		Logins:    func(r admin.LoginRequest) (admin.Login, error) { return d.page.CreateLogin(r) },
 		Logger:    c.Logger,
-	}).HTTPServer(nil)
+	})
+	if err := d.openPage(c, api); err != nil {
+		return nil, err
+	}
 	return d, nil
 }
 
@@ -225,21 +232,17 @@ func (d *Daemon) Run(ctx context.Context) error {
 			return nil // stopped before it began
 		})
 	}
-	for _, lis := range d.admin {
-		group.Go(func() error {
-			if err := d.http.Serve(lis); !errors.Is(err, http.ErrServerClosed) {
-				return err
-			}
-			return nil
-		})
+	for i, lis := range d.admin {
+		group.Go(func() error { return answer(d.http[i], lis) })
 	}
+	group.Go(func() error { return d.page.Run(ctx) })
 	group.Go(func() error { return d.authority.Run(ctx) })
 	group.Go(func() error {
 		<-ctx.Done()
 		d.stop()
 		return nil
 	})
-	d.logger.Info("xdsserver serves", "mesh", d.listeners[0].Addr().String(), "admin", "http://"+d.admin[0].Addr().String(),
+	d.logger.Info("xdsserver serves", "mesh", d.listeners[0].Addr().String(), "admin", d.url,
 		"trust_domain", d.authority.Status().TrustDomain)
 	err := group.Wait()
 	d.logger.Info("xdsserver stopped")
@@ -280,9 +283,11 @@ func (d *Daemon) stop() {
 	d.grpc.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
-	if err := d.http.Shutdown(ctx); err != nil {
-		d.logger.Debug("admin requests cut", "error", err)
-		_ = d.http.Close()
+	for _, srv := range d.http {
+		if err := srv.Shutdown(ctx); err != nil {
+			d.logger.Debug("admin requests cut", "error", err)
+			_ = srv.Close()
+		}
 	}
 }
 
@@ -320,11 +325,15 @@ func (d *Daemon) listen(c Config) ([]string, error) {
 	}
 	d.listeners = append(d.listeners, lis)
 	names := []string{"mesh " + lis.Addr().String()}
-	if lis, err = listenLoopback("--http", c.HTTP); err != nil {
+	if lis, err = listenTCP("--http", c.HTTP); err != nil {
 		return nil, err
 	}
 	d.admin = append(d.admin, lis)
-	names = append(names, "admin http://"+lis.Addr().String())
+	if remote, _ := c.remotePage(); remote {
+		names = append(names, "dashboard https://"+lis.Addr().String())
+	} else {
+		names = append(names, "admin http://"+lis.Addr().String())
+	}
 	if c.Socket == NoSocket {
 		return names, nil
 	}

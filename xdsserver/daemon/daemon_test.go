@@ -137,7 +137,15 @@ func TestNewLeavesNothingBehindWhenItFails(t *testing.T) {
 		"a data directory that is none": {func(c *Config) { c.Data = file }, file},
 		"a mesh port in use":            {func(c *Config) { c.Listen = taken.Addr().String() }, "--listen " + taken.Addr().String() + " is in use"},
 		"an admin port in use":          {func(c *Config) { c.HTTP = taken.Addr().String() }, "--http " + taken.Addr().String() + " is in use"},
-		"an admin port on an address":   {func(c *Config) { c.HTTP = "10.0.0.1:0" }, "loopback"},
+		"a dashboard for others alone":  {func(c *Config) { c.HTTP = "10.0.0.1:0" }, "needs --socket"},
+		"a dashboard that none signs for": {func(c *Config) {
+			c.HTTP, c.Socket, c.CA = "10.0.0.1:0", filepath.Join(c.Data, "..", "run", "s"), "workload-api"
+		}, "--http-cert and --http-key"},
+		"a certificate without its key":  {func(c *Config) { c.HTTPCert = "cert.pem" }, "go together"},
+		"a certificate for this machine": {func(c *Config) { c.HTTPCert, c.HTTPKey = "cert.pem", "key.pem" }, "leave it out"},
+		"a certificate that is not there": {func(c *Config) {
+			c.HTTP, c.Socket, c.HTTPCert, c.HTTPKey = "0.0.0.0:0", filepath.Join(c.Data, "..", "run", "s"), "cert.pem", "key.pem"
+		}, "--http-cert cert.pem"},
 		"no port at all":                {func(c *Config) { c.Listen = "localhost" }, "host:port"},
 		"a socket that is a file":       {func(c *Config) { c.Socket = file }, "is no socket"},
 		"a socket with a path too long": {func(c *Config) { c.Socket = "/" + strings.Repeat("a", 110) }, "103 are the most"},

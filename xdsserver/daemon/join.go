@@ -73,20 +73,21 @@ func (e enrolment) names() []string {
 	return names
 }
 
-// hosts are the names and addresses by which others reach the mesh port, for the
-// server's own certificate: gRPC's own clients check them.
+// hosts are the names and addresses by which others reach the mesh port and the
+// dashboard, for the server's own certificate: gRPC's own clients check them, and browsers.
 func hosts(c Config) []string {
 	var found []string
-	for _, address := range []string{c.Listen, c.Advertise} {
+	for _, address := range []string{c.Listen, c.Advertise, c.HTTP} {
 		host, _, err := net.SplitHostPort(address)
-		if err == nil && host != "" && !isWildcard(host) {
+		switch {
+		case err != nil || host == "" && address == c.Advertise:
+		case !isWildcard(host):
 			found = append(found, host)
-		}
-	}
-	if host, _, err := net.SplitHostPort(c.Listen); err == nil && isWildcard(host) {
-		found = append(found, machineAddresses()...)
-		if name := hostname(); name != "" {
-			found = append(found, name)
+		case address != c.Advertise:
+			found = append(found, machineAddresses()...)
+			if name := hostname(); name != "" {
+				found = append(found, name)
+			}
 		}
 	}
 	slices.Sort(found)

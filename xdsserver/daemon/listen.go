@@ -33,20 +33,6 @@ func isLoopback(flag, address string) (bool, error) {
 	return host == "localhost" || ip != nil && ip.IsLoopback(), nil
 }
 
-// listenLoopback listens where processes of this machine reach it, and no others:
-// the admin API is for its operator, who can come here.
-func listenLoopback(flag, address string) (net.Listener, error) {
-	loopback, err := isLoopback(flag, address)
-	if err != nil {
-		return nil, err
-	}
-	if !loopback {
-		return nil, &ConfigError{Flag: flag, Reason: address + " is not a loopback address: the admin API serves this machine only; " +
-			"from elsewhere reach it through ssh"}
-	}
-	return listenTCP(flag, address)
-}
-
 func listenTCP(flag, address string) (net.Listener, error) {
 	lis, err := net.Listen("tcp", address)
 	if errors.Is(err, syscall.EADDRINUSE) {
