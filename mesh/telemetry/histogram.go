@@ -50,9 +50,11 @@ var guesses = func() (g [1 << guessBits]uint8) {
 // A histogram counts latencies. It takes memory for the octaves it has seen, 256 bytes
 // each. Its zero value is empty, and it is safe for concurrent use.
 type histogram struct {
+	began   time.Time
 	below   atomic.Uint64
 	nanos   atomic.Uint64 // the sum
 	octaves [octaves]atomic.Pointer[octave]
+	told    atomic.Uint64 // the count that xdsserver has answered
 }
 
 type octave [perOctave]atomic.Uint64
@@ -99,6 +101,19 @@ func (h *histogram) record(took time.Duration) {
 	o[bucket].Add(1)
 }
 
+// count is how many latencies were counted.
+func (h *histogram) count() uint64 {
+	n := h.below.Load()
+	for i := range h.octaves {
+		if o := h.octaves[i].Load(); o != nil {
+			for j := range o {
+				n += o[j].Load()
+			}
+		}
+	}
+	return n
+}
+
 // point fills in what was counted. The count is the sum of the buckets, so that the two
 // agree while others count on.
 func (h *histogram) point(p *Point) {
@@ -140,6 +155,28 @@ func (p *Point) trim() {
 	for n := len(p.Buckets); n > 0 && p.Buckets[n-1] == 0; n-- {
 		p.Buckets = p.Buckets[:n-1]
 	}
+}
+
+// Merge adds to p what q counted, whatever else tells the two apart.
+func (p *Point) Merge(q *Point) {
+	if q.Count > 0 && (p.Count == 0 || q.Began.Before(p.Began)) {
+		p.Began = q.Began
+	}
+	p.Count, p.Sum, p.Below = p.Count+q.Count, p.Sum+q.Sum, p.Below+q.Below
+	if len(q.Buckets) == 0 {
+		return
+	}
+	if len(p.Buckets) == 0 {
+		p.Offset, p.Buckets = q.Offset, q.Buckets
+		return
+	}
+	first, end := min(p.Offset, q.Offset), max(p.Offset+len(p.Buckets), q.Offset+len(q.Buckets))
+	buckets := make([]uint64, end-first) // those of p may be a snapshot's
+	copy(buckets[p.Offset-first:], p.Buckets)
+	for i, n := range q.Buckets {
+		buckets[q.Offset-first+i] += n
+	}
+	p.Offset, p.Buckets = first, buckets
 }
 
 // Quantile returns how long the share q of the calls took at most, from 0 to 1, in

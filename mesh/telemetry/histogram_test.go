@@ -100,6 +100,27 @@ func TestPercentilesAreWithinOnePointOnePercent(t *testing.T) {
 	}
 }
 
+func TestMergingIsCountingTogether(t *testing.T) {
+	rapid.Check(t, func(t *rapid.T) {
+		latency := rapid.Custom(func(t *rapid.T) time.Duration {
+			return time.Duration(rapid.OneOf(rapid.Int64Range(-5, 20_000), rapid.Int64Range(0, int64(time.Hour))).Draw(t, "ns"))
+		})
+		a, b := rapid.SliceOf(latency).Draw(t, "a"), rapid.SliceOf(latency).Draw(t, "b")
+		got, other := pointOf(a), pointOf(b)
+		before := slices.Clone(got.Buckets)
+		shared := got.Buckets
+		got.Merge(&other)
+		want := pointOf(append(slices.Clone(a), b...))
+		if !slices.Equal(got.Buckets, want.Buckets) || len(got.Buckets) > 0 && got.Offset != want.Offset ||
+			got.Count != want.Count || got.Below != want.Below || math.Abs(got.Sum-want.Sum) > 1e-9*(1+want.Sum) {
+			t.Fatalf("got %+v, want %+v", got, want)
+		}
+		if !slices.Equal(shared, before) {
+			t.Fatal("merging changed buckets that others may have")
+		}
+	})
+}
+
 func TestNothingIsLostWhenManyCountAtOnce(t *testing.T) {
 	in := New(Config{Service: "web"})
 	const goroutines, each = 8, 20_000

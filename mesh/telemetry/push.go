@@ -17,6 +17,8 @@ import (
 const ExportMethod = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
 const (
+	// firstAfter is how soon xdsserver hears of a process at all.
+	firstAfter = time.Second
 	// pushEvery is how old a count may be before xdsserver hears of it; pushWithin bounds
 	// the wait for its answer, lastWithin that for the last one.
 	pushEvery  = 5 * time.Second
@@ -24,17 +26,20 @@ const (
 	lastWithin = 2 * time.Second
 	// allEvery is how often everything is told, also what has not changed.
 	allEvery = time.Minute
-	// maxPoints bounds the points of one report.
+	// maxPoints and maxBytes bound one message. What is more goes into the next.
 	maxPoints = 2000
+	maxBytes  = 1 << 20
 )
 
 // Run tells xdsserver, to which conn leads, every 5 seconds what has changed since the
 // last report that it answered, and once a minute everything, until ctx ends; then once
 // more, for 2 seconds at most, and it returns nil. Counts are cumulative: while xdsserver
-// is away they add up, and none is lost or counted twice.
+// is away they add up, and none is lost or counted twice. Run runs once at a time.
 func (i *Instruments) Run(ctx context.Context, conn grpc.ClientConnInterface) error {
-	p := pusher{instruments: i, conn: conn, told: map[pointKey]uint64{}}
-	timer := time.NewTimer(jitter(pushEvery))
+	i.reporting.Store(true)
+	defer i.reporting.Store(false)
+	p := pusher{instruments: i, conn: conn, told: map[string]toldSample{}}
+	timer := time.NewTimer(jitter(firstAfter))
 	defer timer.Stop()
 	for {
 		select {
@@ -57,60 +62,146 @@ func jitter(d time.Duration) time.Duration {
 	return d - d/10 + time.Duration(rand.Int64N(int64(d/5)))
 }
 
-// A pusher is owned by Run.
+// A pusher is owned by Run. What xdsserver has answered of points, they know themselves.
 type pusher struct {
 	instruments *Instruments
 	conn        grpc.ClientConnInterface
-	told        map[pointKey]uint64 // counts that xdsserver has answered
+	told        map[string]toldSample
 	toldAll     time.Time
-	swept       time.Time
+	pushes      uint64
+	key         []byte
 }
 
-type pointKey struct {
-	series *Series
-	code   codes.Code
+// A toldSample is what xdsserver has answered of a sample.
+type toldSample struct {
+	value float64
+	push  uint64 // the last whose snapshot had it
 }
 
 func (p *pusher) push(ctx context.Context, now time.Time) {
-	if now.Sub(p.swept) >= allEvery {
-		p.swept = now
-		p.instruments.sweep(now)
-	}
+	p.pushes++
 	s := p.instruments.snapshot(now)
 	all := now.Sub(p.toldAll) >= allEvery
-	points := s.Points[:0:0]
-	known := make(map[pointKey]uint64, len(s.Points))
-	for _, point := range s.Points {
-		k := pointKey{point.series, point.Code}
-		if told, ok := p.told[k]; ok {
-			known[k] = told
-			if !all && told == point.Count {
-				continue
-			}
+	// What is new goes first, so that a server that takes a part each time hears of it.
+	points, samples := s.Points, s.Samples
+	told, toldSamples := make([]Point, 0, len(points)), make([]Sample, 0, len(samples))
+	s.Points, s.Samples = points[:0:0], samples[:0:0]
+	for _, point := range points {
+		if point.Count == point.histogram.told.Load() {
+			told = append(told, point)
+		} else {
+			s.Points = append(s.Points, point)
 		}
-		points = append(points, point)
 	}
-	p.told = known // series that have left are forgotten
-	s.Points = points
-	for first := true; first || len(points) > 0; first = false {
-		n := min(len(points), maxPoints)
-		s.Points = points[:n]
-		if !p.send(ctx, s) {
-			return
+	for _, sample := range samples {
+		if p.isTold(&sample) {
+			toldSamples = append(toldSamples, sample)
+		} else {
+			s.Samples = append(s.Samples, sample)
 		}
-		for _, point := range points[:n] {
-			p.told[pointKey{point.series, point.Code}] = point.Count
-		}
-		points, s.Samples = points[n:], nil
 	}
 	if all {
+		s.Points, s.Samples = append(s.Points, told...), append(s.Samples, toldSamples...)
+	}
+	if p.send(ctx, s) && all {
 		p.toldAll = now
+		for k, t := range p.told {
+			if t.push != p.pushes { // it is gone
+				delete(p.told, k)
+			}
+		}
 	}
 }
 
-// send reports whether a report is done with: taken, or refused for what it says, which
-// it would say the next time too.
+// send reports whether all of a report is done with. A report that says nothing is made
+// too: so xdsserver knows that the process is there.
 func (p *pusher) send(ctx context.Context, s *Snapshot) bool {
+	for first := true; first || len(s.Points)+len(s.Samples) > 0; first = false {
+		message := s.cut()
+		if !p.export(ctx, message) {
+			return false
+		}
+		for i := range message.Points {
+			message.Points[i].histogram.told.Store(message.Points[i].Count)
+		}
+		for i := range message.Samples {
+			p.key = message.Samples[i].appendKey(p.key[:0])
+			p.told[string(p.key)] = toldSample{value: message.Samples[i].Value, push: p.pushes}
+		}
+	}
+	return true
+}
+
+// export reports whether a message is done with: taken, or refused for what it says,
+// which it would say the next time too.
+func (p *pusher) export(ctx context.Context, s *Snapshot) bool {
 	err := p.conn.Invoke(ctx, ExportMethod, s.OTLP(), new(emptypb.Empty))
 	return err == nil || status.Code(err) == codes.InvalidArgument
+}
+
+func (p *pusher) isTold(s *Sample) bool {
+	p.key = s.appendKey(p.key[:0])
+	t, ok := p.told[string(p.key)]
+	if !ok {
+		return false
+	}
+	t.push = p.pushes
+	p.told[string(p.key)] = t
+	return t.value == s.Value
+}
+
+// appendKey appends what tells a sample from others.
+func (s *Sample) appendKey(b []byte) []byte {
+	b = append(append(b, s.Name...), 0)
+	for _, a := range s.Attributes {
+		b = append(append(append(append(b, a.Key...), 0), a.Value...), 0)
+	}
+	return b
+}
+
+// cut takes as much out of a snapshot as one message may hold.
+func (s *Snapshot) cut() *Snapshot {
+	points, samples, bytes := 0, 0, 0
+	for ; points < len(s.Points) && points < maxPoints; points++ {
+		if bytes += s.Points[points].size(); bytes > maxBytes && points > 0 {
+			break
+		}
+	}
+	for ; samples < len(s.Samples) && points+samples < maxPoints; samples++ {
+		if bytes += s.Samples[samples].size(); bytes > maxBytes && points+samples > 0 {
+			break
+		}
+	}
+	message := *s
+	message.Points, s.Points = s.Points[:points], s.Points[points:]
+	message.Samples, s.Samples = s.Samples[:samples], s.Samples[samples:]
+	return &message
+}
+
+// size is at least what a point takes in a message, in bytes.
+func (p *Point) size() int {
+	n := pointBytes + sizeOf(p.Attributes)
+	for _, count := range p.Buckets {
+		n++
+		for ; count > 0x7f; count >>= 7 {
+			n++
+		}
+	}
+	return n
+}
+
+func (s *Sample) size() int { return pointBytes + sizeOf(s.Attributes) }
+
+// pointBytes is what a point takes beside its attributes and buckets, its status among
+// it; attributeBytes what an attribute does beside its text.
+const (
+	pointBytes     = 128
+	attributeBytes = 20
+)
+
+func sizeOf(attributes []Attribute) (n int) {
+	for _, a := range attributes {
+		n += attributeBytes + len(a.Key) + len(a.Value)
+	}
+	return n
 }

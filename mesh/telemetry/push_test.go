@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -23,12 +24,23 @@ type collector struct {
 	mu      sync.Mutex
 	refuses error
 	lost    bool // it takes a report, and its answer is lost
+	slow    time.Duration
 	reports []*metricspb.MetricsData
 	last    map[string]uint64
 	total   uint64
 }
 
-func (c *collector) Invoke(_ context.Context, method string, request, _ any, _ ...grpc.CallOption) error {
+func (c *collector) Invoke(ctx context.Context, method string, request, _ any, _ ...grpc.CallOption) error {
+	c.mu.Lock()
+	slow := c.slow
+	c.mu.Unlock()
+	if slow > 0 {
+		select {
+		case <-time.After(slow):
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if method != ExportMethod {
@@ -53,16 +65,28 @@ func (c *collector) Invoke(_ context.Context, method string, request, _ any, _ .
 	return c.refuses
 }
 
-func (c *collector) points() (n int) {
+// latest returns how many points and samples the last report has.
+func (c *collector) latest() (points, samples int) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if len(c.reports) == 0 {
-		return 0
-	}
 	for _, m := range c.reports[len(c.reports)-1].GetResourceMetrics()[0].GetScopeMetrics()[0].GetMetrics() {
-		n += len(m.GetExponentialHistogram().GetDataPoints())
+		points += len(m.GetExponentialHistogram().GetDataPoints())
+		samples += len(m.GetGauge().GetDataPoints()) + len(m.GetSum().GetDataPoints())
 	}
-	return n
+	return points, samples
+}
+
+// heard returns how many reports it had, and of how many calls it knows.
+func (c *collector) heard() (reports int, calls uint64) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return len(c.reports), c.total
+}
+
+func (c *collector) slowDown(d time.Duration) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.slow = d
 }
 
 func (c *collector) refuse(err error, lost bool) {
@@ -93,26 +117,41 @@ func pushing(t *testing.T, f func(t *testing.T, in *Instruments, c *collector, s
 func TestReportsTellWhatHasChangedAndNowAndThenAll(t *testing.T) {
 	pushing(t, func(t *testing.T, in *Instruments, c *collector, _ func()) {
 		busy, quiet := ClientKey{Service: "voting", Method: "busy"}, ClientKey{Service: "voting", Method: "quiet"}
+		var streams atomic.Int64
+		in.Observe(func(yield func(Sample)) {
+			yield(Sample{Name: "tulle.streams", Value: float64(streams.Load())})
+			yield(Sample{Name: "tulle.identity.expiry", Value: 1e9})
+		})
 		in.ClientCall(quiet).Record(codes.OK, time.Millisecond)
 		in.ClientCall(busy).Record(codes.OK, time.Millisecond)
-		time.Sleep(6 * time.Second)
-		if n := c.points(); n != 2 {
-			t.Errorf("the first report has %d points, want 2", n)
+		time.Sleep(2 * time.Second)
+		if points, samples := c.latest(); points != 2 || samples != 2 {
+			t.Errorf("the first report has %d points and %d samples, want 2 and 2", points, samples)
 		}
 		in.ClientCall(busy).Record(codes.OK, time.Millisecond)
+		streams.Store(2)
 		time.Sleep(6 * time.Second)
-		if n := c.points(); n != 1 {
-			t.Errorf("the next has %d points, want the one that changed", n)
+		if points, samples := c.latest(); points != 1 || samples != 1 {
+			t.Errorf("the next report has %d points and %d samples, want the one of each that changed", points, samples)
 		}
-		all := 0
-		for range 12 {
-			time.Sleep(6 * time.Second)
-			if c.points() == 2 {
+		all, nothing := 0, 0
+		for seen := 2; seen < 15; {
+			time.Sleep(time.Second)
+			if n, _ := c.heard(); n == seen {
+				continue
+			}
+			seen++
+			switch points, samples := c.latest(); {
+			case points == 2 && samples == 2:
 				all++
+			case points == 0 && samples == 0:
+				nothing++
+			default:
+				t.Errorf("report %d has %d points and %d samples", seen, points, samples)
 			}
 		}
-		if all == 0 || all > 2 {
-			t.Errorf("all was told %d times in a minute", all)
+		if all != 1 || nothing != 12 {
+			t.Errorf("in a minute all was told %d times, and nothing %d times", all, nothing)
 		}
 	})
 }
@@ -169,16 +208,16 @@ func TestACallThatFindsASeriesAsItLeavesIsCounted(t *testing.T) {
 		held := in.ClientCall(ClientKey{Method: "Vote"})
 		held.Record(codes.OK, time.Millisecond)
 		for range 13 {
-			in.sweep(time.Now())
+			in.Snapshot()
 			time.Sleep(time.Minute)
 		}
 		held = in.ClientCall(ClientKey{Method: "Late"})
 		held.Record(codes.OK, time.Millisecond)
 		for range 10 {
-			in.sweep(time.Now())
+			in.Snapshot()
 			time.Sleep(time.Minute)
 		}
-		in.sweep(time.Now()) // it leaves
+		in.Snapshot() // it leaves
 		held.Record(codes.OK, time.Millisecond)
 		points := in.Snapshot().Points
 		if len(points) != 1 || points[0].Count != 2 {
@@ -190,71 +229,90 @@ func TestACallThatFindsASeriesAsItLeavesIsCounted(t *testing.T) {
 	})
 }
 
-func TestSeriesAreBounded(t *testing.T) {
-	in := New(Config{})
-	for i := range 3 * maxSeries {
-		in.ClientCall(ClientKey{Service: "voting", Method: fmt.Sprint("method ", i)}).Record(codes.OK, 1)
-		in.ServerCall(ServerKey{Caller: fmt.Sprint("spiffe://caller/", i), Method: "m"}).Record(codes.OK, 1)
-	}
-	var calls, others uint64
-	n := 0
-	for _, p := range in.Snapshot().Points {
-		n++
-		calls += p.Count
-		for _, a := range p.Attributes {
-			if a.Key == "grpc.method" && a.Value == Other {
-				others += p.Count
-			}
+func TestNothingIsLostWhenXdsserverIsAwayForLongerThanSeriesStay(t *testing.T) {
+	pushing(t, func(t *testing.T, in *Instruments, c *collector, stop func()) {
+		time.Sleep(10 * time.Second)
+		c.refuse(errors.New("xdsserver is away"), false)
+		k := ClientKey{Service: "voting", Method: "Vote"}
+		in.ClientCall(k).Record(codes.OK, time.Millisecond)
+		time.Sleep(time.Hour)
+		c.refuse(nil, false)
+		time.Sleep(4 * time.Minute)
+		if _, calls := c.heard(); calls != 1 {
+			t.Errorf("the collector knows of %d calls, want 1", calls)
 		}
-	}
-	if limit := 2 * (maxSeries + maxOther + 1); n > limit {
-		t.Errorf("%d series, want at most %d", n, limit)
-	}
-	if calls != 6*maxSeries || others < 3*maxSeries {
-		t.Errorf("%d calls are counted, %d of them as other; want all %d", calls, others, 6*maxSeries)
-	}
+		if n := len(in.Snapshot().Points); n != 0 {
+			t.Errorf("%d series are left that were told an hour after their last call", n)
+		}
+		stop()
+	})
 }
 
-func TestOTLPIsBoundedAndSaysWhoReports(t *testing.T) {
-	in := New(Config{Service: "web.shop", Instance: "a1", Version: "v2", Region: "eu", Zone: "north", Library: "1.0"})
-	in.Observe(func(yield func(Sample)) {
-		yield(Sample{Name: "tulle.streams", Value: 3, Attributes: []Attribute{{"tulle.side", "client"}}})
-		yield(Sample{Name: "tulle.client.retries", Sum: true, Value: 7})
+func TestAServerThatNeverAnswersHoldsNobodyUp(t *testing.T) {
+	pushing(t, func(t *testing.T, in *Instruments, c *collector, stop func()) {
+		c.slowDown(time.Hour)
+		time.Sleep(10 * time.Minute)
+		start := time.Now()
+		in.ClientCall(ClientKey{Method: "Vote"}).Record(codes.OK, time.Millisecond)
+		if took := time.Since(start); took != 0 {
+			t.Errorf("a call took %v longer", took)
+		}
+		stop()
+		if took := time.Since(start); took > lastWithin {
+			t.Errorf("the end took %v, want at most %v", took, lastWithin)
+		}
 	})
-	in.ClientCall(ClientKey{Service: "voting", Method: "\xff" + strings.Repeat("x", 10)}).Record(codes.OK, time.Second)
-	data := in.Snapshot().OTLP()
-	if _, err := proto.Marshal(data); err != nil {
-		t.Fatal(err)
-	}
-	r := data.GetResourceMetrics()[0]
-	got := map[string]string{}
-	for _, a := range r.GetResource().GetAttributes() {
-		got[a.GetKey()] = a.GetValue().GetStringValue()
-	}
-	for k, want := range map[string]string{
-		"service.name": "web", "service.namespace": "shop", "service.instance.id": "a1", "service.version": "v2", "tulle.zone": "eu/north",
-	} {
-		if got[k] != want {
-			t.Errorf("%s is %q, want %q", k, got[k], want)
+}
+
+func TestASlowServerHearsOfAllInParts(t *testing.T) {
+	pushing(t, func(t *testing.T, in *Instruments, c *collector, _ func()) {
+		c.slowDown(3 * time.Second) // one message fits into a push
+		const calls = 9000
+		for i := range calls {
+			k := AttemptKey{Service: "voting", Method: fmt.Sprint("method ", i%3000)}
+			in.ClientAttempt(k).Record(codes.Code(i/3000), time.Millisecond)
 		}
-	}
-	for _, m := range r.GetScopeMetrics()[0].GetMetrics() {
-		switch m.GetName() {
-		case "tulle.streams":
-			if m.GetGauge().GetDataPoints()[0].GetAsDouble() != 3 {
-				t.Errorf("%v", m)
-			}
-		case "tulle.client.retries":
-			if !m.GetSum().GetIsMonotonic() || m.GetSum().GetDataPoints()[0].GetAsDouble() != 7 {
-				t.Errorf("%v", m)
-			}
-		case "tulle.client.call.duration":
-			p := m.GetExponentialHistogram().GetDataPoints()[0]
-			if p.GetScale() != Scale || p.GetCount() != 1 || p.GetPositive().GetOffset() != -1 || p.GetSum() != 1 {
-				t.Errorf("%v: want one call in the bucket that 1 s closes", p)
-			}
-		default:
-			t.Errorf("unexpected metric %s", m.GetName())
+		time.Sleep(40 * time.Second)
+		if _, heard := c.heard(); heard != calls {
+			t.Errorf("the collector knows of %d calls, want %d", heard, calls)
 		}
-	}
+	})
+}
+
+func TestMessagesAreBounded(t *testing.T) {
+	pushing(t, func(t *testing.T, in *Instruments, c *collector, stop func()) {
+		var samples []Sample
+		for i := range 6000 {
+			samples = append(samples, Sample{Name: fmt.Sprint("tulle.gauge.", i%5), Attributes: []Attribute{
+				{"tulle.endpoint", fmt.Sprint("10.0.0.1:", i)}, {"tulle.cluster", strings.Repeat("c", 200)},
+			}})
+		}
+		in.Observe(func(yield func(Sample)) {
+			for _, s := range samples {
+				yield(s)
+			}
+		})
+		calls := uint64(0)
+		for i := range maxSeries {
+			s := in.ServerCall(ServerKey{Caller: "spiffe://" + strings.Repeat("x", 300), Method: fmt.Sprint(i)})
+			for d := 10 * time.Microsecond; d < time.Minute; d += d / 4 {
+				s.Record(codes.OK, d)
+				calls++
+			}
+		}
+		stop()
+		points, gauges := 0, 0
+		for _, r := range c.reports {
+			if n := proto.Size(r); n > maxBytes {
+				t.Errorf("a message takes %d bytes, want at most %d", n, maxBytes)
+			}
+			for _, m := range r.GetResourceMetrics()[0].GetScopeMetrics()[0].GetMetrics() {
+				points += len(m.GetExponentialHistogram().GetDataPoints())
+				gauges += len(m.GetGauge().GetDataPoints())
+			}
+		}
+		if c.total != calls || points != maxSeries || gauges != len(samples) {
+			t.Errorf("%d calls of %d, %d series and %d gauges were told", c.total, calls, points, gauges)
+		}
+	})
 }

@@ -15,6 +15,8 @@ const (
 	maxOther  = 64
 	// idleAfter is how long a series stays in which nothing is counted.
 	idleAfter = 10 * time.Minute
+	// sweepEvery is how often idle series are looked for.
+	sweepEvery = time.Minute
 	// numCodes are the codes of gRPC, numbered from zero; another counts as UNKNOWN.
 	numCodes = 17
 )
@@ -22,7 +24,6 @@ const (
 // A Series counts calls that are alike, each by the code that it ended with. It is safe
 // for concurrent use.
 type Series struct {
-	began time.Time
 	codes [numCodes]atomic.Pointer[histogram]
 
 	// Of the sweep: what was counted when it last looked, and when that last changed.
@@ -38,7 +39,9 @@ func (s *Series) Record(code codes.Code, took time.Duration) {
 	}
 	h := s.codes[code].Load()
 	if h == nil {
-		h = new(histogram)
+		// It begins now and not with the series: so who has seen nothing of it knows
+		// that nothing was there before.
+		h = &histogram{began: time.Now()}
 		if !s.codes[code].CompareAndSwap(nil, h) {
 			h = s.codes[code].Load()
 		}
@@ -46,23 +49,16 @@ func (s *Series) Record(code codes.Code, took time.Duration) {
 	h.record(took)
 }
 
-// count is how many calls were counted.
-func (s *Series) count() (n uint64) {
+// count is how many calls were counted, and told whether xdsserver knows of all.
+func (s *Series) count() (n uint64, told bool) {
+	told = true
 	for i := range s.codes {
-		h := s.codes[i].Load()
-		if h == nil {
-			continue
-		}
-		n += h.below.Load()
-		for j := range h.octaves {
-			if o := h.octaves[j].Load(); o != nil {
-				for k := range o {
-					n += o[k].Load()
-				}
-			}
+		if h := s.codes[i].Load(); h != nil {
+			c := h.count()
+			n, told = n+c, told && c == h.told.Load()
 		}
 	}
-	return n
+	return n, told
 }
 
 // A family is the series of one metric.
@@ -77,7 +73,11 @@ type family[K comparable] struct {
 	// known is replaced, never changed, so that calls read it without a lock.
 	known atomic.Pointer[map[K]*Series]
 
-	mu sync.Mutex // serializes replacements
+	mu sync.Mutex // guards what follows, and serializes replacements
+	// fresh are series that are not in known yet, asked how often calls came for one: to
+	// copy all for each would cost the square of their number.
+	fresh map[K]*Series
+	asked int
 	// leaving are series that were taken out when they were idle, since the sweep before:
 	// a call may have found one just then, and its count is told once more.
 	leaving map[K]*Series
@@ -88,46 +88,74 @@ func (f *family[K]) of(k K) *Series {
 		if s := (*known)[k]; s != nil {
 			return s
 		}
+		if len(*known) >= maxSeries {
+			if s := (*known)[f.other(k)]; s != nil {
+				return s
+			}
+		}
 	}
 	return f.add(k)
 }
 
-// add returns the series of a key that had none a moment ago.
+// add returns the series of a key that calls cannot find without a lock.
 func (f *family[K]) add(k K) *Series {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	known := map[K]*Series{}
-	if all := f.known.Load(); all != nil {
-		known = *all
-	}
+	known := f.all()
+	n := len(known) + len(f.fresh)
 	for room, key := range []K{k, f.other(k), f.last} {
 		if s := known[key]; s != nil {
 			return s
 		}
-		if room < 2 && len(known) >= maxSeries+room*maxOther {
+		s := f.fresh[key]
+		if s == nil && room < 2 && n >= maxSeries+room*maxOther {
 			continue
 		}
-		next := maps.Clone(known)
-		s := f.leaving[key] // it comes back with what it has counted
 		if s == nil {
-			now := time.Now()
-			s = &Series{began: now, moved: now}
+			if s = f.leaving[key]; s == nil { // else it comes back with what it has counted
+				s = &Series{moved: time.Now()}
+			}
+			delete(f.leaving, key)
+			if f.fresh == nil {
+				f.fresh = map[K]*Series{}
+			}
+			f.fresh[key] = s
 		}
-		delete(f.leaving, key)
-		next[key] = s
-		f.known.Store(&next)
+		if f.asked++; 8*f.asked >= len(known) || n >= maxSeries {
+			f.publish()
+		}
 		return s
 	}
 	return nil // never: the last key always finds room
 }
 
+// all returns what is known, which must not be changed. Caller holds mu.
+func (f *family[K]) all() map[K]*Series {
+	if known := f.known.Load(); known != nil {
+		return *known
+	}
+	return nil
+}
+
+// publish makes fresh series known. Caller holds mu.
+func (f *family[K]) publish() map[K]*Series {
+	known := f.all()
+	f.asked = 0
+	if len(f.fresh) == 0 {
+		return known
+	}
+	next := make(map[K]*Series, len(known)+len(f.fresh))
+	maps.Copy(next, known)
+	maps.Copy(next, f.fresh)
+	f.fresh = nil
+	f.known.Store(&next)
+	return next
+}
+
 // points appends what the series counted, those that are leaving too.
 func (f *family[K]) points(points []Point) []Point {
 	f.mu.Lock()
-	all := map[K]*Series{}
-	if known := f.known.Load(); known != nil {
-		all = *known
-	}
+	all := f.publish()
 	if len(f.leaving) > 0 {
 		all = maps.Clone(all)
 		maps.Copy(all, f.leaving)
@@ -143,7 +171,7 @@ func (f *family[K]) points(points []Point) []Point {
 			if attributes == nil {
 				attributes = f.attributes(k)
 			}
-			p := Point{Name: f.name, Attributes: attributes, Code: codes.Code(code), Began: s.began, series: s}
+			p := Point{Name: f.name, Attributes: attributes, Code: codes.Code(code), Began: h.began, histogram: h}
 			if h.point(&p); p.Count > 0 {
 				points = append(points, p)
 			}
@@ -153,28 +181,34 @@ func (f *family[K]) points(points []Point) []Point {
 }
 
 // sweep takes out the series that have been idle. They are told of until the next sweep.
-func (f *family[K]) sweep(now time.Time) {
+// Where reports are made, none leaves before all it counted is told.
+func (f *family[K]) sweep(now time.Time, reporting bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	known := f.known.Load()
-	if known == nil {
-		return
-	}
-	idle := map[K]*Series{}
-	for k, s := range *known {
-		if n := s.count(); n != s.seen {
-			s.seen, s.moved = n, now
-		} else if now.Sub(s.moved) >= idleAfter {
-			idle[k] = s
+	known := f.publish()
+	leaving, idle := map[K]*Series{}, 0
+	for k, s := range f.leaving {
+		if _, told := s.count(); reporting && !told {
+			leaving[k] = s
 		}
 	}
-	f.leaving = idle
-	if len(idle) == 0 {
+	for k, s := range known {
+		n, told := s.count()
+		switch {
+		case n != s.seen:
+			s.seen, s.moved = n, now
+		case now.Sub(s.moved) >= idleAfter && (told || !reporting):
+			leaving[k] = s
+			idle++
+		}
+	}
+	f.leaving = leaving
+	if idle == 0 {
 		return
 	}
-	next := make(map[K]*Series, len(*known)-len(idle))
-	for k, s := range *known {
-		if idle[k] == nil {
+	next := make(map[K]*Series, len(known)-idle)
+	for k, s := range known {
+		if leaving[k] == nil {
 			next[k] = s
 		}
 	}

@@ -19,6 +19,7 @@ package telemetry
 import (
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"google.golang.org/grpc/codes"
@@ -112,8 +113,11 @@ type Instruments struct {
 	attempts family[AttemptKey]
 	served   family[ServerKey]
 
-	mu        sync.Mutex // guards observers
+	reporting atomic.Bool // whether Run runs
+
+	mu        sync.Mutex // guards what follows
 	observers []func(yield func(Sample))
+	swept     time.Time
 }
 
 // New returns Instruments that have counted nothing. They hold no resource to close.
@@ -135,8 +139,12 @@ func New(c Config) *Instruments {
 			last:  AttemptKey{Service: Other, Method: Other, Security: Unknown},
 			attributes: func(k AttemptKey) []Attribute {
 				return []Attribute{
-					{"tulle.destination", k.Service}, {"tulle.route", k.Route}, {"grpc.method", k.Method},
-					{"tulle.cluster", k.Cluster}, {"tulle.local", boolText(k.Local)}, {"tulle.security", k.Security.String()},
+					{"tulle.destination", k.Service},
+					{"tulle.route", k.Route},
+					{"grpc.method", k.Method},
+					{"tulle.cluster", k.Cluster},
+					{"tulle.local", boolText(k.Local)},
+					{"tulle.security", k.Security.String()},
 				}
 			},
 		},
@@ -192,7 +200,7 @@ type Point struct {
 	Name       string
 	Attributes []Attribute // without the code
 	Code       codes.Code
-	// Began is when the series did.
+	// Began is when the first of them was counted.
 	Began time.Time
 	// Count counts all calls, Sum is what they took together, in seconds.
 	Count uint64
@@ -204,7 +212,7 @@ type Point struct {
 	Offset  int
 	Buckets []uint64
 
-	series *Series
+	histogram *histogram
 }
 
 // Snapshot returns what was counted, in no particular order. It allocates, and is meant
@@ -212,22 +220,30 @@ type Point struct {
 func (i *Instruments) Snapshot() *Snapshot { return i.snapshot(time.Now()) }
 
 func (i *Instruments) snapshot(now time.Time) *Snapshot {
+	i.mu.Lock()
+	observers := i.observers
+	due := now.Sub(i.swept) >= sweepEvery
+	if due {
+		i.swept = now
+	}
+	i.mu.Unlock()
+	if due {
+		i.sweep(now)
+	}
 	s := &Snapshot{Config: i.config, At: now, Began: i.began}
 	s.Points = i.calls.points(s.Points)
 	s.Points = i.attempts.points(s.Points)
 	s.Points = i.served.points(s.Points)
-	i.mu.Lock()
-	observers := i.observers
-	i.mu.Unlock()
 	for _, collect := range observers {
 		collect(func(sample Sample) { s.Samples = append(s.Samples, sample) })
 	}
 	return s
 }
 
-// sweep lets series go that have been idle since before.
+// sweep lets series go that are idle.
 func (i *Instruments) sweep(now time.Time) {
-	i.calls.sweep(now)
-	i.attempts.sweep(now)
-	i.served.sweep(now)
+	reporting := i.reporting.Load()
+	i.calls.sweep(now, reporting)
+	i.attempts.sweep(now, reporting)
+	i.served.sweep(now, reporting)
 }

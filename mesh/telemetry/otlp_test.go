@@ -1,0 +1,54 @@
+package telemetry
+
+import (
+	"strings"
+	"testing"
+	"time"
+
+	"google.golang.org/grpc/codes"
+	"google.golang.org/protobuf/proto"
+)
+
+func TestOTLPIsBoundedAndSaysWhoReports(t *testing.T) {
+	in := New(Config{Service: "web.shop", Instance: "a1", Version: "v2", Region: "eu", Zone: "north", Library: "1.0"})
+	in.Observe(func(yield func(Sample)) {
+		yield(Sample{Name: "tulle.streams", Value: 3, Attributes: []Attribute{{"tulle.side", "client"}}})
+		yield(Sample{Name: "tulle.client.retries", Sum: true, Value: 7})
+	})
+	in.ClientCall(ClientKey{Service: "voting", Method: "\xff" + strings.Repeat("x", 10)}).Record(codes.OK, time.Second)
+	data := in.Snapshot().OTLP()
+	if _, err := proto.Marshal(data); err != nil {
+		t.Fatal(err)
+	}
+	r := data.GetResourceMetrics()[0]
+	got := map[string]string{}
+	for _, a := range r.GetResource().GetAttributes() {
+		got[a.GetKey()] = a.GetValue().GetStringValue()
+	}
+	for k, want := range map[string]string{
+		"service.name": "web", "service.namespace": "shop", "service.instance.id": "a1", "service.version": "v2", "tulle.zone": "eu/north",
+	} {
+		if got[k] != want {
+			t.Errorf("%s is %q, want %q", k, got[k], want)
+		}
+	}
+	for _, m := range r.GetScopeMetrics()[0].GetMetrics() {
+		switch m.GetName() {
+		case "tulle.streams":
+			if m.GetGauge().GetDataPoints()[0].GetAsDouble() != 3 {
+				t.Errorf("%v", m)
+			}
+		case "tulle.client.retries":
+			if !m.GetSum().GetIsMonotonic() || m.GetSum().GetDataPoints()[0].GetAsDouble() != 7 {
+				t.Errorf("%v", m)
+			}
+		case "tulle.client.call.duration":
+			p := m.GetExponentialHistogram().GetDataPoints()[0]
+			if p.GetScale() != Scale || p.GetCount() != 1 || p.GetPositive().GetOffset() != -1 || p.GetSum() != 1 {
+				t.Errorf("%v: want one call in the bucket that 1 s closes", p)
+			}
+		default:
+			t.Errorf("unexpected metric %s", m.GetName())
+		}
+	}
+}
