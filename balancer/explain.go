@@ -85,7 +85,8 @@ func (p *peakEWMA) Explain(c Choice) (int, string) {
 	if i < 0 {
 		return i, ""
 	}
-	why := "peak-ewma: " + p.tell(c, i)
+	var why strings.Builder
+	why.WriteString("peak-ewma: " + p.tell(c, i))
 	told := []int{i}
 	for _, other := range weighed {
 		if len(told) > maxTold || slices.Contains(told, other) {
@@ -95,10 +96,10 @@ func (p *peakEWMA) Explain(c Choice) (int, string) {
 		if len(told) == 1 {
 			word = " beat"
 		}
-		why += fmt.Sprintf("%s %s %s", word, p.members[other].Node.Address, p.tell(c, other))
+		fmt.Fprintf(&why, "%s %s %s", word, p.members[other].Node.Address, p.tell(c, other))
 		told = append(told, other)
 	}
-	return i, why
+	return i, why.String()
 }
 
 // maxTold is how many that were not chosen are named.

@@ -19,8 +19,10 @@ func TestWhy(t *testing.T) {
 		change func(config *resource.Balancing, members []Member, rpc *call.Call)
 		want   string
 	}{
-		{"peak EWMA tells both loads", 2, func(*resource.Balancing, []Member, *call.Call) {},
-			`^peak-ewma: 2ms x 1 beat 10\.0\.0\.1:8080 4ms x 2$`},
+		{
+			"peak EWMA tells both loads", 2, func(*resource.Balancing, []Member, *call.Call) {},
+			`^peak-ewma: 2ms x 1 beat 10\.0\.0\.1:8080 4ms x 2$`,
+		},
 		{"of one there is nothing to compare", 1, func(*resource.Balancing, []Member, *call.Call) {}, `^peak-ewma: 2ms x 1$`},
 		{"what was not called yet is a guess", 2, func(_ *resource.Balancing, members []Member, _ *call.Call) {
 			fresh := NewNode(members[1].Node.Address)
@@ -33,8 +35,10 @@ func TestWhy(t *testing.T) {
 		{"least request counts", 2, func(c *resource.Balancing, _ []Member, _ *call.Call) {
 			c.Policy, c.Choices = resource.LeastRequest, 16
 		}, `^least-request: 0 open, the fewest of 16 drawn$`},
-		{"round robin has no reason", 2, func(c *resource.Balancing, _ []Member, _ *call.Call) { c.Policy = resource.RoundRobin },
-			`^round-robin: one of 2 endpoints$`},
+		{
+			"round robin has no reason", 2, func(c *resource.Balancing, _ []Member, _ *call.Call) { c.Policy = resource.RoundRobin },
+			`^round-robin: one of 2 endpoints$`,
+		},
 		{"ring hash has a key", 2, func(c *resource.Balancing, _ []Member, rpc *call.Call) {
 			c.Policy, rpc.Hash, rpc.Hashed = resource.RingHash, 255, true
 		}, `^ring-hash: key 00000000000000ff`},

@@ -76,7 +76,8 @@ func TestStreamsAreCounted(t *testing.T) {
 				if _, err := rest(s); err != io.EOF { //nolint:errorlint // grpc returns it bare
 					t.Fatal(err)
 				}
-			}, map[string]float64{"client.call voting OK": 1, attempt + "UNAVAILABLE": 2, attempt + "OK": 1, "client.retries voting": 2},
+			},
+			map[string]float64{"client.call voting OK": 1, attempt + "UNAVAILABLE": 2, attempt + "OK": 1, "client.retries voting": 2},
 		},
 		{
 			"one that the application leaves", voting(), []func(grpc.ServerStream) error{parrot}, func(t *testing.T, conn *grpc.ClientConn) {
@@ -90,7 +91,8 @@ func TestStreamsAreCounted(t *testing.T) {
 			}, map[string]float64{"client.call voting CANCELLED": 1, attempt + "CANCELLED": 1},
 		},
 		{
-			"one that it leaves where it could be opened again", voting(traffic(retried(3))), []func(grpc.ServerStream) error{parrot},
+			"one that it leaves where it could be opened again", voting(traffic(retried(3))),
+			[]func(grpc.ServerStream) error{parrot},
 			func(t *testing.T, conn *grpc.ClientConn) {
 				ctx, cancel := context.WithCancel(t.Context())
 				if _, err := conn.NewStream(ctx, bidi, method); err != nil {
@@ -99,7 +101,8 @@ func TestStreamsAreCounted(t *testing.T) {
 				synctest.Wait()
 				cancel()
 				synctest.Wait()
-			}, map[string]float64{"client.call voting CANCELLED": 1, attempt + "CANCELLED": 1},
+			},
+			map[string]float64{"client.call voting CANCELLED": 1, attempt + "CANCELLED": 1},
 		},
 		{
 			"one whose connection is closed", voting(), []func(grpc.ServerStream) error{parrot}, func(t *testing.T, conn *grpc.ClientConn) {
@@ -110,20 +113,24 @@ func TestStreamsAreCounted(t *testing.T) {
 			}, map[string]float64{"client.call voting CANCELLED": 1, attempt + "CANCELLED": 1},
 		},
 		{
-			"one that idles", voting(traffic(func(t *resource.Traffic) { t.IdleTimeout = time.Minute })), []func(grpc.ServerStream) error{parrot},
+			"one that idles", voting(traffic(func(t *resource.Traffic) { t.IdleTimeout = time.Minute })),
+			[]func(grpc.ServerStream) error{parrot},
 			func(t *testing.T, conn *grpc.ClientConn) {
 				if _, err := rest(newStream(t, conn, bidi)); call.AsError(err) == nil {
 					t.Fatal(err)
 				}
-			}, map[string]float64{"client.call voting DEADLINE_EXCEEDED": 1, attempt + "CANCELLED": 1, "client.refused voting STREAM_IDLE": 1},
+			},
+			map[string]float64{"client.call voting DEADLINE_EXCEEDED": 1, attempt + "CANCELLED": 1, "client.refused voting STREAM_IDLE": 1},
 		},
 		{
-			"one that a fault ends with nothing", voting(faulty(resource.Fault{AbortPerMillion: all})), []func(grpc.ServerStream) error{parrot},
+			"one that a fault ends with nothing", voting(faulty(resource.Fault{AbortPerMillion: all})),
+			[]func(grpc.ServerStream) error{parrot},
 			func(t *testing.T, conn *grpc.ClientConn) {
 				if _, err := rest(newStream(t, conn, bidi)); err != io.EOF { //nolint:errorlint // grpc returns it bare
 					t.Fatal(err)
 				}
-			}, map[string]float64{"client.call voting OK": 1, "client.refused voting FAULT_INJECTED": 1},
+			},
+			map[string]float64{"client.call voting OK": 1, "client.refused voting FAULT_INJECTED": 1},
 		},
 		{
 			"one that is open is a stream, and not a call yet", voting(), []func(grpc.ServerStream) error{parrot}, func(t *testing.T, conn *grpc.ClientConn) {

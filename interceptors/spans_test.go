@@ -35,7 +35,7 @@ func spans(r *tracetest.SpanRecorder) []string {
 		code := ""
 		for _, a := range s.Attributes() {
 			if a.Key == "rpc.response.status_code" || a.Key == "tulle.attempt" || a.Key == "tulle.endpoint" {
-				code += " " + a.Value.Emit()
+				code += " " + a.Value.String()
 			}
 		}
 		parent := names[s.Parent().SpanID().String()]
@@ -78,15 +78,18 @@ func TestSpansOfACallAndItsAttempts(t *testing.T) {
 			[]string{
 				"attempt < " + vote + ": 0 UNAVAILABLE endpoint-0", "attempt < " + vote + ": 1 UNAVAILABLE endpoint-1",
 				"attempt < " + vote + ": 2 OK endpoint-2", vote + " < -: OK endpoint-2",
-			}, 3,
+			},
+			3,
 		},
 		{
 			"a call that is refused has one", voting(faulty(resource.Fault{AbortPerMillion: all, AbortCode: codes.Aborted})), nil,
-			[]string{vote + " < -: ABORTED"}, 0,
+			[]string{vote + " < -: ABORTED"},
+			0,
 		},
 		{
 			"one without a configuration, too", &configs{err: &call.Error{Service: "voting", Code: codes.Unavailable}}, nil,
-			[]string{vote + " < -: UNAVAILABLE"}, 0,
+			[]string{vote + " < -: UNAVAILABLE"},
+			0,
 		},
 	} {
 		t.Run(tt.name, func(t *testing.T) {

@@ -91,7 +91,6 @@ func TestWhoTapsSeesEachAttempt(t *testing.T) {
 			return then(ctx, rpc)
 		})
 	}
-	answersYes := func(ctx context.Context, rpc *call.Call) error { return answers(ctx, rpc) }
 	for _, tt := range []struct {
 		name   string
 		config *configs
@@ -99,18 +98,21 @@ func TestWhoTapsSeesEachAttempt(t *testing.T) {
 		want   []string
 	}{
 		{
-			"a call that is answered", voting(), []func(context.Context, *call.Call) error{because(answersYes)},
+			"a call that is answered", voting(),
+			[]func(context.Context, *call.Call) error{because(answers)},
 			[]string{to + `0 endpoint-0 OK because reason 0 1/1 true:"ask" false:"yes"`},
 		},
 		{
-			"one that is tried again", voting(traffic(retried(2))), []func(context.Context, *call.Call) error{because(fails(codes.Unavailable)), because(answersYes)},
+			"one that is tried again", voting(traffic(retried(2))),
+			[]func(context.Context, *call.Call) error{because(fails(codes.Unavailable)), because(answers)},
 			[]string{
 				to + `0 endpoint-0 UNAVAILABLE because reason 0 1/0 true:"ask"`,
 				to + `1 endpoint-1 OK because reason 1 1/1 true:"ask" false:"yes"`,
 			},
 		},
 		{
-			"one for which there was no endpoint", voting(traffic(retried(1))), []func(context.Context, *call.Call) error{refuses(call.NoEndpoint)},
+			"one for which there was no endpoint", voting(traffic(retried(1))),
+			[]func(context.Context, *call.Call) error{refuses(call.NoEndpoint)},
 			[]string{to + `0  UNAVAILABLE NO_ENDPOINT 1/0 true:"ask"`},
 		},
 		{
@@ -121,7 +123,8 @@ func TestWhoTapsSeesEachAttempt(t *testing.T) {
 			"one that is hedged", voting(traffic(func(t *resource.Traffic) {
 				t.Retry.Idempotent = true
 				t.Hedge = &resource.Hedge{Delay: time.Millisecond, Attempts: 2}
-			})), []func(context.Context, *call.Call) error{because(hangs), because(answersYes)},
+			})),
+			[]func(context.Context, *call.Call) error{because(hangs), because(answers)},
 			[]string{
 				to + `1 endpoint-1 OK because reason 1 1/1 true:"ask" false:"yes"`,
 				to + `0 endpoint-0 CANCELLED because reason 0 1/0 true:"ask"`,
@@ -132,11 +135,12 @@ func TestWhoTapsSeesEachAttempt(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				taps, l := tapping(t, "web")
 				client := interceptors.NewClient(interceptors.ClientConfig{Configs: tt.config, Taps: taps})
-				s := steps(tt.steps...)
 				_ = client.Unary(t.Context(), method, wrapperspb.String("ask"), new(wrapperspb.StringValue), nil, func(
 					ctx context.Context, _ string, _, reply any, _ *grpc.ClientConn, _ ...grpc.CallOption,
 				) error {
-					err := s.step(ctx)
+					rpc := call.FromContext(ctx) // hedges run beside each other
+					rpc.Try(fmt.Sprint("endpoint-", rpc.Attempt))
+					err := tt.steps[min(int(rpc.Attempt), len(tt.steps)-1)](ctx, rpc)
 					if err == nil {
 						reply.(*wrapperspb.StringValue).Value = "yes"
 					}
@@ -179,7 +183,8 @@ func TestWhoTapsSeesTheMessagesOfStreams(t *testing.T) {
 		{"both ways", bidi, voting(), []func(grpc.ServerStream) error{parrot}, []string{to + `0 10.0.0.1:80 OK 1/1 true:"a" false:"a"`}},
 		{"one answer", asks, voting(), []func(grpc.ServerStream) error{one}, []string{to + `0 10.0.0.1:80 OK 1/1 true:"a" false:"one"`}},
 		{
-			"one that is opened again", bidi, voting(traffic(retried(2))), []func(grpc.ServerStream) error{after(1, codes.Unavailable), parrot},
+			"one that is opened again", bidi, voting(traffic(retried(2))),
+			[]func(grpc.ServerStream) error{after(1, codes.Unavailable), parrot},
 			[]string{to + `0 10.0.0.1:80 UNAVAILABLE 1/0 true:"a"`, to + `1 10.0.0.1:80 OK 0/1 false:"a"`},
 		},
 	} {

@@ -76,32 +76,45 @@ func TestUnaryCallsAreCounted(t *testing.T) {
 		want   map[string]float64
 	}{
 		{
-			"a call that is answered", voting(), []step{picked(answers)}, 3, nil,
+			"a call that is answered", voting(),
+			[]step{picked(answers)},
+			3, nil,
 			map[string]float64{"client.call voting OK": 3, attempt + "OK": 3},
 		},
 		{
-			"a call that the service fails", voting(), []step{picked(fails(codes.NotFound))}, 1, nil,
+			"a call that the service fails", voting(),
+			[]step{picked(fails(codes.NotFound))},
+			1, nil,
 			map[string]float64{"client.call voting NOT_FOUND": 1, attempt + "NOT_FOUND": 1},
 		},
 		{
-			"retries are attempts, and one call", voting(traffic(retried(3))), []step{unavailable, unavailable, picked(answers)}, 1, nil,
+			"retries are attempts, and one call", voting(traffic(retried(3))),
+			[]step{unavailable, unavailable, picked(answers)},
+			1, nil,
 			map[string]float64{"client.call voting OK": 1, attempt + "UNAVAILABLE": 2, attempt + "OK": 1, "client.retries voting": 2},
 		},
 		{
-			"what was not picked was no attempt", voting(traffic(retried(1))), []step{refuses(call.NoEndpoint)}, 1, nil,
+			"what was not picked was no attempt", voting(traffic(retried(1))),
+			[]step{refuses(call.NoEndpoint)},
+			1, nil,
 			map[string]float64{"client.call voting UNAVAILABLE": 1, "client.refused voting NO_ENDPOINT": 1},
 		},
 		{
 			"a budget that is spent", voting(traffic(retried(3), func(t *resource.Traffic) { t.Budget.MinPerSecond, t.Budget.Percent = 0, 0 })),
-			[]step{unavailable}, 1, nil,
+			[]step{unavailable},
+			1, nil,
 			map[string]float64{"client.call voting UNAVAILABLE": 1, attempt + "UNAVAILABLE": 1, "client.denied voting": 1},
 		},
 		{
-			"the route's timeout", voting(timeout(time.Second)), []step{picked(hangs)}, 1, nil,
+			"the route's timeout", voting(timeout(time.Second)),
+			[]step{picked(hangs)},
+			1, nil,
 			map[string]float64{"client.call voting DEADLINE_EXCEEDED": 1, attempt + "DEADLINE_EXCEEDED": 1, "client.refused voting ROUTE_TIMEOUT": 1},
 		},
 		{
-			"the application gives up", voting(), []step{picked(hangs)}, 1,
+			"the application gives up", voting(),
+			[]step{picked(hangs)},
+			1,
 			func(ctx context.Context) (context.Context, context.CancelFunc) {
 				ctx, cancel := context.WithCancel(ctx)
 				time.AfterFunc(time.Second, cancel)
@@ -112,7 +125,8 @@ func TestUnaryCallsAreCounted(t *testing.T) {
 		{
 			"it gives up while it waits for the next attempt",
 			voting(traffic(retried(3, func(r *resource.Retry) { r.BackoffBase, r.BackoffMax = time.Hour, time.Hour }))),
-			[]step{picked(pushes(time.Minute))}, 1,
+			[]step{picked(pushes(time.Minute))},
+			1,
 			func(ctx context.Context) (context.Context, context.CancelFunc) {
 				ctx, cancel := context.WithCancel(ctx)
 				time.AfterFunc(time.Second, cancel)
@@ -130,13 +144,16 @@ func TestUnaryCallsAreCounted(t *testing.T) {
 		},
 		{
 			"above the rate", voting(traffic(func(t *resource.Traffic) { t.RateLimit = &resource.Rate{PerSecond: 1e-3, Burst: 1} })),
-			[]step{picked(answers)}, 3, nil,
+			[]step{picked(answers)},
+			3, nil,
 			map[string]float64{
 				"client.call voting OK": 1, "client.call voting RESOURCE_EXHAUSTED": 2, attempt + "OK": 1, "client.refused voting CLIENT_RATE_LIMITED": 2,
 			},
 		},
 		{
-			"a breaker that opens", voting(traffic(retried(1), tripping)), []step{unavailable}, 5, nil,
+			"a breaker that opens", voting(traffic(retried(1), tripping)),
+			[]step{unavailable},
+			5, nil,
 			map[string]float64{
 				"client.call voting UNAVAILABLE": 5, attempt + "UNAVAILABLE": 3, "client.refused voting BREAKER_OPEN": 2, "client.breaker.opened voting": 1,
 			},

@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"slices"
 	"strconv"
 	"time"
 
@@ -72,7 +73,7 @@ func endpointSamples(u *balancer.UpstreamStatus, e *balancer.Status, yield func(
 		{Key: "tulle.local", Value: strconv.FormatBool(e.Local)},
 	}
 	gauge := func(name string, value float64, more ...telemetry.Attribute) {
-		yield(telemetry.Sample{Name: "tulle.client.endpoint." + name, Value: value, Attributes: append(attributes[:len(attributes):len(attributes)], more...)})
+		yield(telemetry.Sample{Name: "tulle.client.endpoint." + name, Value: value, Attributes: append(slices.Clip(attributes), more...)})
 	}
 	gauge("latency", e.Cost.Seconds(), telemetry.Attribute{Key: "tulle.guess", Value: strconv.FormatBool(e.Guess)})
 	gauge("open", float64(e.Open))

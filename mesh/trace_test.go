@@ -26,7 +26,7 @@ func traced(next func() *grpc.ClientConn) func(grpc.ServiceRegistrar) {
 			HandlerType: (*any)(nil),
 			Methods: []grpc.MethodDesc{{
 				MethodName: "Name",
-				Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // grpc's signature
+				Handler: func(_ any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 					if err := decode(new(wrapperspb.StringValue)); err != nil {
 						return nil, err
 					}

@@ -118,7 +118,6 @@ func TestARowThatMadeRoomGoesOnWhereItWas(t *testing.T) {
 		if got := told(&l)[line]; got != 3 {
 			t.Errorf("it goes on at %v, want 3", got)
 		}
-		found = l.row(key{caller: web, method: "/a.B/M8"})
 		l.Count(from(t, web), "/a.B/M8", allows)
 		if got := told(&l)[web+"  /a.B/M8 allowed "]; got != 2 {
 			t.Errorf("another goes on at %v, want 2", got)

@@ -123,9 +123,9 @@ func (l *Log) Tell(e Entry) {
 	if !ok {
 		return
 	}
-	message, peer := "call served", "caller"
+	peer := "caller"
 	if e.Side == Client {
-		message, peer = "call made", "service"
+		peer = "service"
 	}
 	attributes := make([]slog.Attr, 0, 12)
 	attributes = append(attributes,
@@ -147,7 +147,11 @@ func (l *Log) Tell(e Entry) {
 	if leftOut > 0 {
 		attributes = append(attributes, slog.Uint64("left_out", leftOut))
 	}
-	l.logger.LogAttrs(context.Background(), slog.LevelInfo, message, attributes...)
+	if e.Side == Client {
+		l.logger.LogAttrs(context.Background(), slog.LevelInfo, "call made", attributes...)
+		return
+	}
+	l.logger.LogAttrs(context.Background(), slog.LevelInfo, "call served", attributes...)
 }
 
 // due counts a call and reports whether its line may be written, and for how many others

@@ -120,8 +120,9 @@ func (t *Tracer) Serve(ctx context.Context, method string) (context.Context, Spa
 	if tracer == nil {
 		return ctx, Span{} // Inject looks for the trace, if there is a call to be made
 	}
-	ctx, span := tracer.Start(extract(ctx, ctx), strings.TrimPrefix(method, "/"), trace.WithSpanKind(trace.SpanKindServer), about(method))
-	return ctx, Span{span: span, tracer: tracer}
+	ctx, span := tracer.Start(extract(ctx, ctx), strings.TrimPrefix(method, "/"), //nolint:spancheck // the caller ends it
+		trace.WithSpanKind(trace.SpanKindServer), about(method))
+	return ctx, Span{span: span, tracer: tracer} //nolint:spancheck // as above
 }
 
 // Call begins the span of a call that began at a time. The context is that of its
@@ -134,9 +135,9 @@ func (t *Tracer) Call(ctx context.Context, method string, begun time.Time) (cont
 	if tracer == nil {
 		return ctx, Span{}
 	}
-	ctx, span := tracer.Start(byHand(ctx), strings.TrimPrefix(method, "/"),
+	ctx, span := tracer.Start(byHand(ctx), strings.TrimPrefix(method, "/"), //nolint:spancheck // the caller ends it
 		trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(begun), about(method))
-	return ctx, Span{span: span, tracer: tracer}
+	return ctx, Span{span: span, tracer: tracer} //nolint:spancheck // as above
 }
 
 // On reports whether there is a span.
@@ -148,9 +149,9 @@ func (s *Span) Attempt(ctx context.Context, n uint32, begun time.Time) (context.
 	if s.span == nil {
 		return ctx, Span{}
 	}
-	ctx, span := s.tracer.Start(ctx, "attempt", trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(begun),
+	ctx, span := s.tracer.Start(ctx, "attempt", trace.WithSpanKind(trace.SpanKindClient), trace.WithTimestamp(begun), //nolint:spancheck // the caller ends it
 		trace.WithAttributes(attribute.Int("tulle.attempt", int(n))))
-	return ctx, Span{span: span, tracer: s.tracer}
+	return ctx, Span{span: span, tracer: s.tracer} //nolint:spancheck // as above
 }
 
 // Facts are what is known of a call, or an attempt, once it is over.
