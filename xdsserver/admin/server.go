@@ -209,7 +209,25 @@ func (s *Server) GetStatus(context.Context, *adminv1.GetStatusRequest) (*adminv1
 	ledger := s.config.Server.Ledger()
 	clients(ledger, answer)
 	answer.Security = s.security(ledger)
+	answer.Store, answer.Telemetry = s.storeStatus(), s.telemetryStatus(time.Now())
 	return answer, nil
+}
+
+func (s *Server) storeStatus() *adminv1.StoreStatus {
+	status := s.config.Store.Status()
+	// In steps, so that the dashboard is not told of every write.
+	return &adminv1.StoreStatus{Problem: status.Problem, FreeBytes: status.FreeBytes &^ (16<<20 - 1)}
+}
+
+func (s *Server) telemetryStatus(now time.Time) *adminv1.TelemetryStatus {
+	if s.config.Callers == nil {
+		return nil
+	}
+	status := s.config.Callers.Status(now)
+	return &adminv1.TelemetryStatus{
+		Processes: int32(status.Processes), Refused: status.Refused, Folded: status.Folded, Evicted: status.Evicted,
+		Collector: status.Collector, CollectorProblem: status.CollectorProblem, CollectorDropped: status.CollectorDropped,
+	}
 }
 
 // problems are all that are known now.

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"errors"
+	"runtime"
 	"strings"
 	"syscall"
 	"testing"
@@ -35,10 +36,16 @@ func TestFailedWriteChangesNothingAndTheNextMaySucceed(t *testing.T) {
 			if got := dump(s); got != "voting=v1" {
 				t.Errorf("reads: got %q", got)
 			}
+			if got := s.Status().Problem; !strings.Contains(got, cause.Error()) {
+				t.Errorf("status: got %q", got)
+			}
 
 			s.commit = (*bbolt.Tx).Commit
 			if got := apply(t, s, "voting", "v3"); got != 2 {
 				t.Errorf("after it: got revision %d", got)
+			}
+			if got := s.Status(); got.Problem != "" || runtime.GOOS == "linux" && got.FreeBytes == 0 {
+				t.Errorf("status after it: got %+v", got)
 			}
 			again, _ := open(t, crash(t, s))
 			if got := dump(again); got != "voting=v3" {

@@ -104,6 +104,8 @@ type Store struct {
 
 	// state is what readers see; they never wait for a writer.
 	state atomic.Pointer[state]
+	// problem is why the last write failed; nil when it did not.
+	problem atomic.Pointer[string]
 	wake  chan struct{} // cap 1: state changed
 
 	// mu makes writers take turns, and is held through their I/O: a write that is

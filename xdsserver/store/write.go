@@ -13,7 +13,8 @@ import (
 )
 
 // write runs one transaction and returns when it is on disk.
-func (s *Store) write(change func(*bbolt.Tx) error) error {
+func (s *Store) write(change func(*bbolt.Tx) error) (err error) {
+	defer func() { s.wrote(err) }()
 	db, err := s.writer()
 	if err != nil {
 		return err

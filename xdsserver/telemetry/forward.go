@@ -34,6 +34,8 @@ type forwarder struct {
 	waiting atomic.Int64 // bytes in queue
 	sent    atomic.Uint64
 	dropped atomic.Uint64
+	// problem is why the last report was not taken; nil when it was.
+	problem atomic.Pointer[string]
 }
 
 // ParseForward reads the address of a collector: grpc://HOST:PORT, in plaintext, or
@@ -103,6 +105,7 @@ func (f *forwarder) run(ctx context.Context, log *slog.Logger) {
 			switch {
 			case err == nil:
 				f.sent.Add(1)
+				f.problem.Store(nil)
 				if failing {
 					log.Info("the collector takes reports again", "dropped", f.dropped.Load())
 				}
@@ -110,6 +113,8 @@ func (f *forwarder) run(ctx context.Context, log *slog.Logger) {
 				return
 			default:
 				f.dropped.Add(1)
+				text := err.Error()
+				f.problem.Store(&text)
 				if !failing {
 					log.Warn("the collector takes no reports, they are dropped", "collector", f.conn.Target(), "error", err)
 				}

@@ -953,6 +953,160 @@ func (x *Client) GetConnected() *timestamppb.Timestamp {
 	return nil
 }
 
+// StoreStatus is how the store is. What was applied is on disk in any case.
+type StoreStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Why the last write failed; empty when it did not.
+	Problem string `protobuf:"bytes,1,opt,name=problem,proto3" json:"problem,omitempty"`
+	// Bytes that are free where the store is; zero where that is not known.
+	FreeBytes     uint64 `protobuf:"varint,2,opt,name=free_bytes,json=freeBytes,proto3" json:"free_bytes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *StoreStatus) Reset() {
+	*x = StoreStatus{}
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *StoreStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*StoreStatus) ProtoMessage() {}
+
+func (x *StoreStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use StoreStatus.ProtoReflect.Descriptor instead.
+func (*StoreStatus) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *StoreStatus) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *StoreStatus) GetFreeBytes() uint64 {
+	if x != nil {
+		return x.FreeBytes
+	}
+	return 0
+}
+
+// TelemetryStatus is how what processes report is taken.
+type TelemetryStatus struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Processes that reported in the last 30 s.
+	Processes int32 `protobuf:"varint,1,opt,name=processes,proto3" json:"processes,omitempty"`
+	// Since xdsserver started, for want of room: points that were refused, series that are
+	// not kept apart, and five minutes of calls that were forgotten within the hour.
+	Refused uint64 `protobuf:"varint,2,opt,name=refused,proto3" json:"refused,omitempty"`
+	Folded  uint64 `protobuf:"varint,3,opt,name=folded,proto3" json:"folded,omitempty"`
+	Evicted uint64 `protobuf:"varint,4,opt,name=evicted,proto3" json:"evicted,omitempty"`
+	// The collector that reports are sent on to; empty for none.
+	Collector string `protobuf:"bytes,5,opt,name=collector,proto3" json:"collector,omitempty"`
+	// Why it did not take the last report; empty when it did.
+	CollectorProblem string `protobuf:"bytes,6,opt,name=collector_problem,json=collectorProblem,proto3" json:"collector_problem,omitempty"`
+	// Reports that it did not take.
+	CollectorDropped uint64 `protobuf:"varint,7,opt,name=collector_dropped,json=collectorDropped,proto3" json:"collector_dropped,omitempty"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
+}
+
+func (x *TelemetryStatus) Reset() {
+	*x = TelemetryStatus{}
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TelemetryStatus) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TelemetryStatus) ProtoMessage() {}
+
+func (x *TelemetryStatus) ProtoReflect() protoreflect.Message {
+	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TelemetryStatus.ProtoReflect.Descriptor instead.
+func (*TelemetryStatus) Descriptor() ([]byte, []int) {
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *TelemetryStatus) GetProcesses() int32 {
+	if x != nil {
+		return x.Processes
+	}
+	return 0
+}
+
+func (x *TelemetryStatus) GetRefused() uint64 {
+	if x != nil {
+		return x.Refused
+	}
+	return 0
+}
+
+func (x *TelemetryStatus) GetFolded() uint64 {
+	if x != nil {
+		return x.Folded
+	}
+	return 0
+}
+
+func (x *TelemetryStatus) GetEvicted() uint64 {
+	if x != nil {
+		return x.Evicted
+	}
+	return 0
+}
+
+func (x *TelemetryStatus) GetCollector() string {
+	if x != nil {
+		return x.Collector
+	}
+	return ""
+}
+
+func (x *TelemetryStatus) GetCollectorProblem() string {
+	if x != nil {
+		return x.CollectorProblem
+	}
+	return ""
+}
+
+func (x *TelemetryStatus) GetCollectorDropped() uint64 {
+	if x != nil {
+		return x.CollectorDropped
+	}
+	return 0
+}
+
 type GetStatusResponse struct {
 	state   protoimpl.MessageState `protogen:"open.v1"`
 	Version string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -971,15 +1125,18 @@ type GetStatusResponse struct {
 	Rejections    []*Rejection           `protobuf:"bytes,13,rep,name=rejections,proto3" json:"rejections,omitempty"`
 	Clients       []*Client              `protobuf:"bytes,14,rep,name=clients,proto3" json:"clients,omitempty"`
 	// The addresses it listens on: mesh port, socket, admin.
-	Listeners     []string  `protobuf:"bytes,15,rep,name=listeners,proto3" json:"listeners,omitempty"`
-	Security      *Security `protobuf:"bytes,16,opt,name=security,proto3" json:"security,omitempty"`
+	Listeners []string     `protobuf:"bytes,15,rep,name=listeners,proto3" json:"listeners,omitempty"`
+	Security  *Security    `protobuf:"bytes,16,opt,name=security,proto3" json:"security,omitempty"`
+	Store     *StoreStatus `protobuf:"bytes,17,opt,name=store,proto3" json:"store,omitempty"`
+	// Unset when no reports are taken.
+	Telemetry     *TelemetryStatus `protobuf:"bytes,18,opt,name=telemetry,proto3" json:"telemetry,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *GetStatusResponse) Reset() {
 	*x = GetStatusResponse{}
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -991,7 +1148,7 @@ func (x *GetStatusResponse) String() string {
 func (*GetStatusResponse) ProtoMessage() {}
 
 func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[14]
+	mi := &file_admin_v1_admin_proto_msgTypes[16]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1004,7 +1161,7 @@ func (x *GetStatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetStatusResponse.ProtoReflect.Descriptor instead.
 func (*GetStatusResponse) Descriptor() ([]byte, []int) {
-	return file_admin_v1_admin_proto_rawDescGZIP(), []int{14}
+	return file_admin_v1_admin_proto_rawDescGZIP(), []int{16}
 }
 
 func (x *GetStatusResponse) GetVersion() string {
@@ -1119,6 +1276,20 @@ func (x *GetStatusResponse) GetSecurity() *Security {
 	return nil
 }
 
+func (x *GetStatusResponse) GetStore() *StoreStatus {
+	if x != nil {
+		return x.Store
+	}
+	return nil
+}
+
+func (x *GetStatusResponse) GetTelemetry() *TelemetryStatus {
+	if x != nil {
+		return x.Telemetry
+	}
+	return nil
+}
+
 type ApplyResponse_Result struct {
 	state  protoimpl.MessageState `protogen:"open.v1"`
 	Ref    *Ref                   `protobuf:"bytes,1,opt,name=ref,proto3" json:"ref,omitempty"`
@@ -1133,7 +1304,7 @@ type ApplyResponse_Result struct {
 
 func (x *ApplyResponse_Result) Reset() {
 	*x = ApplyResponse_Result{}
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1145,7 +1316,7 @@ func (x *ApplyResponse_Result) String() string {
 func (*ApplyResponse_Result) ProtoMessage() {}
 
 func (x *ApplyResponse_Result) ProtoReflect() protoreflect.Message {
-	mi := &file_admin_v1_admin_proto_msgTypes[15]
+	mi := &file_admin_v1_admin_proto_msgTypes[17]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1275,7 +1446,19 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"\x05delta\x18\x05 \x01(\bR\x05delta\x12\x18\n" +
 	"\acurrent\x18\x06 \x01(\bR\acurrent\x12\x1c\n" +
 	"\tresources\x18\a \x01(\x05R\tresources\x128\n" +
-	"\tconnected\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tconnected\"\x95\x05\n" +
+	"\tconnected\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\tconnected\"F\n" +
+	"\vStoreStatus\x12\x18\n" +
+	"\aproblem\x18\x01 \x01(\tR\aproblem\x12\x1d\n" +
+	"\n" +
+	"free_bytes\x18\x02 \x01(\x04R\tfreeBytes\"\xf3\x01\n" +
+	"\x0fTelemetryStatus\x12\x1c\n" +
+	"\tprocesses\x18\x01 \x01(\x05R\tprocesses\x12\x18\n" +
+	"\arefused\x18\x02 \x01(\x04R\arefused\x12\x16\n" +
+	"\x06folded\x18\x03 \x01(\x04R\x06folded\x12\x18\n" +
+	"\aevicted\x18\x04 \x01(\x04R\aevicted\x12\x1c\n" +
+	"\tcollector\x18\x05 \x01(\tR\tcollector\x12+\n" +
+	"\x11collector_problem\x18\x06 \x01(\tR\x10collectorProblem\x12+\n" +
+	"\x11collector_dropped\x18\a \x01(\x04R\x10collectorDropped\"\x87\x06\n" +
 	"\x11GetStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x124\n" +
 	"\astarted\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x19\n" +
@@ -1295,7 +1478,9 @@ const file_admin_v1_admin_proto_rawDesc = "" +
 	"rejections\x120\n" +
 	"\aclients\x18\x0e \x03(\v2\x16.tulle.admin.v1.ClientR\aclients\x12\x1c\n" +
 	"\tlisteners\x18\x0f \x03(\tR\tlisteners\x124\n" +
-	"\bsecurity\x18\x10 \x01(\v2\x18.tulle.admin.v1.SecurityR\bsecurity2\xaa\x0f\n" +
+	"\bsecurity\x18\x10 \x01(\v2\x18.tulle.admin.v1.SecurityR\bsecurity\x121\n" +
+	"\x05store\x18\x11 \x01(\v2\x1b.tulle.admin.v1.StoreStatusR\x05store\x12=\n" +
+	"\ttelemetry\x18\x12 \x01(\v2\x1f.tulle.admin.v1.TelemetryStatusR\ttelemetry2\xaa\x0f\n" +
 	"\fAdminService\x12D\n" +
 	"\x05Apply\x12\x1c.tulle.admin.v1.ApplyRequest\x1a\x1d.tulle.admin.v1.ApplyResponse\x12G\n" +
 	"\x06Delete\x12\x1d.tulle.admin.v1.DeleteRequest\x1a\x1e.tulle.admin.v1.DeleteResponse\x12A\n" +
@@ -1335,7 +1520,7 @@ func file_admin_v1_admin_proto_rawDescGZIP() []byte {
 	return file_admin_v1_admin_proto_rawDescData
 }
 
-var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 16)
+var file_admin_v1_admin_proto_msgTypes = make([]protoimpl.MessageInfo, 18)
 var file_admin_v1_admin_proto_goTypes = []any{
 	(*Manifest)(nil),                // 0: tulle.admin.v1.Manifest
 	(*ApplyRequest)(nil),            // 1: tulle.admin.v1.ApplyRequest
@@ -1351,126 +1536,130 @@ var file_admin_v1_admin_proto_goTypes = []any{
 	(*SourceStatus)(nil),            // 11: tulle.admin.v1.SourceStatus
 	(*Rejection)(nil),               // 12: tulle.admin.v1.Rejection
 	(*Client)(nil),                  // 13: tulle.admin.v1.Client
-	(*GetStatusResponse)(nil),       // 14: tulle.admin.v1.GetStatusResponse
-	(*ApplyResponse_Result)(nil),    // 15: tulle.admin.v1.ApplyResponse.Result
-	(*durationpb.Duration)(nil),     // 16: google.protobuf.Duration
-	(*Problem)(nil),                 // 17: tulle.admin.v1.Problem
-	(*Ref)(nil),                     // 18: tulle.admin.v1.Ref
-	(*Object)(nil),                  // 19: tulle.admin.v1.Object
-	(*timestamppb.Timestamp)(nil),   // 20: google.protobuf.Timestamp
-	(*Security)(nil),                // 21: tulle.admin.v1.Security
-	(Action)(0),                     // 22: tulle.admin.v1.Action
-	(*ListRoutesRequest)(nil),       // 23: tulle.admin.v1.ListRoutesRequest
-	(*ExplainCallRequest)(nil),      // 24: tulle.admin.v1.ExplainCallRequest
-	(*GetGraphRequest)(nil),         // 25: tulle.admin.v1.GetGraphRequest
-	(*GetServiceStatsRequest)(nil),  // 26: tulle.admin.v1.GetServiceStatsRequest
-	(*TapRequest)(nil),              // 27: tulle.admin.v1.TapRequest
-	(*SetLogRequest)(nil),           // 28: tulle.admin.v1.SetLogRequest
-	(*ListCommandsRequest)(nil),     // 29: tulle.admin.v1.ListCommandsRequest
-	(*ListHistoryRequest)(nil),      // 30: tulle.admin.v1.ListHistoryRequest
-	(*RollBackRequest)(nil),         // 31: tulle.admin.v1.RollBackRequest
-	(*CreateLoginRequest)(nil),      // 32: tulle.admin.v1.CreateLoginRequest
-	(*CreateTokenRequest)(nil),      // 33: tulle.admin.v1.CreateTokenRequest
-	(*ListTokensRequest)(nil),       // 34: tulle.admin.v1.ListTokensRequest
-	(*RevokeTokenRequest)(nil),      // 35: tulle.admin.v1.RevokeTokenRequest
-	(*GetAuthorityRequest)(nil),     // 36: tulle.admin.v1.GetAuthorityRequest
-	(*RotateAuthorityRequest)(nil),  // 37: tulle.admin.v1.RotateAuthorityRequest
-	(*ListIdentitiesRequest)(nil),   // 38: tulle.admin.v1.ListIdentitiesRequest
-	(*AuthorizeRequest)(nil),        // 39: tulle.admin.v1.AuthorizeRequest
-	(*SuggestPolicyRequest)(nil),    // 40: tulle.admin.v1.SuggestPolicyRequest
-	(*ListRoutesResponse)(nil),      // 41: tulle.admin.v1.ListRoutesResponse
-	(*ExplainCallResponse)(nil),     // 42: tulle.admin.v1.ExplainCallResponse
-	(*GetGraphResponse)(nil),        // 43: tulle.admin.v1.GetGraphResponse
-	(*GetServiceStatsResponse)(nil), // 44: tulle.admin.v1.GetServiceStatsResponse
-	(*TapResponse)(nil),             // 45: tulle.admin.v1.TapResponse
-	(*SetLogResponse)(nil),          // 46: tulle.admin.v1.SetLogResponse
-	(*ListCommandsResponse)(nil),    // 47: tulle.admin.v1.ListCommandsResponse
-	(*ListHistoryResponse)(nil),     // 48: tulle.admin.v1.ListHistoryResponse
-	(*RollBackResponse)(nil),        // 49: tulle.admin.v1.RollBackResponse
-	(*CreateLoginResponse)(nil),     // 50: tulle.admin.v1.CreateLoginResponse
-	(*CreateTokenResponse)(nil),     // 51: tulle.admin.v1.CreateTokenResponse
-	(*ListTokensResponse)(nil),      // 52: tulle.admin.v1.ListTokensResponse
-	(*RevokeTokenResponse)(nil),     // 53: tulle.admin.v1.RevokeTokenResponse
-	(*GetAuthorityResponse)(nil),    // 54: tulle.admin.v1.GetAuthorityResponse
-	(*RotateAuthorityResponse)(nil), // 55: tulle.admin.v1.RotateAuthorityResponse
-	(*ListIdentitiesResponse)(nil),  // 56: tulle.admin.v1.ListIdentitiesResponse
-	(*AuthorizeResponse)(nil),       // 57: tulle.admin.v1.AuthorizeResponse
-	(*SuggestPolicyResponse)(nil),   // 58: tulle.admin.v1.SuggestPolicyResponse
+	(*StoreStatus)(nil),             // 14: tulle.admin.v1.StoreStatus
+	(*TelemetryStatus)(nil),         // 15: tulle.admin.v1.TelemetryStatus
+	(*GetStatusResponse)(nil),       // 16: tulle.admin.v1.GetStatusResponse
+	(*ApplyResponse_Result)(nil),    // 17: tulle.admin.v1.ApplyResponse.Result
+	(*durationpb.Duration)(nil),     // 18: google.protobuf.Duration
+	(*Problem)(nil),                 // 19: tulle.admin.v1.Problem
+	(*Ref)(nil),                     // 20: tulle.admin.v1.Ref
+	(*Object)(nil),                  // 21: tulle.admin.v1.Object
+	(*timestamppb.Timestamp)(nil),   // 22: google.protobuf.Timestamp
+	(*Security)(nil),                // 23: tulle.admin.v1.Security
+	(Action)(0),                     // 24: tulle.admin.v1.Action
+	(*ListRoutesRequest)(nil),       // 25: tulle.admin.v1.ListRoutesRequest
+	(*ExplainCallRequest)(nil),      // 26: tulle.admin.v1.ExplainCallRequest
+	(*GetGraphRequest)(nil),         // 27: tulle.admin.v1.GetGraphRequest
+	(*GetServiceStatsRequest)(nil),  // 28: tulle.admin.v1.GetServiceStatsRequest
+	(*TapRequest)(nil),              // 29: tulle.admin.v1.TapRequest
+	(*SetLogRequest)(nil),           // 30: tulle.admin.v1.SetLogRequest
+	(*ListCommandsRequest)(nil),     // 31: tulle.admin.v1.ListCommandsRequest
+	(*ListHistoryRequest)(nil),      // 32: tulle.admin.v1.ListHistoryRequest
+	(*RollBackRequest)(nil),         // 33: tulle.admin.v1.RollBackRequest
+	(*CreateLoginRequest)(nil),      // 34: tulle.admin.v1.CreateLoginRequest
+	(*CreateTokenRequest)(nil),      // 35: tulle.admin.v1.CreateTokenRequest
+	(*ListTokensRequest)(nil),       // 36: tulle.admin.v1.ListTokensRequest
+	(*RevokeTokenRequest)(nil),      // 37: tulle.admin.v1.RevokeTokenRequest
+	(*GetAuthorityRequest)(nil),     // 38: tulle.admin.v1.GetAuthorityRequest
+	(*RotateAuthorityRequest)(nil),  // 39: tulle.admin.v1.RotateAuthorityRequest
+	(*ListIdentitiesRequest)(nil),   // 40: tulle.admin.v1.ListIdentitiesRequest
+	(*AuthorizeRequest)(nil),        // 41: tulle.admin.v1.AuthorizeRequest
+	(*SuggestPolicyRequest)(nil),    // 42: tulle.admin.v1.SuggestPolicyRequest
+	(*ListRoutesResponse)(nil),      // 43: tulle.admin.v1.ListRoutesResponse
+	(*ExplainCallResponse)(nil),     // 44: tulle.admin.v1.ExplainCallResponse
+	(*GetGraphResponse)(nil),        // 45: tulle.admin.v1.GetGraphResponse
+	(*GetServiceStatsResponse)(nil), // 46: tulle.admin.v1.GetServiceStatsResponse
+	(*TapResponse)(nil),             // 47: tulle.admin.v1.TapResponse
+	(*SetLogResponse)(nil),          // 48: tulle.admin.v1.SetLogResponse
+	(*ListCommandsResponse)(nil),    // 49: tulle.admin.v1.ListCommandsResponse
+	(*ListHistoryResponse)(nil),     // 50: tulle.admin.v1.ListHistoryResponse
+	(*RollBackResponse)(nil),        // 51: tulle.admin.v1.RollBackResponse
+	(*CreateLoginResponse)(nil),     // 52: tulle.admin.v1.CreateLoginResponse
+	(*CreateTokenResponse)(nil),     // 53: tulle.admin.v1.CreateTokenResponse
+	(*ListTokensResponse)(nil),      // 54: tulle.admin.v1.ListTokensResponse
+	(*RevokeTokenResponse)(nil),     // 55: tulle.admin.v1.RevokeTokenResponse
+	(*GetAuthorityResponse)(nil),    // 56: tulle.admin.v1.GetAuthorityResponse
+	(*RotateAuthorityResponse)(nil), // 57: tulle.admin.v1.RotateAuthorityResponse
+	(*ListIdentitiesResponse)(nil),  // 58: tulle.admin.v1.ListIdentitiesResponse
+	(*AuthorizeResponse)(nil),       // 59: tulle.admin.v1.AuthorizeResponse
+	(*SuggestPolicyResponse)(nil),   // 60: tulle.admin.v1.SuggestPolicyResponse
 }
 var file_admin_v1_admin_proto_depIdxs = []int32{
 	0,  // 0: tulle.admin.v1.ApplyRequest.manifests:type_name -> tulle.admin.v1.Manifest
-	16, // 1: tulle.admin.v1.ApplyRequest.wait:type_name -> google.protobuf.Duration
-	15, // 2: tulle.admin.v1.ApplyResponse.results:type_name -> tulle.admin.v1.ApplyResponse.Result
-	17, // 3: tulle.admin.v1.ApplyResponse.problems:type_name -> tulle.admin.v1.Problem
-	18, // 4: tulle.admin.v1.DeleteRequest.refs:type_name -> tulle.admin.v1.Ref
-	18, // 5: tulle.admin.v1.DeleteResponse.deleted:type_name -> tulle.admin.v1.Ref
-	19, // 6: tulle.admin.v1.ListResponse.objects:type_name -> tulle.admin.v1.Object
-	20, // 7: tulle.admin.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
+	18, // 1: tulle.admin.v1.ApplyRequest.wait:type_name -> google.protobuf.Duration
+	17, // 2: tulle.admin.v1.ApplyResponse.results:type_name -> tulle.admin.v1.ApplyResponse.Result
+	19, // 3: tulle.admin.v1.ApplyResponse.problems:type_name -> tulle.admin.v1.Problem
+	20, // 4: tulle.admin.v1.DeleteRequest.refs:type_name -> tulle.admin.v1.Ref
+	20, // 5: tulle.admin.v1.DeleteResponse.deleted:type_name -> tulle.admin.v1.Ref
+	21, // 6: tulle.admin.v1.ListResponse.objects:type_name -> tulle.admin.v1.Object
+	22, // 7: tulle.admin.v1.Endpoint.since:type_name -> google.protobuf.Timestamp
 	8,  // 8: tulle.admin.v1.ListEndpointsResponse.endpoints:type_name -> tulle.admin.v1.Endpoint
-	20, // 9: tulle.admin.v1.SourceStatus.updated:type_name -> google.protobuf.Timestamp
-	20, // 10: tulle.admin.v1.Rejection.at:type_name -> google.protobuf.Timestamp
-	20, // 11: tulle.admin.v1.Client.connected:type_name -> google.protobuf.Timestamp
-	20, // 12: tulle.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
-	20, // 13: tulle.admin.v1.GetStatusResponse.published:type_name -> google.protobuf.Timestamp
+	22, // 9: tulle.admin.v1.SourceStatus.updated:type_name -> google.protobuf.Timestamp
+	22, // 10: tulle.admin.v1.Rejection.at:type_name -> google.protobuf.Timestamp
+	22, // 11: tulle.admin.v1.Client.connected:type_name -> google.protobuf.Timestamp
+	22, // 12: tulle.admin.v1.GetStatusResponse.started:type_name -> google.protobuf.Timestamp
+	22, // 13: tulle.admin.v1.GetStatusResponse.published:type_name -> google.protobuf.Timestamp
 	11, // 14: tulle.admin.v1.GetStatusResponse.sources:type_name -> tulle.admin.v1.SourceStatus
-	17, // 15: tulle.admin.v1.GetStatusResponse.problems:type_name -> tulle.admin.v1.Problem
+	19, // 15: tulle.admin.v1.GetStatusResponse.problems:type_name -> tulle.admin.v1.Problem
 	12, // 16: tulle.admin.v1.GetStatusResponse.rejections:type_name -> tulle.admin.v1.Rejection
 	13, // 17: tulle.admin.v1.GetStatusResponse.clients:type_name -> tulle.admin.v1.Client
-	21, // 18: tulle.admin.v1.GetStatusResponse.security:type_name -> tulle.admin.v1.Security
-	18, // 19: tulle.admin.v1.ApplyResponse.Result.ref:type_name -> tulle.admin.v1.Ref
-	22, // 20: tulle.admin.v1.ApplyResponse.Result.action:type_name -> tulle.admin.v1.Action
-	17, // 21: tulle.admin.v1.ApplyResponse.Result.problems:type_name -> tulle.admin.v1.Problem
-	1,  // 22: tulle.admin.v1.AdminService.Apply:input_type -> tulle.admin.v1.ApplyRequest
-	3,  // 23: tulle.admin.v1.AdminService.Delete:input_type -> tulle.admin.v1.DeleteRequest
-	5,  // 24: tulle.admin.v1.AdminService.List:input_type -> tulle.admin.v1.ListRequest
-	7,  // 25: tulle.admin.v1.AdminService.ListEndpoints:input_type -> tulle.admin.v1.ListEndpointsRequest
-	23, // 26: tulle.admin.v1.AdminService.ListRoutes:input_type -> tulle.admin.v1.ListRoutesRequest
-	24, // 27: tulle.admin.v1.AdminService.ExplainCall:input_type -> tulle.admin.v1.ExplainCallRequest
-	25, // 28: tulle.admin.v1.AdminService.GetGraph:input_type -> tulle.admin.v1.GetGraphRequest
-	26, // 29: tulle.admin.v1.AdminService.GetServiceStats:input_type -> tulle.admin.v1.GetServiceStatsRequest
-	27, // 30: tulle.admin.v1.AdminService.Tap:input_type -> tulle.admin.v1.TapRequest
-	28, // 31: tulle.admin.v1.AdminService.SetLog:input_type -> tulle.admin.v1.SetLogRequest
-	29, // 32: tulle.admin.v1.AdminService.ListCommands:input_type -> tulle.admin.v1.ListCommandsRequest
-	30, // 33: tulle.admin.v1.AdminService.ListHistory:input_type -> tulle.admin.v1.ListHistoryRequest
-	31, // 34: tulle.admin.v1.AdminService.RollBack:input_type -> tulle.admin.v1.RollBackRequest
-	32, // 35: tulle.admin.v1.AdminService.CreateLogin:input_type -> tulle.admin.v1.CreateLoginRequest
-	10, // 36: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
-	33, // 37: tulle.admin.v1.AdminService.CreateToken:input_type -> tulle.admin.v1.CreateTokenRequest
-	34, // 38: tulle.admin.v1.AdminService.ListTokens:input_type -> tulle.admin.v1.ListTokensRequest
-	35, // 39: tulle.admin.v1.AdminService.RevokeToken:input_type -> tulle.admin.v1.RevokeTokenRequest
-	36, // 40: tulle.admin.v1.AdminService.GetAuthority:input_type -> tulle.admin.v1.GetAuthorityRequest
-	37, // 41: tulle.admin.v1.AdminService.RotateAuthority:input_type -> tulle.admin.v1.RotateAuthorityRequest
-	38, // 42: tulle.admin.v1.AdminService.ListIdentities:input_type -> tulle.admin.v1.ListIdentitiesRequest
-	39, // 43: tulle.admin.v1.AdminService.Authorize:input_type -> tulle.admin.v1.AuthorizeRequest
-	40, // 44: tulle.admin.v1.AdminService.SuggestPolicy:input_type -> tulle.admin.v1.SuggestPolicyRequest
-	2,  // 45: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
-	4,  // 46: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
-	6,  // 47: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
-	9,  // 48: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
-	41, // 49: tulle.admin.v1.AdminService.ListRoutes:output_type -> tulle.admin.v1.ListRoutesResponse
-	42, // 50: tulle.admin.v1.AdminService.ExplainCall:output_type -> tulle.admin.v1.ExplainCallResponse
-	43, // 51: tulle.admin.v1.AdminService.GetGraph:output_type -> tulle.admin.v1.GetGraphResponse
-	44, // 52: tulle.admin.v1.AdminService.GetServiceStats:output_type -> tulle.admin.v1.GetServiceStatsResponse
-	45, // 53: tulle.admin.v1.AdminService.Tap:output_type -> tulle.admin.v1.TapResponse
-	46, // 54: tulle.admin.v1.AdminService.SetLog:output_type -> tulle.admin.v1.SetLogResponse
-	47, // 55: tulle.admin.v1.AdminService.ListCommands:output_type -> tulle.admin.v1.ListCommandsResponse
-	48, // 56: tulle.admin.v1.AdminService.ListHistory:output_type -> tulle.admin.v1.ListHistoryResponse
-	49, // 57: tulle.admin.v1.AdminService.RollBack:output_type -> tulle.admin.v1.RollBackResponse
-	50, // 58: tulle.admin.v1.AdminService.CreateLogin:output_type -> tulle.admin.v1.CreateLoginResponse
-	14, // 59: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
-	51, // 60: tulle.admin.v1.AdminService.CreateToken:output_type -> tulle.admin.v1.CreateTokenResponse
-	52, // 61: tulle.admin.v1.AdminService.ListTokens:output_type -> tulle.admin.v1.ListTokensResponse
-	53, // 62: tulle.admin.v1.AdminService.RevokeToken:output_type -> tulle.admin.v1.RevokeTokenResponse
-	54, // 63: tulle.admin.v1.AdminService.GetAuthority:output_type -> tulle.admin.v1.GetAuthorityResponse
-	55, // 64: tulle.admin.v1.AdminService.RotateAuthority:output_type -> tulle.admin.v1.RotateAuthorityResponse
-	56, // 65: tulle.admin.v1.AdminService.ListIdentities:output_type -> tulle.admin.v1.ListIdentitiesResponse
-	57, // 66: tulle.admin.v1.AdminService.Authorize:output_type -> tulle.admin.v1.AuthorizeResponse
-	58, // 67: tulle.admin.v1.AdminService.SuggestPolicy:output_type -> tulle.admin.v1.SuggestPolicyResponse
-	45, // [45:68] is the sub-list for method output_type
-	22, // [22:45] is the sub-list for method input_type
-	22, // [22:22] is the sub-list for extension type_name
-	22, // [22:22] is the sub-list for extension extendee
-	0,  // [0:22] is the sub-list for field type_name
+	23, // 18: tulle.admin.v1.GetStatusResponse.security:type_name -> tulle.admin.v1.Security
+	14, // 19: tulle.admin.v1.GetStatusResponse.store:type_name -> tulle.admin.v1.StoreStatus
+	15, // 20: tulle.admin.v1.GetStatusResponse.telemetry:type_name -> tulle.admin.v1.TelemetryStatus
+	20, // 21: tulle.admin.v1.ApplyResponse.Result.ref:type_name -> tulle.admin.v1.Ref
+	24, // 22: tulle.admin.v1.ApplyResponse.Result.action:type_name -> tulle.admin.v1.Action
+	19, // 23: tulle.admin.v1.ApplyResponse.Result.problems:type_name -> tulle.admin.v1.Problem
+	1,  // 24: tulle.admin.v1.AdminService.Apply:input_type -> tulle.admin.v1.ApplyRequest
+	3,  // 25: tulle.admin.v1.AdminService.Delete:input_type -> tulle.admin.v1.DeleteRequest
+	5,  // 26: tulle.admin.v1.AdminService.List:input_type -> tulle.admin.v1.ListRequest
+	7,  // 27: tulle.admin.v1.AdminService.ListEndpoints:input_type -> tulle.admin.v1.ListEndpointsRequest
+	25, // 28: tulle.admin.v1.AdminService.ListRoutes:input_type -> tulle.admin.v1.ListRoutesRequest
+	26, // 29: tulle.admin.v1.AdminService.ExplainCall:input_type -> tulle.admin.v1.ExplainCallRequest
+	27, // 30: tulle.admin.v1.AdminService.GetGraph:input_type -> tulle.admin.v1.GetGraphRequest
+	28, // 31: tulle.admin.v1.AdminService.GetServiceStats:input_type -> tulle.admin.v1.GetServiceStatsRequest
+	29, // 32: tulle.admin.v1.AdminService.Tap:input_type -> tulle.admin.v1.TapRequest
+	30, // 33: tulle.admin.v1.AdminService.SetLog:input_type -> tulle.admin.v1.SetLogRequest
+	31, // 34: tulle.admin.v1.AdminService.ListCommands:input_type -> tulle.admin.v1.ListCommandsRequest
+	32, // 35: tulle.admin.v1.AdminService.ListHistory:input_type -> tulle.admin.v1.ListHistoryRequest
+	33, // 36: tulle.admin.v1.AdminService.RollBack:input_type -> tulle.admin.v1.RollBackRequest
+	34, // 37: tulle.admin.v1.AdminService.CreateLogin:input_type -> tulle.admin.v1.CreateLoginRequest
+	10, // 38: tulle.admin.v1.AdminService.GetStatus:input_type -> tulle.admin.v1.GetStatusRequest
+	35, // 39: tulle.admin.v1.AdminService.CreateToken:input_type -> tulle.admin.v1.CreateTokenRequest
+	36, // 40: tulle.admin.v1.AdminService.ListTokens:input_type -> tulle.admin.v1.ListTokensRequest
+	37, // 41: tulle.admin.v1.AdminService.RevokeToken:input_type -> tulle.admin.v1.RevokeTokenRequest
+	38, // 42: tulle.admin.v1.AdminService.GetAuthority:input_type -> tulle.admin.v1.GetAuthorityRequest
+	39, // 43: tulle.admin.v1.AdminService.RotateAuthority:input_type -> tulle.admin.v1.RotateAuthorityRequest
+	40, // 44: tulle.admin.v1.AdminService.ListIdentities:input_type -> tulle.admin.v1.ListIdentitiesRequest
+	41, // 45: tulle.admin.v1.AdminService.Authorize:input_type -> tulle.admin.v1.AuthorizeRequest
+	42, // 46: tulle.admin.v1.AdminService.SuggestPolicy:input_type -> tulle.admin.v1.SuggestPolicyRequest
+	2,  // 47: tulle.admin.v1.AdminService.Apply:output_type -> tulle.admin.v1.ApplyResponse
+	4,  // 48: tulle.admin.v1.AdminService.Delete:output_type -> tulle.admin.v1.DeleteResponse
+	6,  // 49: tulle.admin.v1.AdminService.List:output_type -> tulle.admin.v1.ListResponse
+	9,  // 50: tulle.admin.v1.AdminService.ListEndpoints:output_type -> tulle.admin.v1.ListEndpointsResponse
+	43, // 51: tulle.admin.v1.AdminService.ListRoutes:output_type -> tulle.admin.v1.ListRoutesResponse
+	44, // 52: tulle.admin.v1.AdminService.ExplainCall:output_type -> tulle.admin.v1.ExplainCallResponse
+	45, // 53: tulle.admin.v1.AdminService.GetGraph:output_type -> tulle.admin.v1.GetGraphResponse
+	46, // 54: tulle.admin.v1.AdminService.GetServiceStats:output_type -> tulle.admin.v1.GetServiceStatsResponse
+	47, // 55: tulle.admin.v1.AdminService.Tap:output_type -> tulle.admin.v1.TapResponse
+	48, // 56: tulle.admin.v1.AdminService.SetLog:output_type -> tulle.admin.v1.SetLogResponse
+	49, // 57: tulle.admin.v1.AdminService.ListCommands:output_type -> tulle.admin.v1.ListCommandsResponse
+	50, // 58: tulle.admin.v1.AdminService.ListHistory:output_type -> tulle.admin.v1.ListHistoryResponse
+	51, // 59: tulle.admin.v1.AdminService.RollBack:output_type -> tulle.admin.v1.RollBackResponse
+	52, // 60: tulle.admin.v1.AdminService.CreateLogin:output_type -> tulle.admin.v1.CreateLoginResponse
+	16, // 61: tulle.admin.v1.AdminService.GetStatus:output_type -> tulle.admin.v1.GetStatusResponse
+	53, // 62: tulle.admin.v1.AdminService.CreateToken:output_type -> tulle.admin.v1.CreateTokenResponse
+	54, // 63: tulle.admin.v1.AdminService.ListTokens:output_type -> tulle.admin.v1.ListTokensResponse
+	55, // 64: tulle.admin.v1.AdminService.RevokeToken:output_type -> tulle.admin.v1.RevokeTokenResponse
+	56, // 65: tulle.admin.v1.AdminService.GetAuthority:output_type -> tulle.admin.v1.GetAuthorityResponse
+	57, // 66: tulle.admin.v1.AdminService.RotateAuthority:output_type -> tulle.admin.v1.RotateAuthorityResponse
+	58, // 67: tulle.admin.v1.AdminService.ListIdentities:output_type -> tulle.admin.v1.ListIdentitiesResponse
+	59, // 68: tulle.admin.v1.AdminService.Authorize:output_type -> tulle.admin.v1.AuthorizeResponse
+	60, // 69: tulle.admin.v1.AdminService.SuggestPolicy:output_type -> tulle.admin.v1.SuggestPolicyResponse
+	47, // [47:70] is the sub-list for method output_type
+	24, // [24:47] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_admin_v1_admin_proto_init() }
@@ -1490,7 +1679,7 @@ func file_admin_v1_admin_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_admin_v1_admin_proto_rawDesc), len(file_admin_v1_admin_proto_rawDesc)),
 			NumEnums:      0,
-			NumMessages:   16,
+			NumMessages:   18,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
