@@ -56,6 +56,9 @@ create'), or with an ID token of an OIDC issuer.`,
 	flags.DurationVar(&c.IntermediateTTL, "intermediate-ttl", 0, "how long an intermediate lasts, a `DURATION` (default: 720h)")
 	flags.DurationVar(&c.RootTTL, "root-ttl", 0, "how long a root lasts, a `DURATION` (default: 87600h)")
 	flags.StringVar(&taps, "tap", "metadata", "what operators may watch of calls: `MODE` is off, metadata, or payload for messages, too")
+	flags.StringVar(&c.MetricsListen, "metrics-listen", "", "`HOST:PORT` that serves /metrics to Prometheus, without a password (default: none)")
+	flags.StringVar(&c.Forward, "otlp-forward", "",
+		"`COLLECTOR` that gets what processes report: grpc://HOST:4317, or grpcs:// for TLS (default: $OTEL_EXPORTER_OTLP_ENDPOINT)")
 	flags.StringVar(&level, "log", "info", "log `LEVEL`: debug, info, warn, error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var threshold slog.Level

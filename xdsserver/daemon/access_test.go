@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -21,10 +22,14 @@ import (
 	"google.golang.org/grpc/credentials"
 	"google.golang.org/grpc/status"
 
-	accessv1 "github.com/tulle-mesh/tulle/mesh/api/access/v1"
+	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
+	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
+	"google.golang.org/protobuf/types/known/emptypb"
+
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
 	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
+	"github.com/tulle-mesh/tulle/xdsserver/telemetry"
 )
 
 // operator asks the admin API.
@@ -43,6 +48,24 @@ func as(t *testing.T, d *Daemon, c credentials.TransportCredentials) *grpc.Clien
 	return conn
 }
 
+// accesses is a report of what a server decided: attributes and how often.
+func accesses(rows ...any) *metricspb.MetricsData {
+	sum := &metricspb.Sum{AggregationTemporality: metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE, IsMonotonic: true}
+	now := uint64(time.Now().UnixNano())
+	for i := 0; i < len(rows); i += 2 {
+		point := &metricspb.NumberDataPoint{StartTimeUnixNano: now, TimeUnixNano: now, Value: &metricspb.NumberDataPoint_AsInt{AsInt: int64(rows[i+1].(int))}}
+		for kv := range slices.Chunk(rows[i].([]string), 2) {
+			point.Attributes = append(point.Attributes, &commonpb.KeyValue{
+				Key: kv[0], Value: &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: kv[1]}},
+			})
+		}
+		sum.DataPoints = append(sum.DataPoints, point)
+	}
+	return &metricspb.MetricsData{ResourceMetrics: []*metricspb.ResourceMetrics{{
+		ScopeMetrics: []*metricspb.ScopeMetrics{{Metrics: []*metricspb.Metric{{Name: "tulle.server.access", Data: &metricspb.Metric_Sum{Sum: sum}}}}},
+	}}}
+}
+
 func TestWhatServersReportIsSuggestedAndChecked(t *testing.T) {
 	c := config(t)
 	c.Path = filepath.Join(t.TempDir(), "mesh.yaml")
@@ -52,12 +75,10 @@ func TestWhatServersReportIsSuggestedAndChecked(t *testing.T) {
 		t.Fatal(err)
 	}
 	d := run(t, c)
-	_, err := accessv1.NewAccessServiceClient(as(t, d, member(t, d, "voting"))).Report(t.Context(), &accessv1.ReportRequest{
-		Observations: []*accessv1.Observation{
-			{Caller: "spiffe://tulle.local/ns/default/svc/web", Method: "/vote.v1.Votes/Cast", Allowed: 3},
-			{Address: "10.0.0.9", Method: "/vote.v1.Votes/Cast", Allowed: 2},
-		},
-	}, grpc.WaitForReady(true))
+	report := accesses(
+		[]string{"tulle.source", "spiffe://tulle.local/ns/default/svc/web", "grpc.method", "/vote.v1.Votes/Cast", "tulle.verdict", "allowed"}, 3,
+		[]string{"tulle.address", "10.0.0.9", "grpc.method", "/vote.v1.Votes/Cast", "tulle.verdict", "allowed"}, 2)
+	err := as(t, d, member(t, d, "voting")).Invoke(t.Context(), telemetry.ExportMethod, report, &emptypb.Empty{}, grpc.WaitForReady(true))
 	if err != nil {
 		t.Fatal(err)
 	}

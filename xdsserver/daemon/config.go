@@ -64,6 +64,12 @@ type Config struct {
 	// Tap is what operators may watch of calls: "off", "metadata", or "payload" for
 	// messages, too. Empty means "metadata".
 	Tap TapMode
+	// MetricsListen is a host:port that serves /metrics to Prometheus in plain HTTP, to
+	// whoever asks: it says which services there are, and who calls whom. Empty is none.
+	MetricsListen string
+	// Forward is a collector that gets what processes report, as grpc://host:4317 or
+	// grpcs://host:4317. Empty is the one that OTEL_EXPORTER_OTLP_ENDPOINT names, if any.
+	Forward string
 	// Logger is for the operator; nil means slog.Default().
 	Logger *slog.Logger
 }

@@ -28,12 +28,12 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/prometheus/client_golang/prometheus"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/health"
 	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
-	accessv1 "github.com/tulle-mesh/tulle/mesh/api/access/v1"
 	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
 	tapv1 "github.com/tulle-mesh/tulle/mesh/api/tap/v1"
@@ -83,6 +83,10 @@ type Daemon struct {
 	admin     []net.Listener // of the admin API; the first is the dashboard's
 	http      []*http.Server // one for each of admin
 
+	metrics         *http.Server // nil where nobody may scrape
+	metricsListener net.Listener
+	publishing      prometheus.Histogram
+
 	published atomic.Pointer[admin.Publication]
 }
 
@@ -95,7 +99,7 @@ func New(c Config) (_ *Daemon, err error) {
 	if err != nil {
 		return nil, err
 	}
-	d := &Daemon{logger: c.Logger}
+	d := &Daemon{logger: c.Logger, publishing: newPublishing()}
 	defer func() {
 		if err != nil {
 			d.close()
@@ -133,6 +137,7 @@ func New(c Config) (_ *Daemon, err error) {
 		// Certificates are renewed half-way: by then everybody has come back with
 		// the new one.
 		MaxConnectionAge: d.authority.Status().LeafTTL / 4,
+		Loaded:           d.loaded,
 		Logger:           c.Logger,
 	})
 	d.newGRPC()
@@ -140,6 +145,12 @@ func New(c Config) (_ *Daemon, err error) {
 	names, err := d.listen(c)
 	if err != nil {
 		return nil, err
+	}
+	if err := d.listenMetrics(c); err != nil {
+		return nil, err
+	}
+	if d.metricsListener != nil {
+		names = append(names, "metrics http://"+d.metricsListener.Addr().String()+"/metrics")
 	}
 	api := admin.New(admin.Config{
 		Store:     d.store,
@@ -197,8 +208,7 @@ func (d *Daemon) openIdentity(c Config, ways enrolment) (err error) {
 	}); err != nil {
 		return err
 	}
-	d.telemetry = telemetry.New(telemetry.Config{Identify: reporter, Logger: c.Logger})
-	return nil
+	return d.openTelemetry(c)
 }
 
 // newGRPC makes the server of the mesh port.
@@ -212,7 +222,7 @@ func (d *Daemon) newGRPC() {
 	d.server.Register(d.grpc)
 	registryv1.RegisterRegistryServiceServer(d.grpc, d.members)
 	identityv1.RegisterIdentityServiceServer(d.grpc, d.enrol)
-	accessv1.RegisterAccessServiceServer(d.grpc, d.telemetry)
+	d.telemetry.Register(d.grpc)
 	tapv1.RegisterTapServiceServer(d.grpc, d.taps)
 	healthpb.RegisterHealthServer(d.grpc, health.NewServer())
 }
@@ -237,6 +247,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return d.page.Run(ctx) })
 	group.Go(func() error { return d.authority.Run(ctx) })
+	group.Go(func() error { return d.telemetry.Run(ctx) })
+	group.Go(d.serveMetrics)
 	group.Go(func() error {
 		<-ctx.Done()
 		d.stop()
@@ -251,6 +263,8 @@ func (d *Daemon) Run(ctx context.Context) error {
 
 // publish takes one set to the clients.
 func (d *Daemon) publish(ctx context.Context, set *model.Set) {
+	begun := time.Now()
+	defer func() { d.publishing.Observe(time.Since(begun).Seconds()) }()
 	snap, problems := d.builder.Build(ctx, set)
 	problems = append(problems, set.Problems...)
 	var before []model.Problem
@@ -280,6 +294,7 @@ func (d *Daemon) trusted(ctx context.Context, generation uint64) error {
 // stop ends what serves; streams of clients never end by themselves.
 func (d *Daemon) stop() {
 	_ = d.server.Close()
+	d.stopMetrics()
 	d.grpc.Stop()
 	ctx, cancel := context.WithTimeout(context.Background(), stopWithin)
 	defer cancel()
@@ -295,6 +310,14 @@ func (d *Daemon) stop() {
 func (d *Daemon) close() {
 	for _, lis := range slices.Concat(d.listeners, d.admin) {
 		_ = lis.Close()
+	}
+	if d.metricsListener != nil {
+		_ = d.metricsListener.Close()
+	}
+	if d.telemetry != nil { // what came while it stopped is kept, too
+		if err := d.telemetry.Close(); err != nil {
+			d.logger.Debug("telemetry not closed cleanly", "error", err)
+		}
 	}
 	if d.server != nil {
 		_ = d.server.Close()

@@ -59,7 +59,8 @@ func member(t *testing.T, d *Daemon, service string) credentials.TransportCreden
 var forCertificates = map[string]bool{
 	"/tulle.identity.v1.IdentityService/Sign":                                          false,
 	"/tulle.registry.v1.RegistryService/Register":                                      true,
-	"/tulle.access.v1.AccessService/Report":                                            true,
+	"/opentelemetry.proto.collector.metrics.v1.MetricsService/Export":                  true,
+	"/tulle.tap.v1.TapService/Report":                                                  true,
 	"/envoy.service.discovery.v3.AggregatedDiscoveryService/StreamAggregatedResources": true,
 	"/envoy.service.discovery.v3.AggregatedDiscoveryService/DeltaAggregatedResources":  true,
 	"/envoy.service.load_stats.v3.LoadReportingService/StreamLoadStats":                true,

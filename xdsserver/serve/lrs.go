@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	loadstatsv3 "github.com/envoyproxy/go-control-plane/envoy/service/load_stats/v3"
 	"google.golang.org/grpc/codes"
@@ -37,7 +38,11 @@ type Load struct {
 	// ID is the reporter's SPIFFE id; empty where nobody identifies himself. What
 	// one identity reports does not replace what another does of the same node.
 	ID string
-	At time.Time
+	// Service is the reporter's, "name" or "name.namespace"; empty for none.
+	Service string
+	// Region and Zone are where the node says it is; empty where it does not.
+	Region, Zone string
+	At           time.Time
 	// Clusters are the client's figures since its report before. They must not
 	// be changed. Nil when the report was too large to keep.
 	Clusters []*endpointv3.ClusterStats
@@ -128,6 +133,7 @@ func (l lrsService) StreamLoadStats(g loadstatsv3.LoadReportingService_StreamLoa
 		return err
 	}
 	var node string
+	var where *corev3.Locality
 	for {
 		req, err := g.Recv()
 		switch {
@@ -139,12 +145,15 @@ func (l lrsService) StreamLoadStats(g loadstatsv3.LoadReportingService_StreamLoa
 			return status.Error(codes.InvalidArgument,
 				"lrs: the first request names no node; set node.id in the client's bootstrap")
 		case node == "":
-			node = clip(req.GetNode().GetId())
+			node, where = clip(req.GetNode().GetId()), req.GetNode().GetLocality()
 			if err := g.Send(l.answer(req.GetNode().GetClientFeatures())); err != nil {
 				return err
 			}
 		}
-		load := Load{Node: node, ID: client.ID, At: time.Now()}
+		load := Load{
+			Node: node, ID: client.ID, Service: client.Service,
+			Region: clip(where.GetRegion()), Zone: clip(where.GetZone()), At: time.Now(),
+		}
 		if err := client.check("lrs", load.At); err != nil {
 			return err // a client reports every loadInterval, so that no timer is needed
 		}
@@ -152,6 +161,9 @@ func (l lrsService) StreamLoadStats(g loadstatsv3.LoadReportingService_StreamLoa
 			load.Clusters = req.GetClusterStats()
 		}
 		l.s.loads.put(load)
+		if l.s.config.Loaded != nil {
+			l.s.config.Loaded(load)
+		}
 	}
 }
 

@@ -82,6 +82,8 @@ type Config struct {
 	// StallTimeout is how long a client may leave a response unanswered and say
 	// nothing else before its stream is ended; zero means one minute.
 	StallTimeout time.Duration
+	// Loaded is called with each load report, on its stream's goroutine; nil is not.
+	Loaded func(Load)
 	// Logger; nil means slog.Default().
 	Logger *slog.Logger
 }

@@ -32,6 +32,7 @@ const (
 	countOpened
 	countMirrored
 	countMirrorFailed
+	countMirrorDropped
 )
 
 // A security is how attempts, or calls that are served, were secured.

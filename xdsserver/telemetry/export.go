@@ -120,3 +120,16 @@ func partial(r *report) *emptypb.Empty {
 	answer.ProtoReflect().SetUnknown(protowire.AppendBytes(protowire.AppendTag(nil, 1, protowire.BytesType), inner))
 	return answer
 }
+
+// tellDropped logs, once a minute, that callers found no room.
+func (s *Server) tellDropped(reporter string, now time.Time) {
+	s.mu.Lock()
+	dropped, rows := s.dropped, s.total.rows
+	if dropped == 0 || now.Sub(s.logged) < logEvery {
+		s.mu.Unlock()
+		return
+	}
+	s.dropped, s.logged = 0, now
+	s.mu.Unlock()
+	s.config.Logger.Warn("observed calls dropped, too many callers are known", "reporter", reporter, "dropped", dropped, "rows", rows)
+}

@@ -138,7 +138,11 @@ func (l *line) flush() {
 		n = len(l.chunks)
 	}
 	var buffer [256]byte
-	l.chunks[n-1].appendRecord(l.slot, &l.tail, buffer[:0])
+	last := &l.chunks[n-1]
+	last.appendRecord(l.slot, &l.tail, buffer[:0])
+	if last.total != nil { // it was over when this was told
+		*last = last.closed()
+	}
 	l.tail.reset()
 }
 

@@ -188,7 +188,7 @@ func (s *Server) restore(r *reporter, name []byte, was *series, last []byte) {
 	se.last = append([]byte(nil), last...)
 	r.series[string(name)] = se
 	s.weigh(r, 0, se.size(string(name)))
-	if se.metric.gauge() {
+	if se.metric.gauge() && se.report == r.reports {
 		p.value = se.value
 		r.gauge(se, &p)
 	}

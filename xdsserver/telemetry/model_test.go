@@ -3,6 +3,7 @@ package telemetry
 import (
 	"fmt"
 	"math"
+	"math/rand/v2"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -16,6 +17,7 @@ import (
 // xdsserver that is too, and an exact account of what it ought to know.
 type world struct {
 	t       *testing.T
+	began   time.Time
 	dir     string
 	server  *Server
 	alive   []*process
@@ -41,7 +43,7 @@ func (w *world) report(p *process) {
 	w.old, w.oldFrom = append(w.old, m), append(w.oldFrom, p.service)
 }
 
-func (w *world) check(rt *rapid.T) {
+func (w *world) check() error {
 	for _, p := range w.alive {
 		w.report(p)
 	}
@@ -53,7 +55,7 @@ func (w *world) check(rt *rapid.T) {
 			if e.GetDestination() == dest {
 				edges += e.GetCalls().GetCalls()
 				if a := e.GetAttempts().GetCalls(); a != e.GetCalls().GetCalls() {
-					rt.Fatalf("%s: %d attempts, %d calls", dest, a, e.GetCalls().GetCalls())
+					return fmt.Errorf("%s: %d attempts, %d calls", dest, a, e.GetCalls().GetCalls())
 				}
 				failures += e.GetCalls().GetFailures()
 			}
@@ -64,12 +66,12 @@ func (w *world) check(rt *rapid.T) {
 			}
 		}
 		if edges != uint64(len(took)) || golden.GetCalls() != edges || failures != w.fails[dest] || golden.GetFailures() != failures {
-			rt.Fatalf("%s: %d calls by edges and %d by node, %d and %d failures; want %d and %d",
+			return fmt.Errorf("%s: %d calls by edges and %d by node, %d and %d failures; want %d and %d",
 				dest, edges, golden.GetCalls(), failures, golden.GetFailures(), len(took), w.fails[dest])
 		}
 		for q, got := range map[float64]float64{0.5: golden.GetP50Ms(), 0.95: golden.GetP95Ms(), 0.99: golden.GetP99Ms()} {
 			if want := exact(took, q); math.Abs(got-want) > 0.02*want {
-				rt.Fatalf("%s: the percentile %v is %v ms, want %v", dest, q, got, want)
+				return fmt.Errorf("%s: the percentile %v is %v ms, want %v", dest, q, got, want)
 			}
 		}
 		var points uint64
@@ -81,85 +83,107 @@ func (w *world) check(rt *rapid.T) {
 				buckets += n
 			}
 			if buckets != p.GetGolden().GetCalls() {
-				rt.Fatalf("%s: %d calls in the buckets of a point of %d", dest, buckets, p.GetGolden().GetCalls())
+				return fmt.Errorf("%s: %d calls in the buckets of a point of %d", dest, buckets, p.GetGolden().GetCalls())
 			}
 		}
 		if points != edges || len(stats.GetPoints()) > maxSteps {
-			rt.Fatalf("%s: %d calls in %d points, want %d", dest, points, len(stats.GetPoints()), edges)
+			return fmt.Errorf("%s: %d calls in %d points, want %d", dest, points, len(stats.GetPoints()), edges)
 		}
 	}
+	return nil
 }
 
-// bubble runs a property in a bubble: rapid ends one that fails with a panic, which
-// must come out of the bubble first.
-func bubble(t *testing.T, property func(t *testing.T)) {
-	var failure any
-	synctest.Test(t, func(t *testing.T) {
-		defer func() { failure = recover() }()
-		property(t)
-	})
-	if failure != nil {
-		panic(failure)
+// A step is drawn before the bubble, in which it is taken, begins.
+type step struct {
+	kind       string
+	which, n   int
+	seed       uint64
+	dest, code string
+}
+
+func (s step) String() string {
+	if s.kind == "call" {
+		return fmt.Sprintf("%d calls of %s by %d: %s", s.n, s.dest, s.which, s.code)
 	}
+	return fmt.Sprintf("%s %d %d", s.kind, s.which, s.n)
+}
+
+func (s step) GoString() string { return s.String() }
+
+func drawSteps(rt *rapid.T) []step {
+	// A slice left to itself is short.
+	n := rapid.IntRange(1, 60).Draw(rt, "length")
+	return rapid.SliceOfN(rapid.Custom(func(rt *rapid.T) step {
+		return step{
+			kind: rapid.SampledFrom([]string{
+				"call", "call", "call", "call", "report", "report", "report twice", "late report", "wait", "outage",
+				"restart a process", "restart", "crash", "save",
+			}).Draw(rt, "kind"),
+			which: rapid.IntRange(0, 100).Draw(rt, "which"),
+			n:     rapid.IntRange(1, 90).Draw(rt, "n"),
+			seed:  rapid.Uint64().Draw(rt, "seed"),
+			dest:  rapid.SampledFrom([]string{"emoji", "db"}).Draw(rt, "destination"),
+			code:  rapid.SampledFrom([]string{"OK", "UNAVAILABLE", "NOT_FOUND"}).Draw(rt, "code"),
+		}
+	}), n, n).Draw(rt, "steps")
 }
 
 // Whatever is killed, lost, late or sent twice, in whatever order: what was called is
 // counted once, and percentiles are right.
 func TestNumbersAreRightWhateverHappens(t *testing.T) {
 	rapid.Check(t, func(rt *rapid.T) {
-		bubble(t, func(t *testing.T) {
-			w := &world{t: t, dir: t.TempDir(), took: map[string][]time.Duration{}, fails: map[string]uint64{}}
+		steps := drawSteps(rt)
+		var err error
+		synctest.Test(t, func(t *testing.T) {
+			w := &world{t: t, began: time.Now(), dir: t.TempDir(), took: map[string][]time.Duration{}, fails: map[string]uint64{}}
 			w.server = open(t, w.dir)
 			w.server.save()
 			time.Sleep(time.Millisecond)
 			w.start("web")
 			w.start("web")
 			w.start("voting")
-			steps := rapid.IntRange(1, 60).Draw(rt, "steps")
-			for range steps {
-				w.step(rt)
+			for _, s := range steps {
+				w.take(s)
 			}
-			w.check(rt)
+			err = w.check()
 		})
+		if err != nil {
+			rt.Fatal(err)
+		}
 	})
 }
 
-func (w *world) step(rt *rapid.T) {
-	pick := func() int { return rapid.IntRange(0, len(w.alive)-1).Draw(rt, "process") }
-	switch rapid.SampledFrom([]string{
-		"call", "call", "call", "call", "report", "report", "report twice", "late report", "wait", "outage",
-		"restart a process", "restart", "crash", "save",
-	}).Draw(rt, "step") {
+func (w *world) take(s step) {
+	i := s.which % len(w.alive)
+	p := w.alive[i]
+	switch s.kind {
 	case "call":
-		p := w.alive[pick()]
-		dest := rapid.SampledFrom([]string{"emoji", "db"}).Draw(rt, "destination")
-		code := rapid.SampledFrom([]string{"OK", "OK", "OK", "UNAVAILABLE", "NOT_FOUND"}).Draw(rt, "code")
-		for range rapid.IntRange(1, 40).Draw(rt, "calls") {
-			took := time.Duration(math.Exp(rapid.Float64Range(math.Log(10e3), math.Log(90e9)).Draw(rt, "took")))
-			p.call(dest, "/e/Get", code, took)
-			w.took[dest] = append(w.took[dest], took)
-			if code == "UNAVAILABLE" {
-				w.fails[dest]++
+		r := rand.New(rand.NewPCG(s.seed, 0))
+		for range s.n {
+			took := time.Duration(10e3 * math.Pow(9e6, r.Float64())) // from 10 us to 90 s
+			p.call(s.dest, "/e/Get", s.code, took)
+			w.took[s.dest] = append(w.took[s.dest], took)
+			if s.code == "UNAVAILABLE" {
+				w.fails[s.dest]++
 			}
 		}
 	case "report":
-		w.report(w.alive[pick()])
+		w.report(p)
 	case "report twice":
-		p := w.alive[pick()]
 		w.report(p)
 		w.report(p)
 	case "late report":
 		if len(w.old) > 0 {
-			i := rapid.IntRange(0, len(w.old)-1).Draw(rt, "message")
+			i = s.which % len(w.old)
 			send(w.t, w.server, w.oldFrom[i], w.old[i])
 		}
 	case "wait":
-		time.Sleep(time.Duration(rapid.IntRange(1, 8000).Draw(rt, "ms")) * time.Millisecond)
+		time.Sleep(time.Duration(s.n) * 97 * time.Millisecond)
 	case "outage":
-		time.Sleep(time.Duration(rapid.IntRange(10, 90).Draw(rt, "seconds")) * time.Second)
+		if time.Since(w.began) < Window-10*time.Minute { // what is older than the window is not in it
+			time.Sleep(time.Duration(s.n) * time.Second)
+		}
 	case "restart a process":
-		i := pick()
-		p := w.alive[i]
 		w.report(p) // its last
 		w.ended = true
 		w.alive = append(w.alive[:i], w.alive[i+1:]...)

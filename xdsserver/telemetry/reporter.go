@@ -11,6 +11,8 @@ const (
 	// identity.
 	maxReporters = 50_000
 	maxInstances = 2_000
+	// sameReport is how long after one message another is a part of the same report.
+	sameReport = time.Second
 	// maxSeries bounds the series of one process, maxSeriesBytes what they take;
 	// maxAllSeriesBytes what those of all processes take.
 	maxSeries         = 16_384
@@ -43,10 +45,13 @@ type reporter struct {
 	service string // Client for no service
 	// What it says of itself.
 	version, zone, library string
-	// reports counts its reports, the last of which was at seen.
+	// reports counts its reports, the last of which came at seen.
 	reports uint64
 	seen    time.Time
-	rate    *rate.Limiter
+	// gap is how long nothing was heard before what is reported now, which may be
+	// several messages.
+	gap  time.Duration
+	rate *rate.Limiter
 
 	series    map[string]*series
 	endpoints map[endpointKey]*endpoint
@@ -168,7 +173,9 @@ func (s *Server) sweepReporters(now time.Time) {
 			l.expire(period)
 		}
 		for k, se := range r.series {
-			if r.reports-se.report > missed {
+			// A sum that was quiet is told of again from where it was: it is not
+			// forgotten while its process is there.
+			if (se.metric.gauge() || se.metric.histogram()) && r.reports-se.report > missed {
 				delete(r.series, k)
 				s.weigh(r, 0, -se.size(k))
 			}

@@ -39,12 +39,14 @@ func (s *Server) take(service, id, address string, r *report, now time.Time) {
 			continue
 		}
 		rep.describe(r, src.attributes)
-		gap := now.Sub(rep.seen)
+		if quiet := now.Sub(rep.seen); rep.reports == 0 || quiet > sameReport {
+			rep.gap = quiet
+			rep.reports++
+		}
 		rep.seen = now
-		rep.reports++
 		for i := src.points.from; i < src.points.to; i++ {
 			s.stats.points++
-			if why := s.point(rep, r, &r.points[i], slot, gap, now); why != reasonNone {
+			if why := s.point(rep, r, &r.points[i], slot, now); why != reasonNone {
 				r.refused[why]++
 			}
 		}
@@ -73,7 +75,7 @@ func (rep *reporter) describe(r *report, attributes span) {
 }
 
 // point counts one point, and says why not.
-func (s *Server) point(rep *reporter, r *report, p *point, slot int64, gap time.Duration, now time.Time) reason {
+func (s *Server) point(rep *reporter, r *report, p *point, slot int64, now time.Time) reason {
 	if p.metric.stock() && !rep.stock {
 		return reasonKind // it would be counted twice
 	}
@@ -100,7 +102,7 @@ func (s *Server) point(rep *reporter, r *report, p *point, slot int64, gap time.
 		rep.gauge(se, p)
 		return reasonNone
 	}
-	now64 := uint64(now.UnixNano())
+	gap := rep.gap
 	before := cap(se.last)
 	defer func() { s.weigh(rep, 0, cap(se.last)-before) }()
 
@@ -113,7 +115,7 @@ func (s *Server) point(rep *reporter, r *report, p *point, slot int64, gap time.
 		begun := p.start != 0 && int64(p.start) >= max(s.since.UnixNano(), now.Add(-Window).UnixNano())
 		counts = begun
 		if begun && rep.reports == 1 {
-			gap = time.Duration(now64 - min(p.start, now64))
+			gap = max(now.Sub(time.Unix(0, int64(p.start))), 0)
 		}
 	case p.start == se.start:
 		if p.time < se.at {
@@ -469,10 +471,13 @@ func countOf(m metric, get func(string) string) uint8 {
 	case metricOpened:
 		return countOpened
 	default:
-		if outcome := get("tulle.outcome"); outcome != "" && !strings.EqualFold(outcome, "ok") {
+		switch get("tulle.outcome") {
+		case "sent", "":
+			return countMirrored
+		case "failed":
 			return countMirrorFailed
 		}
-		return countMirrored
+		return countMirrorDropped
 	}
 }
 

@@ -36,8 +36,6 @@ import (
 	"time"
 	"unicode"
 	"unicode/utf8"
-
-	accessv1 "github.com/tulle-mesh/tulle/mesh/api/access/v1"
 )
 
 // Other is the method of calls whose own is not kept apart.
@@ -70,8 +68,6 @@ type Config struct {
 
 // A Server takes reports and answers questions. It is safe for concurrent use.
 type Server struct {
-	accessv1.UnimplementedAccessServiceServer
-
 	config  Config
 	limits  limits
 	forward *forwarder // nil where nothing is forwarded
