@@ -59,6 +59,9 @@ func (s *Server) GetGraph(_ context.Context, req *adminv1.GetGraphRequest) (*adm
 	for _, stat := range graph.GetServices() {
 		seen[stat.GetService()] = stat
 	}
+	for _, stat := range graph.GetServices() {
+		stat.Instances = stat.GetMeshed() // of who only calls there is no endpoint
+	}
 	for _, name := range sorted(published.Set) {
 		stat := seen[name.String()]
 		if stat == nil {

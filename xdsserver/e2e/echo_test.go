@@ -5,6 +5,7 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"math"
 	"math/rand/v2"
 	"net"
 	"os"
@@ -23,10 +24,24 @@ import (
 // whereMethod answers with the version and the address of who took the call.
 const whereMethod = "/tulle.e2e.Echo/Where"
 
-// An echo fails a share of its calls, as a service that is not well.
+// An echo fails a share of its calls, as a service that is not well, and takes its time:
+// from half of takes to twice that, as often below as above.
 type echo struct {
 	version, address string
 	fails            float64
+	takes            time.Duration
+}
+
+func (e *echo) work(ctx context.Context) {
+	if e.takes <= 0 {
+		return
+	}
+	timer := time.NewTimer(time.Duration(float64(e.takes) * math.Exp2(2*rand.Float64()-1)))
+	defer timer.Stop()
+	select {
+	case <-timer.C:
+	case <-ctx.Done():
+	}
 }
 
 // echoService is written by hand: the stock client calls it without our protobuf.
@@ -35,11 +50,12 @@ var echoService = grpc.ServiceDesc{
 	HandlerType: (*any)(nil),
 	Methods: []grpc.MethodDesc{{
 		MethodName: "Where",
-		Handler: func(srv any, _ context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
+		Handler: func(srv any, ctx context.Context, decode func(any) error, _ grpc.UnaryServerInterceptor) (any, error) {
 			if err := decode(new(wrapperspb.StringValue)); err != nil {
 				return nil, err
 			}
 			e, _ := srv.(*echo)
+			e.work(ctx)
 			if rand.Float64() < e.fails {
 				return nil, status.Error(codes.Unavailable, "fails on purpose")
 			}
@@ -59,7 +75,11 @@ func serveEcho(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	srv.RegisterService(&echoService, &echo{version: os.Getenv("TULLE_VERSION"), address: lis.Addr().String(), fails: fails})
+	takes, err := time.ParseDuration(cmp.Or(os.Getenv("TULLE_E2E_TAKES"), "0s"))
+	if err != nil {
+		return err
+	}
+	srv.RegisterService(&echoService, &echo{version: os.Getenv("TULLE_VERSION"), address: lis.Addr().String(), fails: fails, takes: takes})
 	stopped := make(chan struct{})
 	context.AfterFunc(ctx, func() {
 		srv.GracefulStop()
