@@ -15,6 +15,9 @@ func TestOTLPIsBoundedAndSaysWhoReports(t *testing.T) {
 		yield(Sample{Name: "tulle.streams", Value: 3, Attributes: []Attribute{{"tulle.side", "client"}}})
 		yield(Sample{Name: "tulle.client.retries", Sum: true, Value: 7})
 	})
+	in.Observe(func(yield func(Sample)) { // another server of the process
+		yield(Sample{Name: "tulle.streams", Value: 4, Attributes: []Attribute{{"tulle.side", "client"}}})
+	})
 	in.ClientCall(ClientKey{Service: "voting", Method: "\xff" + strings.Repeat("x", 10)}).Record(codes.OK, time.Second)
 	data := in.Snapshot().OTLP()
 	if _, err := proto.Marshal(data); err != nil {
@@ -35,8 +38,8 @@ func TestOTLPIsBoundedAndSaysWhoReports(t *testing.T) {
 	for _, m := range r.GetScopeMetrics()[0].GetMetrics() {
 		switch m.GetName() {
 		case "tulle.streams":
-			if m.GetGauge().GetDataPoints()[0].GetAsDouble() != 3 {
-				t.Errorf("%v", m)
+			if all := m.GetGauge().GetDataPoints(); len(all) != 1 || all[0].GetAsDouble() != 7 {
+				t.Errorf("%v: want 3 and 4 added up", m)
 			}
 		case "tulle.client.retries":
 			if !m.GetSum().GetIsMonotonic() || m.GetSum().GetDataPoints()[0].GetAsDouble() != 7 {

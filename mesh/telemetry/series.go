@@ -66,8 +66,10 @@ type family[K comparable] struct {
 	name string
 	// other is the key for a key that there is no room for, last the one for what there
 	// is no room for even so.
-	other      func(K) K
-	last       K
+	other func(K) K
+	last  K
+	// grpc is the key without what gRFC A66 does not tell apart.
+	grpc       func(K) K
 	attributes func(K) []Attribute
 
 	// known is replaced, never changed, so that calls read it without a lock.
@@ -81,6 +83,9 @@ type family[K comparable] struct {
 	// leaving are series that were taken out when they were idle, since the sweep before:
 	// a call may have found one just then, and its count is told once more.
 	leaving map[K]*Series
+	// past is what series have counted that are gone, by grpc's keys and by code, while
+	// others with the same key are there.
+	past map[K]*[numCodes]Point
 }
 
 func (f *family[K]) of(k K) *Series {
@@ -152,32 +157,45 @@ func (f *family[K]) publish() map[K]*Series {
 	return next
 }
 
-// points appends what the series counted, those that are leaving too.
-func (f *family[K]) points(points []Point) []Point {
+// points adds what the series counted, those that are leaving too.
+func (f *family[K]) points(to *Snapshot) {
 	f.mu.Lock()
 	all := f.publish()
 	if len(f.leaving) > 0 {
 		all = maps.Clone(all)
 		maps.Copy(all, f.leaving)
 	}
-	f.mu.Unlock()
-	for k, s := range all {
-		var attributes []Attribute
-		for code := range s.codes {
-			h := s.codes[code].Load()
-			if h == nil {
-				continue
-			}
-			if attributes == nil {
-				attributes = f.attributes(k)
-			}
-			p := Point{Name: f.name, Attributes: attributes, Code: codes.Code(code), Began: h.began, histogram: h}
-			if h.point(&p); p.Count > 0 {
-				points = append(points, p)
+	for _, codes := range f.past {
+		for i := range codes {
+			if codes[i].Count > 0 {
+				to.past = append(to.past, codes[i])
 			}
 		}
 	}
-	return points
+	f.mu.Unlock()
+	for k, s := range all {
+		s.points(f.name, func() []Attribute { return f.attributes(k) }, func(p Point) {
+			to.Points = append(to.Points, p)
+		})
+	}
+}
+
+// points yields what a series has counted.
+func (s *Series) points(name string, attributes func() []Attribute, yield func(Point)) {
+	var all []Attribute
+	for code := range s.codes {
+		h := s.codes[code].Load()
+		if h == nil {
+			continue
+		}
+		if all == nil {
+			all = attributes()
+		}
+		p := Point{Name: name, Attributes: all, Code: codes.Code(code), Began: h.began, histogram: h}
+		if h.point(&p); p.Count > 0 {
+			yield(p)
+		}
+	}
 }
 
 // sweep takes out the series that have been idle. They are told of until the next sweep.
@@ -190,6 +208,8 @@ func (f *family[K]) sweep(now time.Time, reporting bool) {
 	for k, s := range f.leaving {
 		if _, told := s.count(); reporting && !told {
 			leaving[k] = s
+		} else {
+			f.gone(k, s)
 		}
 	}
 	for k, s := range known {
@@ -203,14 +223,52 @@ func (f *family[K]) sweep(now time.Time, reporting bool) {
 		}
 	}
 	f.leaving = leaving
-	if idle == 0 {
+	if idle > 0 {
+		next := make(map[K]*Series, len(known)-idle)
+		for k, s := range known {
+			if leaving[k] == nil {
+				next[k] = s
+			}
+		}
+		f.known.Store(&next)
+	}
+	f.forget()
+}
+
+// gone keeps what a series has counted. Caller holds mu.
+func (f *family[K]) gone(k K, s *Series) {
+	k = f.grpc(k)
+	past := f.past[k]
+	if past == nil {
+		past = new([numCodes]Point)
+		if f.past == nil {
+			f.past = map[K]*[numCodes]Point{}
+		}
+		f.past[k] = past
+	}
+	s.points(f.name, func() []Attribute { return f.attributes(k) }, func(p Point) {
+		sum := &past[p.Code]
+		if sum.Merge(&p); sum.Name == "" {
+			sum.Name, sum.Attributes, sum.Code = p.Name, p.Attributes, p.Code
+		}
+	})
+}
+
+// forget drops what is past where no series has its key. Caller holds mu.
+func (f *family[K]) forget() {
+	if len(f.past) == 0 {
 		return
 	}
-	next := make(map[K]*Series, len(known)-idle)
-	for k, s := range known {
-		if leaving[k] == nil {
-			next[k] = s
+	there := make(map[K]bool, len(f.past))
+	for k := range f.all() {
+		there[f.grpc(k)] = true
+	}
+	for k := range f.leaving {
+		there[f.grpc(k)] = true
+	}
+	for k := range f.past {
+		if !there[k] {
+			delete(f.past, k)
 		}
 	}
-	f.known.Store(&next)
 }

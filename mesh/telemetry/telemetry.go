@@ -25,6 +25,13 @@ import (
 	"google.golang.org/grpc/codes"
 )
 
+// The histograms.
+const (
+	clientCalls    = "tulle.client.call.duration"
+	clientAttempts = "tulle.client.attempt.duration"
+	serverCalls    = "tulle.server.call.duration"
+)
+
 // Other is the method of calls whose own is not told apart.
 const Other = "other"
 
@@ -126,17 +133,21 @@ func New(c Config) *Instruments {
 		config: c,
 		began:  time.Now(),
 		calls: family[ClientKey]{
-			name:  "tulle.client.call.duration",
+			name:  clientCalls,
 			other: func(k ClientKey) ClientKey { k.Method = Other; return k },
+			grpc:  func(k ClientKey) ClientKey { return ClientKey{Service: k.Service, Method: k.Method} },
 			last:  ClientKey{Service: Other, Method: Other},
 			attributes: func(k ClientKey) []Attribute {
 				return []Attribute{{"tulle.destination", k.Service}, {"tulle.route", k.Route}, {"grpc.method", k.Method}}
 			},
 		},
 		attempts: family[AttemptKey]{
-			name:  "tulle.client.attempt.duration",
+			name:  clientAttempts,
 			other: func(k AttemptKey) AttemptKey { k.Method = Other; return k },
-			last:  AttemptKey{Service: Other, Method: Other, Security: Unknown},
+			grpc: func(k AttemptKey) AttemptKey {
+				return AttemptKey{Service: k.Service, Method: k.Method, Cluster: k.Cluster}
+			},
+			last: AttemptKey{Service: Other, Method: Other, Security: Unknown},
 			attributes: func(k AttemptKey) []Attribute {
 				return []Attribute{
 					{"tulle.destination", k.Service},
@@ -149,8 +160,9 @@ func New(c Config) *Instruments {
 			},
 		},
 		served: family[ServerKey]{
-			name:  "tulle.server.call.duration",
+			name:  serverCalls,
 			other: func(k ServerKey) ServerKey { k.Method = Other; return k },
+			grpc:  func(k ServerKey) ServerKey { return ServerKey{Method: k.Method} },
 			last:  ServerKey{Caller: Other, Method: Other, Security: Unknown},
 			attributes: func(k ServerKey) []Attribute {
 				return []Attribute{{"tulle.source", k.Caller}, {"grpc.method", k.Method}, {"tulle.security", k.Security.String()}}
@@ -177,7 +189,8 @@ func (i *Instruments) ClientAttempt(k AttemptKey) *Series { return i.attempts.of
 func (i *Instruments) ServerCall(k ServerKey) *Series { return i.served.of(k) }
 
 // Observe has collect asked for samples at each Snapshot, for as long as the Instruments
-// are there. It must not call Snapshot.
+// are there. What several give with the same name and attributes, as the servers of one
+// process do, is added up. collect must not call Snapshot.
 func (i *Instruments) Observe(collect func(yield func(Sample))) {
 	i.mu.Lock()
 	defer i.mu.Unlock()
@@ -189,9 +202,13 @@ type Snapshot struct {
 	Config Config
 	At     time.Time
 	// Began is when the process began to count.
-	Began   time.Time
+	Began time.Time
+	// Points are what the instruments count, Samples what is counted elsewhere; those
+	// of one name have different attributes each.
 	Points  []Point
 	Samples []Sample
+
+	past []Point // see GRPC
 }
 
 // A Point is the histogram of the calls of a series that ended by one code.
@@ -231,11 +248,20 @@ func (i *Instruments) snapshot(now time.Time) *Snapshot {
 		i.sweep(now)
 	}
 	s := &Snapshot{Config: i.config, At: now, Began: i.began}
-	s.Points = i.calls.points(s.Points)
-	s.Points = i.attempts.points(s.Points)
-	s.Points = i.served.points(s.Points)
+	i.calls.points(s)
+	i.attempts.points(s)
+	i.served.points(s)
+	places, key := map[string]int{}, []byte(nil)
 	for _, collect := range observers {
-		collect(func(sample Sample) { s.Samples = append(s.Samples, sample) })
+		collect(func(sample Sample) {
+			key = sample.appendKey(key[:0])
+			if at, ok := places[string(key)]; ok {
+				s.Samples[at].Value += sample.Value
+				return
+			}
+			places[string(key)] = len(s.Samples)
+			s.Samples = append(s.Samples, sample)
+		})
 	}
 	return s
 }
