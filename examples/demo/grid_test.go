@@ -17,10 +17,11 @@ import (
 
 // A tourist is the running demo, as somebody at the grid sees it.
 type tourist struct {
-	t      *testing.T
-	url    string
-	frames *bufio.Scanner
-	last   frame
+	t         *testing.T
+	url       string
+	dashboard string // an address that opens it, once
+	frames    *bufio.Scanner
+	last      frame
 }
 
 // visit starts the demo, which ends with the test, and opens its grid.
@@ -46,12 +47,16 @@ func visit(t *testing.T) *tourist {
 			t.Errorf("the demo did not end well: %v", err)
 		}
 	})
-	address := regexp.MustCompile(`each call, and trouble +(http://\S+)`)
+	address := regexp.MustCompile(`(the dashboard|each call, and trouble) +(http://\S+)`)
 	lines := bufio.NewScanner(stderr)
 	v := &tourist{t: t}
 	for v.url == "" && lines.Scan() {
-		if m := address.FindStringSubmatch(lines.Text()); m != nil {
-			v.url = m[1]
+		switch m := address.FindStringSubmatch(lines.Text()); {
+		case m == nil:
+		case m[1] == "the dashboard":
+			v.dashboard = m[2]
+		default:
+			v.url = m[2]
 		}
 	}
 	go func() {

@@ -96,7 +96,7 @@ func tour(ctx context.Context, args []string) (err error) {
 	defer func() { err = errors.Join(err, grid.Close()) }()
 	dashboard, err := server.dashboard(ctx)
 	if err != nil {
-		dashboard = err.Error()
+		return err
 	}
 	say("all in the mesh. Look around meanwhile:\n\n    the dashboard                %s\n    each call, and trouble       %s\n\n"+
 		"    export TULLE_ADMIN=%s\n    go run ./xdsserver stat\n    go run ./xdsserver tap voting\n    go run ./xdsserver check\n",
