@@ -111,6 +111,7 @@ spec:
   await picture(page, "demo-apply-split");
   await apply.click();
   await page.getByText(/of \d+ clients have it/).waitFor();
+  await page.getByRole("button", { name: "Close" }).click({ timeout: 40_000 });
   const share = async () => {
     const edge = (await graph(page)).edges.find((e) => e.destination === "voting");
     const calls = (version) => Number(edge.versions.find((v) => v.version === version)?.golden?.calls ?? 0);
@@ -144,7 +145,8 @@ async function nack() {
   const page = await kit.open("#/");
   await page.getByText(reason).first().waitFor({ timeout: 10_000 });
   await page.goto(new URL("#/config", kit.base).href);
-  const row = page.getByRole("row", { name: /GRPCRoute.*split/ });
+  await page.getByRole("heading", { name: "Objects" }).waitFor();
+  const row = page.getByRole("region", { name: "Objects" }).getByRole("row", { name: /GRPCRoute.*split/ });
   await row.waitFor();
   await eventually("the route is marked as refused", async () => /refus/i.test(await row.textContent()));
   await row.getByRole("button").click();
