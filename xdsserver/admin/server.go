@@ -216,7 +216,7 @@ func (s *Server) GetStatus(context.Context, *adminv1.GetStatusRequest) (*adminv1
 func (s *Server) storeStatus() *adminv1.StoreStatus {
 	status := s.config.Store.Status()
 	// In steps, so that the dashboard is not told of every write.
-	return &adminv1.StoreStatus{Problem: status.Problem, FreeBytes: status.FreeBytes &^ (16<<20 - 1)}
+	return &adminv1.StoreStatus{Problem: status.Problem, FreeBytes: max(status.FreeBytes&^(16<<20-1), min(status.FreeBytes, 1))}
 }
 
 func (s *Server) telemetryStatus(now time.Time) *adminv1.TelemetryStatus {

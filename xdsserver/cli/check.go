@@ -4,12 +4,12 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"regexp"
 	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
-	"github.com/tulle-mesh/tulle/mesh/api"
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 	"github.com/tulle-mesh/tulle/mesh/api/admin/v1/adminv1connect"
 )
@@ -38,12 +38,16 @@ type resultLine struct {
 	Result      string   `json:"result"`
 	Details     []string `json:"details,omitempty"`
 	Hint        string   `json:"hint,omitempty"`
+	// Command is what mends it, or shows more of it.
+	Command string `json:"command,omitempty"`
 	// Anchor is where the documentation says more. It is stable.
 	Anchor string `json:"anchor"`
+
+	subject string // what stands for {} in Command
 }
 
 // anchor is the place of a check in the documentation.
-func anchor(check string) string { return "docs/operations.md#check-" + check }
+func anchor(check string) string { return "docs/checks.md#" + check }
 
 func (l *resultLine) fail(detail string) {
 	l.Result = failure
@@ -58,27 +62,78 @@ func (l *resultLine) warn(detail string) {
 	l.Details = append(l.Details, detail)
 }
 
+// about says what the command is to name; the first wins.
+func (l *resultLine) about(subject string) {
+	if l.subject == "" {
+		l.subject = subject
+	}
+}
+
+// harmless is what may stand in a command that somebody pastes, wherever it came from.
+var harmless = regexp.MustCompile(`^[A-Za-z0-9][A-Za-z0-9._/:@+-]*$|^/[A-Za-z0-9._/:@+-]*$`)
+
+// run judges the facts. What is well needs neither hint nor command.
+func (c *check) run(f *facts) resultLine {
+	line := resultLine{Description: c.says, Result: success, Anchor: anchor(c.id)}
+	c.judge(f, &line)
+	if line.Result == success {
+		return line
+	}
+	if line.Hint == "" {
+		line.Hint = c.mend
+	}
+	if strings.Contains(c.command, "{}") && !harmless.MatchString(line.subject) {
+		return line
+	}
+	line.Command = strings.ReplaceAll(c.command, "{}", line.subject)
+	return line
+}
+
+// facts are what the checks judge.
+type facts struct {
+	url         string // of the server
+	unreachable error  // why it does not answer; the rest is then unset
+
+	status    *adminv1.GetStatusResponse
+	objects   []*adminv1.Object
+	endpoints []*adminv1.Endpoint
+	graph     *adminv1.GetGraphResponse // of the last minute; nil when no reports are taken
+	// silent are processes that are connected and do not report, by service.
+	silent map[string][]string
+}
+
 func newCheck() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "check",
 		Short: "Say whether everything is as it should be",
-		Long: `check asks the server about itself, its configuration, the services and the
-clients. It exits with 1 when a check failed; warnings do not fail it.`,
+		Long: `check asks the server about itself, its store and configuration, who may be who, its
+clients, what they report, and how calls went in the last minute. Each line is true
+when all is well (√); else it says what is known, what mends it, and where docs/checks.md
+says more. It exits with 1 when a check failed (×); warnings (‼) do not fail it.`,
 		Example: `  xdsserver check
+  xdsserver check -o short
+  xdsserver check --wait 5m
   xdsserver check -o json`,
 		Args: noArguments,
 	}
-	to, out := addAdmin(cmd), addOutput(cmd)
+	to, out := addAdmin(cmd), addOutput(cmd, "short")
+	wait := cmd.Flags().Duration("wait", 0, "look again for so long, a `DURATION`, until no check fails")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client, err := to.client()
 		if err != nil {
 			return err
 		}
-		result := runChecks(cmd.Context(), client, to)
+		spin := io.Discard
+		if w := cmd.ErrOrStderr(); isTerminal(w) && !out.json() {
+			spin = w
+		}
+		result := waitForChecks(cmd.Context(), *wait, spin, func(ctx context.Context) checkJSON {
+			return judge(lookAround(ctx, client, to))
+		})
 		if out.json() {
 			err = writeJSON(cmd.OutOrStdout(), result)
 		} else {
-			printChecks(cmd.OutOrStdout(), result)
+			printChecks(cmd.OutOrStdout(), result, out.format == "short")
 		}
 		if err == nil && !result.Success {
 			return errSilent
@@ -88,197 +143,118 @@ clients. It exits with 1 when a check failed; warnings do not fail it.`,
 	return cmd
 }
 
-func runChecks(ctx context.Context, client adminv1connect.AdminServiceClient, to *admin) checkJSON {
-	status, err := client.GetStatus(ctx, &adminv1.GetStatusRequest{})
-	if err != nil {
-		return newCheckResult(categoryJSON{"xdsserver", []resultLine{{
-			Description: "xdsserver answers at " + to.url,
-			Result:      failure,
-			Details:     []string{to.explain(err).Error()},
-			Hint:        "start it with 'xdsserver serve'",
-			Anchor:      anchor("server-answers"),
-		}}})
-	}
-	endpoints, err := client.ListEndpoints(ctx, &adminv1.ListEndpointsRequest{})
-	if err != nil {
-		endpoints = &adminv1.ListEndpointsResponse{}
-	}
-	objects, err := client.List(ctx, &adminv1.ListRequest{})
-	if err != nil {
-		objects = &adminv1.ListResponse{}
-	}
-	return newCheckResult(
-		categoryJSON{"xdsserver", checkServer(status, to)},
-		categoryJSON{"identity", checkIdentity(status.GetSecurity())},
-		categoryJSON{"configuration", checkConfiguration(status)},
-		categoryJSON{"services", checkServices(objects.GetObjects(), endpoints.GetEndpoints())},
-		categoryJSON{"clients", checkClients(status)},
-	)
-}
-
-func newCheckResult(categories ...categoryJSON) checkJSON {
-	result := checkJSON{Success: true, Categories: categories}
-	for _, c := range categories {
-		for _, l := range c.Checks {
-			if l.Result == failure {
-				result.Success = false
-			}
+// judge runs every check; where nobody answers, the one that says so.
+func judge(f *facts) checkJSON {
+	result := checkJSON{Success: true}
+	for i := range checks {
+		c := &checks[i]
+		if f.unreachable != nil && c.id != serverAnswers {
+			continue
 		}
+		line := c.run(f)
+		if line.Result == failure {
+			result.Success = false
+		}
+		if n := len(result.Categories); n == 0 || result.Categories[n-1].Name != c.category {
+			result.Categories = append(result.Categories, categoryJSON{Name: c.category})
+		}
+		last := &result.Categories[len(result.Categories)-1]
+		last.Checks = append(last.Checks, line)
 	}
 	return result
 }
 
-func checkServer(s *adminv1.GetStatusResponse, to *admin) []resultLine {
-	version := resultLine{
-		Description: "xdsserver is of this command's version, " + api.Version,
-		Result:      success,
-		Anchor:      anchor("server-version"),
+// lookAround asks the server for what the checks judge.
+func lookAround(ctx context.Context, client adminv1connect.AdminServiceClient, to *admin) *facts {
+	f := &facts{url: to.url}
+	var err error
+	if f.status, err = client.GetStatus(ctx, &adminv1.GetStatusRequest{}); err != nil {
+		f.unreachable = to.explain(err)
+		return f
 	}
-	if s.GetVersion() != api.Version {
-		version.Result = warning
-		version.Details = []string{"it is " + s.GetVersion()}
-		version.Hint = "run the same version of the command and the server"
+	// What an older server does not answer is not judged.
+	if answer, err := client.ListEndpoints(ctx, &adminv1.ListEndpointsRequest{}); err == nil {
+		f.endpoints = answer.GetEndpoints()
 	}
-	warm := resultLine{
-		Description: "processes had time to come back since the server started",
-		Result:      success,
-		Anchor:      anchor("server-warm"),
+	if answer, err := client.List(ctx, &adminv1.ListRequest{}); err == nil {
+		f.objects = answer.GetObjects()
 	}
-	if s.GetWarming() {
-		warm.Result = warning
-		warm.Details = []string{"it started " + age(s.GetStarted()) + " ago and removes nobody yet"}
-		warm.Hint = "wait a few seconds"
+	if answer, err := client.GetGraph(ctx, &adminv1.GetGraphRequest{}); err == nil {
+		f.graph = answer
+		f.silent = findSilent(ctx, client, f)
 	}
-	return []resultLine{
-		{Description: "xdsserver answers at " + to.url, Result: success, Anchor: anchor("server-answers")},
-		version,
-		warm,
+	return f
+}
+
+const (
+	// checkAgain is how long to wait before what failed is looked at again.
+	checkAgain = time.Second
+	// spinEvery is how often somebody at a terminal sees that it goes on.
+	spinEvery = 100 * time.Millisecond
+)
+
+// waitForChecks looks until no check fails, or the time is over; spin shows meanwhile
+// which it waits for.
+func waitForChecks(ctx context.Context, wait time.Duration, spin io.Writer, look func(context.Context) checkJSON) checkJSON {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	end := time.Now().Add(wait)
+	tick := time.NewTicker(spinEvery)
+	defer tick.Stop()
+	for frame := 0; ; {
+		result := look(ctx)
+		if result.Success || !time.Now().Add(checkAgain).Before(end) {
+			return result
+		}
+		for again := time.Now().Add(checkAgain); time.Now().Before(again); frame++ {
+			fmt.Fprintf(spin, "\r\x1b[K%c %s", spinner[frame%len(spinner)], printable(firstFailure(result)))
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return result
+			}
+		}
+		fmt.Fprint(spin, "\r\x1b[K")
 	}
 }
 
-func checkConfiguration(s *adminv1.GetStatusResponse) []resultLine {
-	sources := resultLine{
-		Description: "every source of configuration is up to date",
-		Result:      success,
-		Anchor:      anchor("sources-current"),
-	}
-	for _, src := range s.GetSources() {
-		if src.GetError() != "" {
-			sources.Result = failure
-			sources.Details = append(sources.Details, src.GetName()+": "+src.GetError())
-			sources.Hint = "the last good state is served meanwhile"
+var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
+
+// firstFailure is one line that fits a terminal.
+func firstFailure(result checkJSON) string {
+	for _, c := range result.Categories {
+		for _, l := range c.Checks {
+			if l.Result == failure {
+				text := []rune(l.Description)
+				return string(text[:min(len(text), 70)])
+			}
 		}
 	}
-	objects := resultLine{
-		Description: "every object is served as it is written",
-		Result:      success,
-		Anchor:      anchor("objects-served"),
-	}
-	for _, p := range s.GetProblems() {
-		objects.Details = append(objects.Details, problemLine(p))
-		switch {
-		case !p.GetWarning():
-			objects.Result = failure
-			objects.Hint = "the last good form of each object is served meanwhile"
-		case objects.Result == success:
-			objects.Result = warning
-			objects.Hint = "what is warned of is served, and may not do what was meant"
-		}
-	}
-	published := resultLine{
-		Description: "the configuration is published",
-		Result:      success,
-		Anchor:      anchor("published"),
-	}
-	if s.GetSnapshot() == "" {
-		published.Result = failure
-		published.Details = []string{"nothing has been published yet"}
-		published.Hint = "the server's log says what it waits for"
-	}
-	return []resultLine{sources, objects, published}
+	return ""
 }
-
-func checkServices(objects []*adminv1.Object, endpoints []*adminv1.Endpoint) []resultLine {
-	line := resultLine{
-		Description: "every configured service has an endpoint that takes calls",
-		Result:      success,
-		Anchor:      anchor("services-have-endpoints"),
-	}
-	alive := map[string]bool{}
-	for _, e := range endpoints {
-		if e.GetState() == "healthy" || e.GetState() == "lost" {
-			alive[qualified(e.GetService(), e.GetNamespace())] = true
-		}
-	}
-	for _, o := range objects {
-		name := qualified(o.GetRef().GetName(), o.GetRef().GetNamespace())
-		if o.GetRef().GetKind() == "Service" && !alive[name] {
-			line.Result = warning
-			line.Details = append(line.Details, name+" has none; see 'xdsserver endpoints "+name+"'")
-			line.Hint = "start an instance of it, or take its object away"
-		}
-	}
-	return []resultLine{line}
-}
-
-// slowClient is how long a client may take to acknowledge before it is worth a word.
-const slowClient = 10 * time.Second
-
-func checkClients(s *adminv1.GetStatusResponse) []resultLine {
-	nacks := resultLine{
-		Description: "no client refused what it was sent",
-		Result:      success,
-		Anchor:      anchor("clients-accept"),
-	}
-	for _, r := range s.GetRejections() {
-		nacks.Result = failure
-		nacks.Details = append(nacks.Details, fmt.Sprintf("%s refused %s %q %s ago: %s",
-			r.GetNode(), shortType(r.GetType()), r.GetResource(), age(r.GetAt()), r.GetReason()))
-		nacks.Hint = "its last good configuration stays in force; the version is not sent again"
-	}
-	current := resultLine{
-		Description: "every connected client has acknowledged its configuration",
-		Result:      success,
-		Anchor:      anchor("clients-current"),
-	}
-	for _, c := range s.GetClients() {
-		if !c.GetCurrent() && time.Since(s.GetPublished().AsTime()) > slowClient {
-			current.Result = warning
-			current.Details = append(current.Details, c.GetNode()+" at "+c.GetPeer()+" has not")
-			current.Hint = "the process may be stopped or overloaded: see its log"
-		}
-	}
-	if current.Result == success {
-		current.Description += fmt.Sprintf(" (%s)", count(len(s.GetClients()), "client"))
-	}
-	return []resultLine{nacks, current}
-}
-
-// shortType is the message's name in a type URL.
-func shortType(url string) string { return url[strings.LastIndexByte(url, '.')+1:] }
 
 // mostDetails are shown to people for one check; programs get all.
 const mostDetails = 20
 
 var marks = map[string]string{success: "√", warning: "‼", failure: "×"}
 
-func printChecks(w io.Writer, result checkJSON) {
+func printChecks(w io.Writer, result checkJSON, short bool) {
 	for _, c := range result.Categories {
+		lines := c.Checks
+		if short {
+			lines = nil
+			for _, l := range c.Checks {
+				if l.Result != success {
+					lines = append(lines, l)
+				}
+			}
+			if len(lines) == 0 {
+				continue
+			}
+		}
 		fmt.Fprintf(w, "%s\n%s\n", c.Name, strings.Repeat("-", len(c.Name)))
-		for _, l := range c.Checks {
-			fmt.Fprintf(w, "%s %s\n", marks[l.Result], printable(l.Description))
-			for _, d := range l.Details[:min(len(l.Details), mostDetails)] {
-				fmt.Fprintf(w, "    %s\n", printable(d))
-			}
-			if more := len(l.Details) - mostDetails; more > 0 {
-				fmt.Fprintf(w, "    and %d more; -o json lists all\n", more)
-			}
-			if l.Hint != "" {
-				fmt.Fprintf(w, "    %s\n", l.Hint)
-			}
-			if l.Result != success {
-				fmt.Fprintf(w, "    see %s\n", l.Anchor)
-			}
+		for i := range lines {
+			printCheck(w, &lines[i])
 		}
 		fmt.Fprintln(w)
 	}
@@ -286,5 +262,24 @@ func printChecks(w io.Writer, result checkJSON) {
 		fmt.Fprintln(w, "Status check results are √")
 	} else {
 		fmt.Fprintln(w, "Status check results are ×")
+	}
+}
+
+func printCheck(w io.Writer, l *resultLine) {
+	fmt.Fprintf(w, "%s %s\n", marks[l.Result], printable(l.Description))
+	for _, d := range l.Details[:min(len(l.Details), mostDetails)] {
+		fmt.Fprintf(w, "    %s\n", printable(d))
+	}
+	if more := len(l.Details) - mostDetails; more > 0 {
+		fmt.Fprintf(w, "    and %d more; -o json lists all\n", more)
+	}
+	if l.Hint != "" {
+		fmt.Fprintf(w, "    %s\n", printable(l.Hint))
+	}
+	if l.Command != "" {
+		fmt.Fprintf(w, "    try: %s\n", printable(l.Command))
+	}
+	if l.Result != success {
+		fmt.Fprintf(w, "    see %s\n", l.Anchor)
 	}
 }
