@@ -87,10 +87,10 @@ func (s *Server) WatchCalls(ctx context.Context, req *adminv1.TapRequest, send f
 func watchCalls(ctx context.Context, watch *tap.Watch, send func(*adminv1.TapResponse) error) error {
 	for {
 		u, err := watch.Next(ctx)
-		switch {
-		case ctx.Err() != nil || tap.IsOver(err):
-			return nil
-		case err != nil:
+		if ctx.Err() != nil || tap.IsOver(err) {
+			return nil //nolint:nilerr // who asked has gone, or has seen it all
+		}
+		if err != nil {
 			return tapError(err)
 		}
 		if err := send(&adminv1.TapResponse{
@@ -138,7 +138,8 @@ func (s *Server) commanded(text string) (model.ServiceName, error) {
 			return name, nil
 		}
 	}
-	return name, connect.NewError(connect.CodeNotFound, fmt.Errorf("no service is named %q, and no process of it is connected; 'xdsserver endpoints' lists all", text))
+	return name, connect.NewError(connect.CodeNotFound, fmt.Errorf(
+		"no service is named %q, and no process of it is connected; 'xdsserver endpoints' lists all", text))
 }
 
 func tapError(err error) error {
