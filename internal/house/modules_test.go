@@ -41,6 +41,7 @@ var requirements = map[string]string{
 	"go.opentelemetry.io/otel/exporters/otlp/otlpmetric/otlpmetricgrpc": "mesh/telemetry/otel: exporters that honour OTEL_*",
 	"go.opentelemetry.io/proto/otlp":                                    "OTLP, in which processes report and collectors are told",
 	"github.com/prometheus/client_golang":                               "metrics for Prometheus, native histograms among them",
+	"github.com/prometheus/client_model":                                "xdsserver: one histogram in both of Prometheus's forms",
 	"charm.land/bubbletea/v2":                                           "xdsserver top: a live table in a terminal",
 	"charm.land/lipgloss/v2":                                            "xdsserver top: its colours",
 

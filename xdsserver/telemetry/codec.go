@@ -109,7 +109,7 @@ func (d *decoder) def() def {
 	}
 	x.local = d.truth()
 	x.security = security(d.number())
-	if x.family == 0 || x.family > familyOut || x.security > securityUnknown {
+	if x.family == 0 || x.family > familyHeard || x.security > securityUnknown {
 		d.err = errFile
 	}
 	return x

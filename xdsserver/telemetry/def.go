@@ -20,6 +20,9 @@ const (
 	// familyIn and familyOut are all calls that one instance takes and makes.
 	familyIn
 	familyOut
+	// familyHeard is how much of the time the processes of a service were heard of, in
+	// milliseconds: rates are over that.
+	familyHeard
 )
 
 // The kinds of familyCount. Their numbers are in files: new ones come last.

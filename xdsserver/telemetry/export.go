@@ -60,17 +60,20 @@ func (s *Server) export(ctx context.Context, decode func(any) error) (*emptypb.E
 	if service == "" {
 		service = Client
 	}
-	// As an empty message, a report is a slice of bytes that nobody looked into.
-	var message emptypb.Empty
-	if err := decode(&message); err != nil {
-		return nil, status.Errorf(codes.InvalidArgument, "telemetry: %v", err)
-	}
-	raw := []byte(message.ProtoReflect().GetUnknown())
-	if err := s.limits.of(id, now).admit(len(raw), now); err != nil {
+	quota := s.limits.of(id, now)
+	if err := quota.admit(now); err != nil {
 		s.mu.Lock()
 		s.stats.limited++
 		s.mu.Unlock()
 		return nil, err
+	}
+	// As an empty message, a report is a slice of bytes that nobody looked into.
+	var message emptypb.Empty
+	err = decode(&message)
+	raw := []byte(message.ProtoReflect().GetUnknown())
+	quota.charge(len(raw), now)
+	if err != nil {
+		return nil, status.Errorf(codes.InvalidArgument, "telemetry: %v", err)
 	}
 	select {
 	case s.limits.reading <- struct{}{}:

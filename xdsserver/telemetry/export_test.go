@@ -12,7 +12,6 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
-	"google.golang.org/protobuf/types/known/emptypb"
 
 	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
@@ -244,15 +243,20 @@ func TestQuotas(t *testing.T) {
 			t.Errorf("%d points were refused for their process's rate, want %d", got, identityBurst-instanceBurst)
 		}
 		time.Sleep(time.Minute)
-		if _, err := s.export(who("voting"), decoderOf(message)); err != nil {
+		if _, err = s.export(who("voting"), decoderOf(message)); err != nil {
 			t.Errorf("a minute later: %v", err)
 		}
-		huge := make([]byte, byteBurst+1)
-		var empty emptypb.Empty
-		empty.ProtoReflect().SetUnknown(huge)
-		_, err = s.export(who("db"), func(to any) error { proto.Merge(to.(proto.Message), &empty); return nil })
-		if status.Code(err) != codes.ResourceExhausted {
-			t.Errorf("a report of %d bytes: %v", len(huge), err)
+		// What is large is taken, and then there is a pause.
+		huge := encoded(one(&metricspb.Metric{Name: strings.Repeat("x", 4<<20-200)}))
+		for n = 0; n < 100 && err == nil; n++ {
+			_, err = s.export(who("db"), decoderOf(huge))
+		}
+		if status.Code(err) != codes.ResourceExhausted || n != byteBurst/len(huge)+2 {
+			t.Errorf("%d reports of %d bytes: %v", n, len(huge), err)
+		}
+		time.Sleep(2 * time.Second)
+		if _, err := s.export(who("db"), decoderOf(huge)); err != nil {
+			t.Errorf("two seconds later: %v", err)
 		}
 	})
 }

@@ -44,14 +44,15 @@ type forwarder struct {
 func ParseForward(text string) (target string, secure bool, err error) {
 	u, err := url.Parse(text)
 	if err != nil || u.Host == "" || u.User != nil || strings.Trim(u.Path, "/") != "" || u.RawQuery != "" {
-		return "", false, fmt.Errorf("%q is no address of a collector, want grpc://HOST:4317 or grpcs://HOST:4317", text)
+		// It is not shown: what is wrong with it may be that it holds a password.
+		return "", false, errors.New("what is given is no address of a collector, want grpc://HOST:4317 or grpcs://HOST:4317")
 	}
 	switch u.Scheme {
 	case "grpc", "http":
 	case "grpcs", "https":
 		secure = true
 	default:
-		return "", false, fmt.Errorf("%q is of scheme %q, want grpc://HOST:4317 or grpcs://HOST:4317", text, u.Scheme)
+		return "", false, fmt.Errorf("a collector is not spoken to by %q, want grpc://HOST:4317 or grpcs://HOST:4317", u.Scheme)
 	}
 	if u.Port() == "" {
 		return net.JoinHostPort(u.Hostname(), "4317"), secure, nil

@@ -13,12 +13,14 @@ const (
 	defaultWindow = time.Minute
 )
 
-// A frame is the time of a query: the slots from and to, both included, which so many
-// seconds belong to.
+// A frame is the time of a query: the slots from and to, both included, of which so many
+// seconds have passed.
 type frame struct {
 	from, to int64
 	window   time.Duration
 	seconds  float64
+	// young says that not all of the frame was listened to.
+	young bool
 }
 
 // frame fits a window that ends now into slots. The last slot is not over: rates are
@@ -33,10 +35,21 @@ func (s *Server) frame(window time.Duration, now time.Time) frame {
 	f := frame{from: to - slots + 1, to: to, window: window}
 	begin := slotEnd(f.from - 1)
 	if s.since.After(begin) {
-		begin = s.since
+		begin, f.young = s.since, true
 	}
 	f.seconds = min(max(now.Sub(begin).Seconds(), 1), window.Seconds())
 	return f
+}
+
+// over is the time that calls in a frame took place in, in seconds, whose processes
+// were heard of for so many milliseconds together. Each speaks for the five seconds
+// before its report, and these are not the slots.
+func (f frame) over(heard uint64, processes int32) float64 {
+	if heard == 0 || processes == 0 || f.young {
+		return f.seconds
+	}
+	slots := float64(f.to-f.from+1) * slotTime.Seconds()
+	return min(max(float64(heard)/1000/float64(processes), slots-slotTime.Seconds()), slots+slotTime.Seconds())
 }
 
 // golden are the golden metrics of a record in so many seconds; nil where there were

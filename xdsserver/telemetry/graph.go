@@ -27,7 +27,7 @@ func (s *Server) Graph(window time.Duration, now time.Time) *adminv1.GetGraphRes
 	states := s.states(now)
 	s.mu.Unlock()
 
-	g := newGraph(f, views)
+	g := newGraph(f, views, states)
 	answer := &adminv1.GetGraphResponse{At: timestamppb.New(now), Window: durationpb.New(f.window)}
 	for name := range states {
 		g.node(name)
@@ -109,15 +109,22 @@ type graph struct {
 	frame frame
 	nodes map[string]*node
 	edges map[edgeKey]*edge
+	// over is the time that the calls of a service took place in, in seconds, where that
+	// is known.
+	over map[string]float64
 }
 
-func newGraph(f frame, views []view) *graph {
-	g := &graph{frame: f, nodes: map[string]*node{}, edges: map[edgeKey]*edge{}}
+func newGraph(f frame, views []view, states map[string]*state) *graph {
+	g := &graph{frame: f, nodes: map[string]*node{}, edges: map[edgeKey]*edge{}, over: map[string]float64{}}
 	var one record
 	for i := range views {
 		r := views[i].sumUp(f, &one)
-		if !r.empty() {
-			g.add(views[i].def, &r)
+		switch d := views[i].def; {
+		case r.empty():
+		case d.family != familyHeard:
+			g.add(d, &r)
+		case states[d.source] != nil:
+			g.over[d.source] = f.over(r.counts[0], states[d.source].processes)
 		}
 	}
 	for k, e := range g.edges {
@@ -125,6 +132,14 @@ func newGraph(f frame, views []view) *graph {
 		g.node(k.destination).callers.add(e.of(family))
 	}
 	return g
+}
+
+// golden are the golden metrics of what processes of a service counted.
+func (g *graph) golden(by string, r *record) *adminv1.Golden {
+	if over := g.over[by]; over > 0 {
+		return golden(r, over)
+	}
+	return golden(r, g.frame.seconds)
 }
 
 // best is the family that knows best what a caller asked of its server.
@@ -216,7 +231,7 @@ func (g *graph) add(d *def, r *record) {
 			addTo(e.versions, v, r)
 			addTo(to.versions, v, r)
 		}
-	case familyIn, familyOut:
+	case familyIn, familyOut, familyHeard:
 	}
 }
 
@@ -237,6 +252,17 @@ func (n *node) inbound() *record {
 	return &n.callers
 }
 
+// by is who counted that: of several callers, each in their own time, nobody.
+func (n *node) by(name string) string {
+	if n.served.empty() {
+		return nobody
+	}
+	return name
+}
+
+// nobody is the name of no service.
+const nobody = "\x00"
+
 // service is a node as the API has it.
 func (g *graph) service(name string, st *state) *adminv1.ServiceStat {
 	n := g.node(name)
@@ -246,9 +272,9 @@ func (g *graph) service(name string, st *state) *adminv1.ServiceStat {
 	}
 	stat := &adminv1.ServiceStat{
 		Service:  name,
-		Inbound:  golden(n.inbound(), g.frame.seconds),
-		Outbound: golden(out, g.frame.seconds),
-		Versions: g.versions(n.versions),
+		Inbound:  g.golden(n.by(name), n.inbound()),
+		Outbound: g.golden(name, out),
+		Versions: g.versions(nobody, n.versions),
 	}
 	if st != nil {
 		stat.Meshed = st.processes
@@ -260,10 +286,10 @@ func (g *graph) service(name string, st *state) *adminv1.ServiceStat {
 	return stat
 }
 
-func (g *graph) versions(m map[string]*record) []*adminv1.VersionStat {
+func (g *graph) versions(by string, m map[string]*record) []*adminv1.VersionStat {
 	var out []*adminv1.VersionStat
 	for _, v := range slices.Sorted(maps.Keys(m)) {
-		out = append(out, &adminv1.VersionStat{Version: v, Golden: golden(m[v], g.frame.seconds)})
+		out = append(out, &adminv1.VersionStat{Version: v, Golden: g.golden(by, m[v])})
 	}
 	return out
 }
@@ -276,8 +302,8 @@ func (g *graph) list(wanted func(edgeKey) bool) []*adminv1.EdgeStat {
 	})
 	for _, k := range keys {
 		if wanted(k) {
-			if e := g.edges[k].stat(k, g.frame.seconds); e != nil {
-				e.Versions = g.versions(g.edges[k].versions)
+			if e := g.stat(k, g.edges[k]); e != nil {
+				e.Versions = g.versions(k.source, g.edges[k].versions)
 				out = append(out, e)
 			}
 		}
@@ -286,7 +312,7 @@ func (g *graph) list(wanted func(edgeKey) bool) []*adminv1.EdgeStat {
 }
 
 // stat is an edge as the API has it; nil where nothing went over it.
-func (e *edge) stat(k edgeKey, seconds float64) *adminv1.EdgeStat {
+func (g *graph) stat(k edgeKey, e *edge) *adminv1.EdgeStat {
 	stat := &adminv1.EdgeStat{
 		Source: k.source, Destination: k.destination,
 		Retries: e.counts.counts[countRetries], Hedges: e.counts.counts[countHedges],
@@ -296,22 +322,22 @@ func (e *edge) stat(k edgeKey, seconds float64) *adminv1.EdgeStat {
 	secured := e.secured
 	switch {
 	case !e.calls.empty() || !e.attempts.empty() || !e.counts.empty():
-		stat.Calls = golden(&e.calls, seconds)
-		stat.Attempts = golden(&e.attempts, seconds)
+		stat.Calls = g.golden(k.source, &e.calls)
+		stat.Attempts = g.golden(k.source, &e.attempts)
 		if e.attempts.empty() {
 			secured = e.servedSecured
 		}
 	case !e.load.empty():
-		stat.Calls = golden(&e.load, seconds)
-		stat.Attempts = golden(&e.load, seconds)
+		stat.Calls = g.golden(nobody, &e.load)
+		stat.Attempts = g.golden(nobody, &e.load)
 		stat.Stock = true
 		secured = e.servedSecured
 		if !e.served.empty() { // servers measured what stock clients do not
-			stat.Attempts = golden(&e.served, seconds)
+			stat.Attempts = g.golden(k.destination, &e.served)
 		}
 	case !e.served.empty():
-		stat.Calls = golden(&e.served, seconds)
-		stat.Attempts = golden(&e.served, seconds)
+		stat.Calls = g.golden(k.destination, &e.served)
+		stat.Attempts = g.golden(k.destination, &e.served)
 		secured = e.servedSecured
 	default:
 		return nil

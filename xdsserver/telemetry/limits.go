@@ -75,28 +75,26 @@ func (l *limits) of(id string, now time.Time) *quota {
 	return q
 }
 
-// admit refuses a report of so many bytes that comes too soon, and says when to come
-// back, which OTLP asks for.
-func (q *quota) admit(size int, now time.Time) error {
-	for _, l := range []struct {
-		limiter *rate.Limiter
-		n       int
-		why     string
-	}{{q.reports, 1, "too many reports"}, {q.bytes, size, "too much reported"}} {
-		if err := take(l.limiter, l.n, now, l.why); err != nil {
-			return err
-		}
+// admit refuses a report that comes too soon, before anybody has looked at it, and says
+// when to come back, which OTLP asks for.
+func (q *quota) admit(now time.Time) error {
+	if q.bytes.TokensAt(now) < 1 {
+		return tooSoon("too much reported", time.Second)
 	}
-	return nil
-}
-
-func take(l *rate.Limiter, n int, now time.Time, why string) error {
-	r := l.ReserveN(now, n)
+	r := q.reports.ReserveN(now, 1)
 	wait := r.DelayFrom(now)
-	if r.OK() && wait == 0 {
+	if wait == 0 {
 		return nil
 	}
 	r.CancelAt(now)
+	return tooSoon("too many reports", wait)
+}
+
+// charge takes a report of so many bytes from what is left. Its size is known when it
+// is here, so that one may be more than that: then the next has to wait.
+func (q *quota) charge(size int, now time.Time) { q.bytes.ReserveN(now, min(size, byteBurst)) }
+
+func tooSoon(why string, wait time.Duration) error {
 	wait = min(max(wait, time.Second), time.Minute)
 	st := status.Newf(codes.ResourceExhausted, "telemetry: %s: try again in %v", why, wait.Round(time.Second))
 	if detailed, err := st.WithDetails(&errdetails.RetryInfo{RetryDelay: durationpb.New(wait)}); err == nil {

@@ -154,6 +154,7 @@ func TestNumbersAreRightWhateverHappens(t *testing.T) {
 }
 
 func (w *world) take(s step) {
+	synctest.Wait()
 	i := s.which % len(w.alive)
 	p := w.alive[i]
 	switch s.kind {

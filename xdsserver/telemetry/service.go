@@ -39,13 +39,13 @@ func (s *Server) Service(name string, window time.Duration, now time.Time) *admi
 	}
 	s.mu.Unlock()
 
-	g := newGraph(f, views)
+	g := newGraph(f, views, states)
 	answer.Service = g.service(name, states[name])
 	answer.Callers = g.list(func(k edgeKey) bool { return k.destination == name })
 	answer.Callees = g.list(func(k edgeKey) bool { return k.source == name })
 	answer.Points, answer.BoundsMs = points(g, views, name)
 	answer.Methods = methods(g, views, name)
-	answer.Routes = routes(f, views, name)
+	answer.Routes = routes(g, views, name)
 	return answer
 }
 
@@ -119,17 +119,31 @@ func methods(g *graph, views []view, name string) []*adminv1.MethodStat {
 	}
 	var out []*adminv1.MethodStat
 	for _, m := range slices.Sorted(maps.Keys(by)) {
-		out = append(out, &adminv1.MethodStat{Method: m, Golden: golden(by[m], f.seconds)})
+		out = append(out, &adminv1.MethodStat{Method: m, Golden: g.golden(g.node(name).by(name), by[m])})
 	}
 	return out
 }
 
-// routes are those to a service: what callers get above, what backends give below.
-func routes(f frame, views []view, name string) []*adminv1.RouteStat {
-	type level struct {
-		calls    record
-		backends map[string]*record
+// A level is a route, with what is below it.
+type level struct {
+	calls    record
+	backends map[string]*record
+	callers  map[string]bool
+}
+
+// who counted that: nobody, where several did.
+func (l *level) who() string {
+	if len(l.callers) == 1 {
+		for caller := range l.callers {
+			return caller
+		}
 	}
+	return nobody
+}
+
+// routes are those to a service: what callers get above, what backends give below.
+func routes(g *graph, views []view, name string) []*adminv1.RouteStat {
+	f := g.frame
 	by := map[string]*level{}
 	var one record
 	for i := range views {
@@ -143,9 +157,10 @@ func routes(f frame, views []view, name string) []*adminv1.RouteStat {
 		}
 		l := by[d.route]
 		if l == nil {
-			l = &level{backends: map[string]*record{}}
+			l = &level{backends: map[string]*record{}, callers: map[string]bool{}}
 			by[d.route] = l
 		}
+		l.callers[d.source] = true
 		if d.family == familyCall {
 			l.calls.add(&r)
 		} else {
@@ -155,13 +170,13 @@ func routes(f frame, views []view, name string) []*adminv1.RouteStat {
 	var out []*adminv1.RouteStat
 	for _, route := range slices.Sorted(maps.Keys(by)) {
 		l := by[route]
-		stat := &adminv1.RouteStat{Route: route, Calls: golden(&l.calls, f.seconds), Timeouts: timeouts(&l.calls)}
+		stat := &adminv1.RouteStat{Route: route, Calls: g.golden(l.who(), &l.calls), Timeouts: timeouts(&l.calls)}
 		var attempts uint64
 		for _, cluster := range slices.Sorted(maps.Keys(l.backends)) {
 			r := l.backends[cluster]
 			attempts += r.calls()
 			stat.Backends = append(stat.Backends, &adminv1.BackendStat{
-				Cluster: cluster, Version: version(cluster), Attempts: golden(r, f.seconds), Timeouts: timeouts(r),
+				Cluster: cluster, Version: version(cluster), Attempts: g.golden(l.who(), r), Timeouts: timeouts(r),
 			})
 		}
 		if calls := l.calls.calls(); calls > 0 && attempts > calls {
@@ -185,7 +200,6 @@ func timeouts(r *record) float64 {
 func (s *Server) instances(name string, f frame, now time.Time) []*adminv1.InstanceStat {
 	var out []*adminv1.InstanceStat
 	f.from = max(f.from, f.to-int64(shortWindow/slotTime)+1)
-	f.seconds = min(f.seconds, shortWindow.Seconds())
 	var one record
 	for _, r := range s.reporters {
 		if r.service != name || now.Sub(r.seen) > shortWindow {
@@ -193,9 +207,15 @@ func (s *Server) instances(name string, f frame, now time.Time) []*adminv1.Insta
 		}
 		in, made := r.in.view(f.from, f.to), r.out.view(f.from, f.to)
 		taken, calls := in.sumUp(f, &one), made.sumUp(f, &one)
+		seconds := min(f.seconds, shortWindow.Seconds())
+		if whole := (time.Duration(f.to-f.from) * slotTime).Seconds(); !f.young && slotOf(r.seen) == f.to {
+			seconds = whole + slotTime.Seconds()
+		} else if !f.young {
+			seconds = whole
+		}
 		stat := &adminv1.InstanceStat{
 			Instance: r.key.instance, Version: r.version, Zone: r.zone, Library: r.library,
-			Inbound: golden(&taken, f.seconds), Outbound: golden(&calls, f.seconds),
+			Inbound: golden(&taken, seconds), Outbound: golden(&calls, seconds),
 			Reported:    timestamppb.New(r.seen),
 			Connections: r.connections[sideServer],
 			Denied:      r.denied, Limited: r.limited, Shed: r.shed, Panics: r.panicking,

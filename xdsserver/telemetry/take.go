@@ -2,12 +2,7 @@ package telemetry
 
 import (
 	"math"
-	"strings"
 	"time"
-
-	"google.golang.org/grpc/codes"
-
-	"github.com/tulle-mesh/tulle/mesh/spiffe"
 )
 
 // maxSpread is over how many slots, at most, a report is spread that comes after a
@@ -42,6 +37,7 @@ func (s *Server) take(service, id, address string, r *report, now time.Time) {
 		if quiet := now.Sub(rep.seen); rep.reports == 0 || quiet > sameReport {
 			rep.gap = quiet
 			rep.reports++
+			s.hear(rep, slot)
 		}
 		rep.seen = now
 		for i := src.points.from; i < src.points.to; i++ {
@@ -54,6 +50,30 @@ func (s *Server) take(service, id, address string, r *report, now time.Time) {
 	for i, n := range r.refused {
 		s.stats.refused[i] += n
 	}
+}
+
+// hear notes that a process speaks for the time since it last did.
+func (s *Server) hear(rep *reporter, slot int64) {
+	l := s.window.line(def{family: familyHeard, source: rep.service})
+	if l == nil {
+		return
+	}
+	gap := min(rep.gap, Window)
+	if rep.reports == 1 {
+		gap = slotTime
+	}
+	rec := &s.scratch.record
+	rec.reset()
+	rec.counts[0] = uint64(gap / time.Millisecond)
+	s.spread.each(rec, slotsOf(gap), func(back int64, rec *record) { s.window.record(l, slot-back, rec) })
+}
+
+// slotsOf is over how many slots a report is spread after a silence.
+func slotsOf(gap time.Duration) int64 {
+	if slots := int64(min(gap/slotTime, maxSpread)); slots > 2 {
+		return slots
+	}
+	return 1
 }
 
 // describe takes what a process says of itself.
@@ -194,11 +214,7 @@ func (s *Server) countTimes(se *series, r *report, p *point, how counting) reaso
 
 // record counts a record where a series counts, over the time that it may have taken.
 func (s *Server) record(se *series, rec *record, how counting) {
-	slots := int64(min(how.gap/slotTime, maxSpread))
-	if slots <= 2 {
-		slots = 1
-	}
-	s.spread.each(rec, slots, func(back int64, rec *record) {
+	s.spread.each(rec, slotsOf(how.gap), func(back int64, rec *record) {
 		if se.line != nil {
 			s.window.record(se.line, how.slot-back, rec)
 		}
@@ -343,195 +359,5 @@ func (rep *reporter) gauge(se *series, p *point) {
 			e.inUse = n != 0
 		default:
 		}
-	}
-}
-
-// newSeries makes what counts the points of a series, and says why not.
-func (s *Server) newSeries(rep *reporter, r *report, p *point) (*series, reason) {
-	for _, a := range r.attributes[p.attributes.from:p.attributes.to] {
-		if len(a.key) > maxName || bad(string(a.key)) || bad(string(a.value)) {
-			return nil, reasonText
-		}
-	}
-	get := func(key string) string { return string(r.get(p.attributes, key)) }
-	se := &series{metric: p.metric}
-	switch m := p.metric; {
-	case m.histogram():
-		d := rep.def(m, get)
-		se.code = parseCode(get("grpc.status"))
-		if se.line = s.window.line(d); se.line == nil {
-			return nil, reasonRoom
-		}
-		se.total = s.totals.of(d)
-		if d.family == familyServed {
-			se.inst = rep.in
-		} else if d.family == familyCall {
-			se.inst = rep.out
-		}
-	case m >= metricRetries && m <= metricMirrored:
-		d := def{family: familyCount, source: rep.service, destination: get("tulle.destination")}
-		se.code = countOf(m, get)
-		if se.line = s.window.line(d); se.line == nil {
-			return nil, reasonRoom
-		}
-		se.total = s.totals.of(d)
-	case m >= metricLatency && m <= metricInUse:
-		k := endpointKey{get("tulle.destination"), get("tulle.cluster"), get("tulle.endpoint")}
-		if se.endpoint = rep.endpoints[k]; se.endpoint == nil {
-			if len(rep.endpoints) >= maxEndpoints {
-				return nil, reasonSeries
-			}
-			se.endpoint = &endpoint{key: k}
-			rep.endpoints[k] = se.endpoint
-		}
-		se.endpoint.local = get("tulle.local") == "true"
-		se.side = get("tulle.guess")
-	case m == metricAccess:
-		if rep.service == Client || get("grpc.method") == "" {
-			return nil, reasonText
-		}
-		se.row = &observation{
-			key:     key{caller: get("tulle.source"), address: get("tulle.address"), method: get("grpc.method")},
-			verdict: get("tulle.verdict"), policy: get("tulle.policy"),
-		}
-	case m == metricConnections || m == metricStreams:
-		if se.side = get("tulle.side"); se.side != sideClient && se.side != sideServer {
-			return nil, reasonText
-		}
-	}
-	return se, reasonNone
-}
-
-const (
-	sideClient = "client"
-	sideServer = "server"
-)
-
-// def is what a histogram's series is of.
-func (rep *reporter) def(m metric, get func(string) string) def {
-	d := def{family: m.family(), method: get("grpc.method"), security: parseSecurity(get("tulle.security"))}
-	switch {
-	case d.family == familyServed:
-		d.destination = rep.service
-		d.peer = get("tulle.source")
-		d.source = serviceOf(d.peer)
-		return d
-	case m.stock():
-		d.destination = target(get("grpc.target"))
-		if d.family == familyAttempt {
-			d.cluster = get("grpc.lb.backend_service")
-		}
-	default:
-		d.destination, d.route = get("tulle.destination"), get("tulle.route")
-	}
-	d.source, d.peer = rep.service, rep.key.id
-	if d.family == familyAttempt {
-		d.local = get("tulle.local") == "true"
-		if d.cluster == "" {
-			d.cluster = get("tulle.cluster")
-		}
-	}
-	return d
-}
-
-// serviceOf is the service of an identity: Client for one that is none, and empty for
-// who has none.
-func serviceOf(id string) string {
-	if id == "" {
-		return ""
-	}
-	if parsed, err := spiffe.ParseID(id); err == nil && parsed.Service != "" {
-		return parsed.Service
-	}
-	return Client
-}
-
-// target is the service of a gRPC target, "xds:///voting" or "voting:8080".
-func target(text string) string {
-	if i := strings.LastIndexByte(text, '/'); i >= 0 {
-		text = text[i+1:]
-	}
-	host, _, _ := strings.Cut(text, ":")
-	return host
-}
-
-// countOf is the kind of a counter.
-func countOf(m metric, get func(string) string) uint8 {
-	switch m {
-	case metricRetries:
-		return countRetries
-	case metricHedges:
-		return countHedges
-	case metricDenied:
-		return countDenied
-	case metricRefused:
-		return countRefused
-	case metricEjections:
-		return countEjections
-	case metricOpened:
-		return countOpened
-	default:
-		switch get("tulle.outcome") {
-		case "sent", "":
-			return countMirrored
-		case "failed":
-			return countMirrorFailed
-		}
-		return countMirrorDropped
-	}
-}
-
-// codeNames are the names of codes, as OTLP and gRPC write them (gRFC A66).
-var codeNames = [otherCode]string{
-	codes.OK:                 "OK",
-	codes.Canceled:           "CANCELLED",
-	codes.Unknown:            "UNKNOWN",
-	codes.InvalidArgument:    "INVALID_ARGUMENT",
-	codes.DeadlineExceeded:   "DEADLINE_EXCEEDED",
-	codes.NotFound:           "NOT_FOUND",
-	codes.AlreadyExists:      "ALREADY_EXISTS",
-	codes.PermissionDenied:   "PERMISSION_DENIED",
-	codes.ResourceExhausted:  "RESOURCE_EXHAUSTED",
-	codes.FailedPrecondition: "FAILED_PRECONDITION",
-	codes.Aborted:            "ABORTED",
-	codes.OutOfRange:         "OUT_OF_RANGE",
-	codes.Unimplemented:      "UNIMPLEMENTED",
-	codes.Internal:           "INTERNAL",
-	codes.Unavailable:        "UNAVAILABLE",
-	codes.DataLoss:           "DATA_LOSS",
-	codes.Unauthenticated:    "UNAUTHENTICATED",
-}
-
-var codesByName = func() map[string]uint8 {
-	m := map[string]uint8{"CANCELED": uint8(codes.Canceled)}
-	for i, name := range codeNames {
-		m[name] = uint8(i)
-	}
-	return m
-}()
-
-// parseCode is the kind of a status code's name.
-func parseCode(name string) uint8 {
-	if c, ok := codesByName[name]; ok {
-		return c
-	}
-	return otherCode
-}
-
-// codeName is the name of a kind.
-func codeName(kind int) string {
-	if kind < len(codeNames) {
-		return codeNames[kind]
-	}
-	return "OTHER"
-}
-
-// failed reports whether a kind is a failure of the service, and no fault of the caller.
-func failed(kind int) bool {
-	switch codes.Code(kind) {
-	case codes.Unknown, codes.DeadlineExceeded, codes.Unimplemented, codes.Internal, codes.Unavailable, codes.DataLoss:
-		return true
-	default:
-		return false
 	}
 }
