@@ -55,8 +55,9 @@ func (s *Server) known(host string) bool {
 }
 
 // foreign reports whether a request may be the doing of another site, also of one that
-// differs by its port only (W3C Fetch Metadata; RFC 6454). Anybody may link to the page: it
-// comes without content, to the browser's own window, and in no frame.
+// differs by its port only (W3C Fetch Metadata; RFC 6454). Anybody may link to the page, which
+// comes without content, to the browser's own window, and in no frame; and to a login, for
+// which he must have the token.
 func (s *Server) foreign(r *http.Request) bool {
 	for _, origin := range r.Header.Values("Origin") {
 		if origin != s.scheme+"://"+r.Host {
@@ -75,7 +76,7 @@ func (s *Server) foreign(r *http.Request) bool {
 	case site[0] == "none":
 		return api // typed by the user: the API is for the page
 	default:
-		return r.URL.Path != "/" || r.Method != http.MethodGet ||
+		return r.URL.Path != "/" && r.URL.Path != "/login" || r.Method != http.MethodGet ||
 			r.Header.Get("Sec-Fetch-Mode") != "navigate" || r.Header.Get("Sec-Fetch-Dest") != "document"
 	}
 }

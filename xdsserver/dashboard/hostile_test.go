@@ -117,6 +117,12 @@ func TestWhatNoPageOfOursSendsIsRefused(t *testing.T) {
 	if answer := s.do(t, r); answer.StatusCode != http.StatusOK {
 		t.Errorf("a link to the page: got %s, want 200", answer.Status)
 	}
+	// And to a login, which goes on as a page of ours.
+	r = get(t, s.address(t))
+	frame("document")(r)
+	if answer := s.do(t, r); answer.StatusCode != http.StatusOK || len(answer.Cookies()) != 1 || !strings.Contains(text(t, answer), "0;url=/") {
+		t.Errorf("a link to a login: got %s", answer.Status)
+	}
 }
 
 func TestEveryAnswerSaysWhatMayBeDoneWithIt(t *testing.T) {

@@ -64,5 +64,19 @@ func (s *Server) serveLogin(w http.ResponseWriter, r *http.Request) {
 	key, made := s.sessions.begin(l, uid, bound, now)
 	s.config.Logger.Info("session of the dashboard begins", "session", made.name, "peer", r.RemoteAddr, "until", made.expires)
 	http.SetCookie(w, s.cookie(key.reveal(), l.session))
-	http.Redirect(w, r, "/", http.StatusSeeOther)
+	switch r.Header.Get("Sec-Fetch-Site") {
+	case "", "none", "same-origin":
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	default:
+		// By a link from elsewhere: a redirect would still be that, and go without the
+		// cookie (SameSite, RFC 6265bis section 5.2). A page of ours may go on with it.
+		w.Header().Set("Content-Type", "text/html; charset=utf-8")
+		_, _ = w.Write([]byte(onwards))
+	}
 }
+
+// onwards is a page that goes on to the dashboard.
+const onwards = `<!doctype html>
+<html lang="en"><head><meta charset="utf-8"><title>tulle</title><link rel="icon" href="data:,"><meta http-equiv="refresh" content="0;url=/"></head>
+<body><a href="/">Go on</a></body></html>
+`
