@@ -2,14 +2,10 @@ package admin
 
 import (
 	"context"
-	"strings"
 
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
-	"github.com/tulle-mesh/tulle/mesh/resource"
-	"github.com/tulle-mesh/tulle/xdsserver/serve"
-	"github.com/tulle-mesh/tulle/xdsserver/tap"
 )
 
 // ListCommands implements the API.
@@ -24,34 +20,4 @@ func (s *Server) ListCommands(context.Context, *adminv1.ListCommandsRequest) (*a
 		})
 	}
 	return answer, nil
-}
-
-// Obeying is a tap.Config's Processes: it counts the processes of a service that
-// subscribe to its commands, and those that have what is published, where that holds a
-// generation of the hub's output.
-func Obeying(server *serve.Server, published func() *Publication, service, instance string, generation uint64) (have, of int) {
-	p, source := published(), (*tap.Hub)(nil).Name()
-	holds := p != nil && p.Set.Generations[source] >= generation
-	name := resource.CommandsName(service)
-	for _, held := range server.Held(func(s *serve.Stream) bool { return s.Cluster == service && isInstance(s.Node, service, instance) }) {
-		holding, asked := held.Holding(resource.CommandsType, name)
-		if !asked {
-			continue // a stock client
-		}
-		of++
-		if holds && holding.State == serve.HoldingCurrent {
-			have++
-		}
-	}
-	return have, of
-}
-
-// isInstance reports whether a node, which calls itself "service/instance", is an
-// instance, or has it among several of its own.
-func isInstance(node, service, instance string) bool {
-	if instance == "" {
-		return true
-	}
-	own, ok := strings.CutPrefix(node, service+"/")
-	return ok && own != "" && (instance == own || strings.HasPrefix(instance, own+"-"))
 }

@@ -37,6 +37,7 @@ import (
 	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
 	tapv1 "github.com/tulle-mesh/tulle/mesh/api/tap/v1"
+	"github.com/tulle-mesh/tulle/mesh/resource"
 	"github.com/tulle-mesh/tulle/xdsserver/admin"
 	"github.com/tulle-mesh/tulle/xdsserver/dashboard"
 	"github.com/tulle-mesh/tulle/xdsserver/enrol"
@@ -283,7 +284,8 @@ func (d *Daemon) settled(ctx context.Context, generation uint64) error {
 
 // obeying counts the processes that take commands, and those that have them.
 func (d *Daemon) obeying(service, instance string, generation uint64) (have, of int) {
-	return admin.Obeying(d.server, d.published.Load, service, instance, generation)
+	name := resource.CommandsName(service)
+	return d.server.Having(resource.CommandsType, name, d.taps.Name(), generation, func(s *serve.Stream) bool { return tap.Asks(instance, s.Node) })
 }
 
 // trusted waits until clients verify by a generation of what is trusted.

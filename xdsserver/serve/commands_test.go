@@ -3,6 +3,7 @@ package serve
 import (
 	"context"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	statusv3 "github.com/envoyproxy/go-control-plane/envoy/service/status/v3"
@@ -136,6 +137,40 @@ func TestCommandsAreTakenBackDuringTheWarmUp(t *testing.T) {
 		resume(c, cmd, map[string]string{webs: "old"}, webs)
 		if diff := cmp.Diff(map[string]string{webs: "removed"}, changes(c.one())); diff != "" {
 			t.Error(diff)
+		}
+	})
+}
+
+func TestWhoHasCommandsIsCounted(t *testing.T) {
+	bubble(t, nil, func(r *rig) {
+		anybody := func(*Stream) bool { return true }
+		counted := func(what string, generation uint64, wanted func(*Stream) bool, have, of int) {
+			t.Helper()
+			if h, o := r.Having(cmd, webs, "test", generation, wanted); h != have || o != of {
+				t.Errorf("%s: %d of %d, want %d of %d", what, h, o, have, of)
+			}
+		}
+		r.publish(commanded())
+		one, two, stock := r.delta("web/one"), r.delta("web/two"), r.delta("web/stock")
+		subscribe(one, cmd, nil, webs)
+		subscribe(two, cmd, nil, webs)
+		subscribe(stock, eds, nil, "a")
+		stock.one()
+		ack(one, one.one())
+		unanswered := two.one()
+		synctest.Wait()
+		counted("one has answered", 1, anybody, 1, 2)
+		counted("of a later generation", 2, anybody, 0, 2)
+		counted("of the one that has not", 1, func(s *Stream) bool { return s.Node == "web/two" }, 0, 1)
+		r.publish(commanded().with(cmd, webs, "info"))
+		counted("of new ones", 2, anybody, 0, 2)
+		ack(one, one.one())
+		ack(two, unanswered)
+		ack(two, two.one())
+		synctest.Wait()
+		counted("both have answered", 2, anybody, 2, 2)
+		if h, o := r.Having("no.such.Type", webs, "test", 1, anybody); h != 0 || o != 0 {
+			t.Errorf("of a type that is none: %d of %d", h, o)
 		}
 	})
 }

@@ -83,6 +83,13 @@ func (r *report) watch(id string) *Watch {
 	return w
 }
 
+// Asks reports whether a tap of an instance asks the process with an xDS node id, which
+// is "service/instance". Empty asks all.
+func Asks(instance, node string) bool {
+	_, process, _ := strings.Cut(node, "/")
+	return asks(instance, process)
+}
+
 // asks reports whether a tap of an instance asks the process that calls itself so. One
 // with several endpoints has names for the others, made from its own.
 func asks(want, process string) bool {
