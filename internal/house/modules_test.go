@@ -181,10 +181,13 @@ func breaksLinked(deps []dependency, allowed map[string]string) []string {
 }
 
 // isLinked reports whether applications import the package: it is of the
-// library, and not the test kit, the targets of other control planes, or the
-// operator's API.
+// library, and not the test kit, the targets of other control planes, the bridges to
+// what applications measure with, or the operator's API.
 func isLinked(pkg string) bool {
-	for _, apart := range []string{"mesh/meshtest", "mesh/identity/workload", "resolver/stock", "mesh/api/admin", "balancer/balancertest"} {
+	for _, apart := range []string{
+		"mesh/meshtest", "mesh/identity/workload", "mesh/telemetry/otel", "mesh/telemetry/prometheus",
+		"resolver/stock", "mesh/api/admin", "balancer/balancertest",
+	} {
 		if under(pkg, apart) {
 			return false
 		}

@@ -6,6 +6,9 @@ import (
 	"time"
 )
 
+// Threshold is the latency, in seconds, up to which calls are not told apart.
+const Threshold = 1.0 / (1 << -minExponent)
+
 const (
 	// Scale is that of all histograms, as OTLP has it: each bucket is 2^(1/32) times as
 	// wide as the one below, so that a percentile is off by 1.1 % at most.
@@ -198,5 +201,9 @@ func (p *Point) Quantile(q float64) float64 {
 			break
 		}
 	}
-	return math.Exp2((float64(last) + 0.5) / perOctave)
+	return Middle(last)
 }
+
+// Middle returns the middle of a bucket, on the scale on which all are equally wide, in
+// seconds. The bucket of a point's Buckets[i] is Offset+i.
+func Middle(bucket int) float64 { return math.Exp2((float64(bucket) + 0.5) / perOctave) }

@@ -35,7 +35,7 @@ func (c *Config) attributes() []*commonpb.KeyValue {
 	if c.Region != "" {
 		zone = c.Region + "/" + zone
 	}
-	return keyValues([]Attribute{
+	return keyValues(valid([]Attribute{
 		{"service.name", name},
 		{"service.namespace", namespace},
 		{"service.instance.id", c.Instance},
@@ -43,7 +43,7 @@ func (c *Config) attributes() []*commonpb.KeyValue {
 		{"tulle.zone", zone},
 		{"telemetry.sdk.name", "tulle"},
 		{"tulle.library", c.Library},
-	})
+	}))
 }
 
 func keyValues(attributes []Attribute) []*commonpb.KeyValue {
@@ -55,8 +55,7 @@ func keyValues(attributes []Attribute) []*commonpb.KeyValue {
 }
 
 func text(s string) *commonpb.AnyValue {
-	// A method's name came from a peer, and protobuf takes no other text.
-	return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: strings.ToValidUTF8(s, "?")}}
+	return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: s}}
 }
 
 // A writer puts points of one name into one metric.
@@ -99,6 +98,7 @@ func (w *writer) point(p *Point) {
 		Sum:               &sum,
 		Scale:             Scale,
 		ZeroCount:         p.Below,
+		ZeroThreshold:     Threshold,
 		Positive:          &metricspb.ExponentialHistogramDataPoint_Buckets{Offset: int32(p.Offset), BucketCounts: p.Buckets},
 	})
 }

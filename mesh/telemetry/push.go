@@ -153,6 +153,9 @@ func (p *pusher) isTold(s *Sample) bool {
 // appendKey appends what tells a sample from others.
 func (s *Sample) appendKey(b []byte) []byte {
 	b = append(append(b, s.Name...), 0)
+	if s.Sum {
+		b = append(b, 1)
+	}
 	for _, a := range s.Attributes {
 		b = append(append(append(append(b, a.Key...), 0), a.Value...), 0)
 	}

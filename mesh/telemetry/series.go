@@ -189,7 +189,7 @@ func (s *Series) points(name string, attributes func() []Attribute, yield func(P
 			continue
 		}
 		if all == nil {
-			all = attributes()
+			all = valid(attributes())
 		}
 		p := Point{Name: name, Attributes: all, Code: codes.Code(code), Began: h.began, histogram: h}
 		if h.point(&p); p.Count > 0 {

@@ -18,9 +18,11 @@ package telemetry
 
 import (
 	"slices"
+	"strings"
 	"sync"
 	"sync/atomic"
 	"time"
+	"unicode/utf8"
 
 	"google.golang.org/grpc/codes"
 )
@@ -97,6 +99,18 @@ type ServerKey struct {
 	Caller   string
 	Method   string
 	Security Security
+}
+
+// valid returns attributes whose text is UTF-8: some of it came from peers, and nothing
+// that metrics go to takes other text.
+func valid(attributes []Attribute) []Attribute {
+	for i := range attributes {
+		if a := &attributes[i]; !utf8.ValidString(a.Value) {
+			attributes = slices.Clone(attributes)
+			attributes[i].Value = strings.ToValidUTF8(a.Value, "?")
+		}
+	}
+	return attributes
 }
 
 // An Attribute tells series of one name apart.
@@ -222,7 +236,7 @@ type Point struct {
 	// Count counts all calls, Sum is what they took together, in seconds.
 	Count uint64
 	Sum   float64
-	// Below counts those that took no time that could be measured.
+	// Below counts those that took at most [Threshold].
 	Below uint64
 	// Buckets counts those that took between 2^((Offset+i)/32) and 2^((Offset+i+1)/32)
 	// seconds: an exponential histogram of scale 5, as OTLP has it.
@@ -254,6 +268,7 @@ func (i *Instruments) snapshot(now time.Time) *Snapshot {
 	places, key := map[string]int{}, []byte(nil)
 	for _, collect := range observers {
 		collect(func(sample Sample) {
+			sample.Attributes = valid(sample.Attributes)
 			key = sample.appendKey(key[:0])
 			if at, ok := places[string(key)]; ok {
 				s.Samples[at].Value += sample.Value
