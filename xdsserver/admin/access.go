@@ -79,7 +79,7 @@ func (s *Server) known(service string) (*Publication, model.ServiceName, error) 
 		return nil, name, connect.NewError(connect.CodeUnavailable, errors.New("nothing is published yet"))
 	}
 	if p.Set.Services[name] == nil {
-		return nil, name, connect.NewError(connect.CodeNotFound, fmt.Errorf("no service is named %q; 'xdsserver endpoints' lists all", service))
+		return nil, name, s.noService(service)
 	}
 	return p, name, nil
 }

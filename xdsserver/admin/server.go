@@ -161,7 +161,7 @@ func (s *Server) ListEndpoints(_ context.Context, req *adminv1.ListEndpointsRequ
 			return nil, connect.NewError(connect.CodeInvalidArgument, err)
 		}
 		if set.Services[name] == nil {
-			return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("no service is named %q; 'xdsserver endpoints' lists all", req.GetService()))
+			return nil, s.noService(req.GetService())
 		}
 		services = append(services, name)
 		answer.Subscribers = int32(s.config.Server.Subscribers(resource.EndpointsType, name.String()))

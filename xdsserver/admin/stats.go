@@ -58,9 +58,7 @@ func (s *Server) GetGraph(_ context.Context, req *adminv1.GetGraphRequest) (*adm
 	seen := map[string]*adminv1.ServiceStat{}
 	for _, stat := range graph.GetServices() {
 		seen[stat.GetService()] = stat
-	}
-	for _, stat := range graph.GetServices() {
-		stat.Instances = stat.GetMeshed() // of who only calls there is no endpoint
+		locate(stat, nil)
 	}
 	for _, name := range sorted(published.Set) {
 		stat := seen[name.String()]
@@ -76,6 +74,11 @@ func (s *Server) GetGraph(_ context.Context, req *adminv1.GetGraphRequest) (*adm
 
 // locate says where a service is, which calls do not tell.
 func locate(stat *adminv1.ServiceStat, endpoints []model.Endpoint) {
+	if len(endpoints) == 0 {
+		// Who only calls has no endpoints: its processes stand for them.
+		stat.Instances, stat.Healthy = stat.GetMeshed(), stat.GetMeshed()
+		return
+	}
 	stat.Instances, stat.Healthy, stat.Zones = 0, 0, nil
 	versions := map[string]*adminv1.VersionStat{}
 	for _, v := range stat.GetVersions() {
@@ -130,7 +133,7 @@ func (s *Server) GetServiceStats(_ context.Context, req *adminv1.GetServiceStats
 	published := s.config.Published()
 	known := published != nil && published.Set.Services[name] != nil
 	if !known && !reported(answer) {
-		return nil, connect.NewError(connect.CodeNotFound, fmt.Errorf("no service is named %q; 'xdsserver stat' lists all", req.GetService()))
+		return nil, s.noService(req.GetService())
 	}
 	if answer.GetService() == nil {
 		answer.Service = &adminv1.ServiceStat{Service: name.String()}
@@ -140,8 +143,23 @@ func (s *Server) GetServiceStats(_ context.Context, req *adminv1.GetServiceStats
 		endpoints = published.Set.Endpoints[name]
 	}
 	locate(answer.GetService(), endpoints)
-	s.settle(answer, name, endpoints, now)
+	settle(answer, name, endpoints, s.config.Server.Ledger(), now)
 	return answer, nil
+}
+
+// noService says so of a name, and which was meant, perhaps.
+func (s *Server) noService(name string) error {
+	if p := s.config.Published(); p != nil {
+		names := sorted(p.Set)
+		known := make([]string, len(names))
+		for i, n := range names {
+			known[i] = n.String()
+		}
+		if near := model.Nearest(name, known); near != "" {
+			return connect.NewError(connect.CodeNotFound, fmt.Errorf("no service is named %q; did you mean %q?", name, near))
+		}
+	}
+	return connect.NewError(connect.CodeNotFound, fmt.Errorf("no service is named %q; 'xdsserver endpoints' lists all", name))
 }
 
 // reported is whether anything is known of a service but its name.
@@ -151,7 +169,7 @@ func reported(answer *adminv1.GetServiceStatsResponse) bool {
 
 // settle joins what processes reported with what is known of them by their registrations,
 // streams and certificates.
-func (s *Server) settle(answer *adminv1.GetServiceStatsResponse, name model.ServiceName, endpoints []model.Endpoint, now time.Time) {
+func settle(answer *adminv1.GetServiceStatsResponse, name model.ServiceName, endpoints []model.Endpoint, ledger serve.Ledger, now time.Time) {
 	byName := map[string]*adminv1.InstanceStat{}
 	for _, in := range answer.GetInstances() {
 		in.State = "client" // until it is found among the endpoints
@@ -171,7 +189,6 @@ func (s *Server) settle(answer *adminv1.GetServiceStatsResponse, name model.Serv
 			addresses[a] = e.Instance
 		}
 	}
-	ledger := s.config.Server.Ledger()
 	for _, stream := range ledger.Streams {
 		instance, ok := instanceOf(&stream, name)
 		if in := byName[instance]; ok && in != nil {
