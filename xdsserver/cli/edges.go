@@ -68,24 +68,32 @@ func sourceText(name string) string {
 }
 
 func printEdges(w io.Writer, edges []*adminv1.EdgeStat, wide bool) error {
-	header := slices.Concat([]string{"SRC", "DST"}, goldenHeader, []string{"SECURED"})
+	header := slices.Concat([]string{"SRC", "DST"}, goldenHeader)
 	if wide {
-		header = append(header, "LOCAL", "ATTEMPT_SUCCESS", "RETRIES", "HEDGES", "OVER_BUDGET", "REFUSED", "CLIENT_ID", "SERVER_ID")
+		header = append(header, "LOCAL", "ATTEMPT_SUCCESS", "RETRIES", "HEDGES", "OVER_BUDGET", "REFUSED", "SECURED", "CLIENT_ID", "SERVER_ID")
+	} else {
+		header = append(header, "SECURED")
 	}
-	t := newTable(w, header...)
+	more := 1
+	if wide {
+		more = 3
+	}
+	c := newColumns(2, more, header...)
 	for _, e := range edges {
-		row := slices.Concat([]string{sourceText(e.GetSource()), e.GetDestination()}, goldenCells(e.GetCalls()), []string{securedText(e.GetSecurity())})
+		row := slices.Concat([]string{sourceText(e.GetSource()), e.GetDestination()}, goldenCells(e.GetCalls()))
 		if wide {
 			local := ""
 			if e.GetAttempts().GetCalls() > 0 {
 				local = share(e.GetLocal())
 			}
 			row = append(row, local, successText(e.GetAttempts()), total(e.GetRetries()), total(e.GetHedges()), total(e.GetDenied()),
-				total(e.GetRefused()), e.GetClientId(), e.GetServerId())
+				total(e.GetRefused()), securedText(e.GetSecurity()), e.GetClientId(), e.GetServerId())
+		} else {
+			row = append(row, securedText(e.GetSecurity()))
 		}
-		t.row(row...)
+		c.row(row...)
 	}
-	return t.flush()
+	return c.print(w)
 }
 
 func total(n uint64) string { return strconv.FormatUint(n, 10) }

@@ -29,11 +29,28 @@ func goldenCells(g *adminv1.Golden) []string {
 	return []string{successText(g), rpsText(g), latencyText(g, g.GetP50Ms()), latencyText(g, g.GetP95Ms()), latencyText(g, g.GetP99Ms())}
 }
 
+// goldenDashes are goldenCells for a table whose cells may be empty.
+func goldenDashes(g *adminv1.Golden) []string {
+	cells := goldenCells(g)
+	for i := range cells {
+		cells[i] = orDash(cells[i])
+	}
+	return cells
+}
+
 func successText(g *adminv1.Golden) string {
 	if g.GetCalls() == 0 {
 		return ""
 	}
 	return share(1 - float64(g.GetFailures())/float64(g.GetCalls()))
+}
+
+// shareOf is a share of calls, if there were any.
+func shareOf(g *adminv1.Golden, s float64) string {
+	if g.GetCalls() == 0 {
+		return "-"
+	}
+	return share(s)
 }
 
 func share(s float64) string { return fmt.Sprintf("%.2f%%", 100*s) }

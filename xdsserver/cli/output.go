@@ -8,6 +8,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -81,10 +82,12 @@ func orDash(s string) string {
 	return s
 }
 
-// printable keeps what came from elsewhere from steering the terminal.
+// printable keeps what came from elsewhere from steering the terminal: neither control
+// characters, nor those that turn the direction of writing or are not seen (Cf), nor
+// separators of lines.
 func printable(s string) string {
 	return strings.Map(func(r rune) rune {
-		if r < ' ' || r == 0x7f || (r >= 0x80 && r < 0xa0) {
+		if unicode.In(r, unicode.Cc, unicode.Cf, unicode.Zl, unicode.Zp) {
 			return '?'
 		}
 		return r

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"slices"
 	"strings"
 
 	"connectrpc.com/connect"
@@ -40,8 +41,8 @@ backends give, attempt by attempt. Retries are those for each call.`,
 			return to.explain(err)
 		}
 		live, err := client.GetServiceStats(cmd.Context(), &adminv1.GetServiceStatsRequest{Service: args[0], Window: back.proto()})
-		if err != nil && connect.CodeOf(err) != connect.CodeUnavailable && connect.CodeOf(err) != connect.CodeNotFound {
-			return to.explain(err) // without reports there are still the routes
+		if err != nil && !slices.Contains(withoutReports, connect.CodeOf(err)) {
+			return to.explain(err)
 		}
 		if out.json() {
 			return writeJSON(cmd.OutOrStdout(), routesResult(answer, live.GetRoutes()))
@@ -53,6 +54,10 @@ backends give, attempt by attempt. Retries are those for each call.`,
 	}
 	return cmd
 }
+
+// withoutReports is how a server answers that takes none, that has none, or that is older:
+// there are still the routes.
+var withoutReports = []connect.Code{connect.CodeUnavailable, connect.CodeNotFound, connect.CodeUnimplemented}
 
 func printRoutes(w io.Writer, routes []*adminv1.CallRoute, wide bool) error {
 	header := []string{"ROUTE", "METHOD", "HEADERS", "BACKENDS", "TIMEOUT", "RETRY", "HEDGE", "MIRROR", "FAULT"}

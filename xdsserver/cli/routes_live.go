@@ -18,14 +18,16 @@ func printLiveRoutes(w io.Writer, routes []*adminv1.RouteStat) error {
 		return nil
 	}
 	fmt.Fprintln(w)
-	t := newTable(w, slices.Concat([]string{"ROUTE", "BACKEND"}, goldenHeader, []string{"TIMEOUTS", "RETRIES"})...)
+	c := newColumns(2, 0, slices.Concat([]string{"ROUTE", "BACKEND"}, goldenHeader, []string{"TIMEOUTS", "RETRIES"})...)
 	for _, r := range routes {
-		t.row(slices.Concat([]string{routeName(r.GetRoute()), " "}, goldenCells(r.GetCalls()), []string{share(r.GetTimeouts()), share(r.GetRetries())})...)
+		cells := append([]string{routeName(r.GetRoute()), ""}, goldenDashes(r.GetCalls())...)
+		c.part(append(cells, shareOf(r.GetCalls(), r.GetTimeouts()), shareOf(r.GetCalls(), r.GetRetries()))...)
 		for _, b := range r.GetBackends() {
-			t.row(slices.Concat([]string{branch, b.GetCluster()}, goldenCells(b.GetAttempts()), []string{share(b.GetTimeouts()), " "})...)
+			cells := append([]string{branch, b.GetCluster()}, goldenDashes(b.GetAttempts())...)
+			c.part(append(cells, shareOf(b.GetAttempts(), b.GetTimeouts()))...)
 		}
 	}
-	return t.flush()
+	return c.print(w)
 }
 
 type liveRouteJSON struct {

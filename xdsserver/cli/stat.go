@@ -115,28 +115,35 @@ func edits(a, b string) int {
 }
 
 func printStat(w io.Writer, services []*adminv1.ServiceStat, wide bool) error {
-	header := slices.Concat([]string{"NAME", "MESHED"}, goldenHeader, []string{"CONN"})
+	header, more := slices.Concat([]string{"NAME", "MESHED"}, goldenHeader, []string{"CONN"}), 0
 	if wide {
-		header = append(header, "OUT_SUCCESS", "OUT_RPS", "HEALTHY", "BREAKERS", "EJECTED", "ZONES")
+		header, more = append(header, "OUT_SUCCESS", "OUT_RPS", "HEALTHY", "BREAKERS", "EJECTED", "ZONES"), 1
 	}
-	t := newTable(w, header...)
+	c := newColumns(1, more, header...)
 	for _, s := range services {
-		row := slices.Concat([]string{s.GetService(), fmt.Sprintf("%d/%d", s.GetMeshed(), s.GetInstances())},
-			goldenCells(s.GetInbound()), []string{countText(s.GetConnections())})
+		row := slices.Concat([]string{s.GetService(), of(s.GetMeshed(), s.GetInstances())}, goldenCells(s.GetInbound()), []string{countText(s.GetConnections())})
 		if wide {
-			row = append(row, successText(s.GetOutbound()), rpsText(s.GetOutbound()), fmt.Sprintf("%d/%d", s.GetHealthy(), s.GetInstances()),
+			row = append(row, successText(s.GetOutbound()), rpsText(s.GetOutbound()), of(s.GetHealthy(), s.GetInstances()),
 				strconv.Itoa(int(s.GetBreakersOpen())), strconv.Itoa(int(s.GetEjected())), strings.Join(s.GetZones(), ","))
 		}
-		t.row(row...)
+		c.row(row...)
 		if !wide {
 			continue
 		}
-		for _, v := range s.GetVersions() {
-			t.row(slices.Concat([]string{"└─ " + orDash(v.GetVersion()), fmt.Sprintf("%d/%d", v.GetHealthy(), v.GetInstances())}, goldenCells(v.GetGolden()))...)
+		for i, v := range s.GetVersions() {
+			twig := "├─ "
+			if i == len(s.GetVersions())-1 {
+				twig = "└─ "
+			}
+			cells := append([]string{twig + orDash(v.GetVersion()), ""}, goldenDashes(v.GetGolden())...)
+			c.part(append(cells, "", "", "", of(v.GetHealthy(), v.GetInstances()))...)
 		}
 	}
-	return t.flush()
+	return c.print(w)
 }
+
+// of is "2/3".
+func of(n, all int32) string { return fmt.Sprintf("%d/%d", n, all) }
 
 func countText(n int32) string {
 	if n == 0 {

@@ -16,23 +16,31 @@ import (
 
 // watched runs look once or, where it is watched, every two seconds until the command is
 // stopped. A terminal is drawn anew each time; elsewhere what it prints comes one after
-// the other.
+// the other. A server that goes away once it has answered is waited for.
 func watched(cmd *cobra.Command, again bool, look func(context.Context, io.Writer) error) error {
 	w := cmd.OutOrStdout()
 	if !again {
 		return look(cmd.Context(), w)
 	}
+	return redraw(cmd.Context(), w, isTerminal(w), look)
+}
+
+func redraw(ctx context.Context, w io.Writer, terminal bool, look func(context.Context, io.Writer) error) error {
 	tick := time.NewTicker(redrawEvery)
 	defer tick.Stop()
-	for {
+	for answered := false; ; {
 		var page bytes.Buffer
-		if err := look(cmd.Context(), &page); err != nil {
-			if cmd.Context().Err() != nil {
-				return nil // it was stopped
-			}
+		switch err := look(ctx, &page); {
+		case ctx.Err() != nil:
+			return nil // it was stopped
+		case err != nil && !answered:
 			return err
+		case err != nil:
+			page.Reset()
+			fmt.Fprintln(&page, printable(err.Error()))
 		}
-		if isTerminal(w) {
+		answered = true
+		if terminal {
 			fmt.Fprint(w, "\x1b[H\x1b[2J")
 		} else {
 			page.WriteByte('\n')
@@ -41,7 +49,7 @@ func watched(cmd *cobra.Command, again bool, look func(context.Context, io.Write
 			return err
 		}
 		select {
-		case <-cmd.Context().Done():
+		case <-ctx.Done():
 			return nil
 		case <-tick.C:
 		}
