@@ -15,6 +15,7 @@ import (
 
 	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
 	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
+	tapv1 "github.com/tulle-mesh/tulle/mesh/api/tap/v1"
 	"github.com/tulle-mesh/tulle/xdsserver/identity"
 	"github.com/tulle-mesh/tulle/xdsserver/manifest"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
@@ -23,6 +24,7 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/source"
 	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
 	"github.com/tulle-mesh/tulle/xdsserver/source/registry"
+	"github.com/tulle-mesh/tulle/xdsserver/tap"
 )
 
 // warmUp is xdsserver's own: the kit's control plane always starts without
@@ -34,6 +36,7 @@ const warmUp = 8 * time.Second
 type control struct {
 	server  *serve.Server
 	members *registry.Registry
+	taps    *tap.Hub
 	cancel  context.CancelFunc
 	group   *errgroup.Group
 
@@ -56,7 +59,8 @@ func startControl(lis net.Listener, applied *objects, a *authority) *control {
 	}
 	members := registry.New(registry.Config{Identify: registrant, Settled: c.settled, Logger: logger})
 	trust := identity.NewSource(a.ca)
-	merger := merge.New([]source.Source{applied, members, trust}, logger)
+	c.taps = tap.New(tap.Config{Identify: reporter, Processes: c.obeying, Logger: logger})
+	merger := merge.New([]source.Source{applied, members, trust, c.taps}, logger)
 	builder := snapshot.NewBuilder(snapshot.Config{Logger: logger})
 	unary, stream := identity.Interceptors()
 	srv := grpc.NewServer(append(c.server.ServerOptions(),
@@ -67,6 +71,7 @@ func startControl(lis net.Listener, applied *objects, a *authority) *control {
 	c.members = members
 	registryv1.RegisterRegistryServiceServer(srv, members)
 	identityv1.RegisterIdentityServiceServer(srv, a.enrol)
+	tapv1.RegisterTapServiceServer(srv, c.taps)
 	a.telemetry.Register(srv)
 
 	a.trusted.Store(&settled{server: c.server, source: trust.Name()})
