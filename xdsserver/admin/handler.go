@@ -2,11 +2,11 @@ package admin
 
 import (
 	"bytes"
-	"context"
 	"log"
 	"log/slog"
 	"net"
 	"net/http"
+	"strings"
 	"sync/atomic"
 	"time"
 
@@ -128,7 +128,7 @@ func crowd(most int64) func(net.Conn, http.ConnState) {
 func (s *Server) HTTPServer(rest http.Handler) *http.Server {
 	return &http.Server{
 		ConnState:         crowd(maxConnections),
-		ErrorLog:          log.New(httpLog{s.config.Logger}, "", 0),
+		ErrorLog:          log.New(httpLog{s.config.Logger}, "", 0), //nolint:forbidigo // net/http takes no other, and this one ends in ours
 		Handler:           s.Handler(rest),
 		ConnContext:       withPeer,
 		ReadHeaderTimeout: 5 * time.Second,
@@ -145,10 +145,11 @@ type httpLog struct{ logger *slog.Logger }
 
 // Write implements io.Writer.
 func (l httpLog) Write(b []byte) (int, error) {
-	level, message := slog.LevelDebug, "request gone wrong"
-	if bytes.Contains(b, []byte("panic")) {
-		level, message = slog.LevelError, "handler of a request panicked"
+	text := string(bytes.TrimSpace(b))
+	if strings.Contains(text, "panic") {
+		l.logger.Error("handler of a request panicked", "error", text)
+	} else {
+		l.logger.Debug("request gone wrong", "error", text)
 	}
-	l.logger.Log(context.Background(), level, message, "error", string(bytes.TrimSpace(b)))
 	return len(b), nil
 }

@@ -136,15 +136,21 @@ func TestRollBack(t *testing.T) {
 	}{
 		"to the revision before": {
 			func(t *testing.T, s *Server) { applied(t, s, "a", voting1); applied(t, s, "b", voting2) },
-			&adminv1.RollBackRequest{Revision: 1}, []string{"voting configured"}, 3, "", 0,
+			&adminv1.RollBackRequest{Revision: 1},
+			[]string{"voting configured"},
+			3, "", 0,
 		},
 		"on trial": {
 			func(t *testing.T, s *Server) { applied(t, s, "a", voting1); applied(t, s, "b", voting2) },
-			&adminv1.RollBackRequest{Revision: 1, DryRun: true}, []string{"voting configured"}, 2, "", 0,
+			&adminv1.RollBackRequest{Revision: 1, DryRun: true},
+			[]string{"voting configured"},
+			2, "", 0,
 		},
 		"to before everything": {
 			func(t *testing.T, s *Server) { applied(t, s, "a", voting1) },
-			&adminv1.RollBackRequest{}, []string{"voting deleted"}, 2, "", 0,
+			&adminv1.RollBackRequest{},
+			[]string{"voting deleted"},
+			2, "", 0,
 		},
 		"to where it is": {
 			func(t *testing.T, s *Server) { applied(t, s, "a", voting1) },
@@ -157,11 +163,15 @@ func TestRollBack(t *testing.T) {
 					t.Fatal(err)
 				}
 			},
-			&adminv1.RollBackRequest{Revision: 1}, []string{"voting created"}, 3, "", 0,
+			&adminv1.RollBackRequest{Revision: 1},
+			[]string{"voting created"},
+			3, "", 0,
 		},
 		"what names what goes, goes too": {
 			func(t *testing.T, s *Server) { applied(t, s, "a", voting1); applied(t, s, "b", emoji+"\n---\n"+split) },
-			&adminv1.RollBackRequest{Revision: 1}, []string{"split deleted", "emoji deleted"}, 3, "", 0,
+			&adminv1.RollBackRequest{Revision: 1},
+			[]string{"split deleted", "emoji deleted"},
+			3, "", 0,
 		},
 		"to a revision that is yet to come": {
 			func(t *testing.T, s *Server) { applied(t, s, "a", voting1) },

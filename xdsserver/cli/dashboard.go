@@ -98,7 +98,7 @@ func openBrowser(cmd *cobra.Command, url string) error {
 		return wrong(fmt.Errorf("no browser is opened: %w", err))
 	}
 	program := cmp.Or(os.Getenv("BROWSER"), map[string]string{"darwin": "open", "windows": "explorer"}[runtime.GOOS], "xdg-open")
-	if err := exec.CommandContext(cmd.Context(), program, file).Run(); err != nil {
+	if err := exec.CommandContext(cmd.Context(), program, file).Run(); err != nil { //nolint:gosec // the user says which browser
 		if errors.Is(err, exec.ErrNotFound) {
 			err = fmt.Errorf("there is no %s on this machine", program)
 		}

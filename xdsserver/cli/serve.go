@@ -43,8 +43,10 @@ create'), or with an ID token of an OIDC issuer.`,
 	flags.StringVar(&c.Advertise, "advertise", "", "`HOST:PORT` by which other machines reach the mesh port (default: what --listen says)")
 	flags.StringVar(&c.Socket, "socket", "",
 		"`PATH` of a unix socket for processes of this user, the admin API's beside it; none for none (default: "+api.DefaultSocket()+")")
-	flags.StringVar(&c.HTTP, "http", "127.0.0.1:18080", "`HOST:PORT` of the admin API and the dashboard; of the dashboard alone, over TLS, where other machines reach it")
-	flags.StringVar(&c.HTTPCert, "http-cert", "", "certificate of the dashboard for other machines, a PEM `FILE` (default: one of the authority, which no browser knows)")
+	flags.StringVar(&c.HTTP, "http", "127.0.0.1:18080",
+		"`HOST:PORT` of the admin API and the dashboard; of the dashboard alone, over TLS, where other machines reach it")
+	flags.StringVar(&c.HTTPCert, "http-cert", "",
+		"certificate of the dashboard for other machines, a PEM `FILE` (default: one of the authority, which no browser knows)")
 	flags.StringVar(&c.HTTPKey, "http-key", "", "key of --http-cert, a PEM `FILE`")
 	flags.StringVar(&c.TrustDomain, "trust-domain", "", "`NAME` that every identity begins with (default: "+daemon.DefaultTrustDomain+")")
 	flags.StringVar(&c.Enrol, "enrol", "", "how processes join: `WAYS` is socket, token, both with a comma between, or none (default: socket,token)")

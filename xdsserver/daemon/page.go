@@ -66,23 +66,19 @@ func (d *Daemon) openPage(c Config, operators *admin.Server) error {
 	var encrypted *tls.Config
 	names := pageHosts(c)
 	if remote {
-		show := func() (*tls.Certificate, error) { return d.authority.Certificate(), nil }
-		config.Fingerprint = func() string { return fingerprint(d.authority.Certificate()) }
+		encrypted = &tls.Config{MinVersion: tls.VersionTLS13, SessionTicketsDisabled: true}
 		if c.HTTPCert != "" {
 			files := &certificateFiles{cert: c.HTTPCert, key: c.HTTPKey}
-			show, config.Fingerprint = files.load, nil
 			own, err := files.load()
 			if err != nil {
 				return err
 			}
 			names = slices.Concat(certified(own), names)
+			encrypted.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return files.load() }
 		} else {
+			encrypted.GetCertificate = func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return d.authority.Certificate(), nil }
+			config.Fingerprint = func() string { return fingerprint(d.authority.Certificate()) }
 			c.Logger.Warn("dashboard has a certificate that no browser knows: compare it", "sha256", config.Fingerprint())
-		}
-		encrypted = &tls.Config{
-			MinVersion:             tls.VersionTLS13,
-			SessionTicketsDisabled: true,
-			GetCertificate:         func(*tls.ClientHelloInfo) (*tls.Certificate, error) { return show() },
 		}
 	}
 	config.Hosts = names
@@ -102,12 +98,11 @@ func (d *Daemon) openPage(c Config, operators *admin.Server) error {
 
 // answer serves one listener until its server is shut down.
 func answer(srv *http.Server, lis net.Listener) error {
-	err := error(nil)
-	if srv.TLSConfig != nil && srv.TLSConfig.GetCertificate != nil {
-		err = srv.ServeTLS(lis, "", "")
-	} else {
-		err = srv.Serve(lis)
+	serve := srv.Serve
+	if srv.TLSConfig != nil { // of ours
+		serve = func(lis net.Listener) error { return srv.ServeTLS(lis, "", "") }
 	}
+	err := serve(lis)
 	if errors.Is(err, http.ErrServerClosed) {
 		return nil
 	}

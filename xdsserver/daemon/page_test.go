@@ -62,7 +62,7 @@ func login(t *testing.T, client adminv1connect.AdminServiceClient) *adminv1.Crea
 	return answer
 }
 
-func visit(t *testing.T, c *http.Client, url string, change ...func(*http.Request)) (int, *http.Response) {
+func visit(t *testing.T, c *http.Client, url string, change ...func(*http.Request)) seen {
 	t.Helper()
 	r, err := http.NewRequestWithContext(t.Context(), http.MethodGet, url, nil)
 	if err != nil {
@@ -77,7 +77,19 @@ func visit(t *testing.T, c *http.Client, url string, change ...func(*http.Reques
 		t.Fatal(err)
 	}
 	_ = answer.Body.Close()
-	return answer.StatusCode, answer
+	out := seen{code: answer.StatusCode, proto: answer.Proto, tls: answer.TLS, cookies: answer.Cookies()}
+	if first := answer.Request.Response; first != nil { // a redirect's
+		out.cookies = first.Cookies()
+	}
+	return out
+}
+
+// seen is what became of a request, and what it was given on the way.
+type seen struct {
+	code    int
+	proto   string
+	tls     *tls.ConnectionState
+	cookies []*http.Cookie
 }
 
 func TestTheDashboardIsBesideTheAPI(t *testing.T) {
@@ -88,18 +100,18 @@ func TestTheDashboardIsBesideTheAPI(t *testing.T) {
 		t.Errorf("got %v", l)
 	}
 	b := browser(t, nil)
-	if got, _ := visit(t, b, d.url+"/"); got != http.StatusUnauthorized {
-		t.Errorf("without a session: %d, want 401", got)
+	if got := visit(t, b, d.url+"/"); got.code != http.StatusUnauthorized {
+		t.Errorf("without a session: %d, want 401", got.code)
 	}
-	if got, _ := visit(t, b, l.GetUrl()); got != http.StatusOK { // and on to the page
-		t.Errorf("with the address: %d, want 200", got)
+	if got := visit(t, b, l.GetUrl()); got.code != http.StatusOK { // and on to the page
+		t.Errorf("with the address: %d, want 200", got.code)
 	}
-	if got, _ := visit(t, b, d.url+"/api/session"); got != http.StatusOK {
-		t.Errorf("the session: %d, want 200", got)
+	if got := visit(t, b, d.url+"/api/session"); got.code != http.StatusOK {
+		t.Errorf("the session: %d, want 200", got.code)
 	}
 	// A session is none of the API that is for programs, which asks the kernel.
-	if got, _ := visit(t, b, d.url+"/healthz"); got != http.StatusOK {
-		t.Errorf("health: %d, want 200", got)
+	if got := visit(t, b, d.url+"/healthz"); got.code != http.StatusOK {
+		t.Errorf("health: %d, want 200", got.code)
 	}
 	log, err := os.ReadFile(filepath.Join(c.Data, "audit.log"))
 	if err != nil {
@@ -132,25 +144,25 @@ func TestTheDashboardForOthersSpeaksTLSAlone(t *testing.T) {
 		roots.AddCert(a)
 	}
 	b := browser(t, roots)
-	code, answer := visit(t, b, l.GetUrl())
-	if code != http.StatusOK || answer.ProtoMajor != 2 || answer.TLS.Version != tls.VersionTLS13 {
-		t.Errorf("got %d over %s", code, answer.Proto)
+	answer := visit(t, b, l.GetUrl())
+	if answer.code != http.StatusOK || answer.proto != "HTTP/2.0" || answer.tls.Version != tls.VersionTLS13 {
+		t.Errorf("got %d over %s", answer.code, answer.proto)
 	}
-	if got := fingerprint(&tls.Certificate{Certificate: [][]byte{answer.TLS.PeerCertificates[0].Raw}}); got != l.GetFingerprint() {
+	if got := fingerprint(&tls.Certificate{Certificate: [][]byte{answer.tls.PeerCertificates[0].Raw}}); got != l.GetFingerprint() {
 		t.Errorf("the certificate is %s, and said to be %s", got, l.GetFingerprint())
 	}
 	secure := false
-	for _, cookie := range answer.Request.Response.Cookies() { // of the redirect
+	for _, cookie := range answer.cookies {
 		secure = cookie.Secure
 	}
 	if !secure {
 		t.Error("the cookie is not for TLS alone")
 	}
-	if got, _ := visit(t, b, d.url+"/api/session"); got != http.StatusOK {
-		t.Errorf("the session: %d, want 200", got)
+	if got := visit(t, b, d.url+"/api/session"); got.code != http.StatusOK {
+		t.Errorf("the session: %d, want 200", got.code)
 	}
-	if got, _ := visit(t, b, d.url+"/", func(r *http.Request) { r.Host = "attacker.test" }); got != http.StatusForbidden {
-		t.Errorf("another host's name: %d, want 403", got)
+	if got := visit(t, b, d.url+"/", func(r *http.Request) { r.Host = "attacker.test" }); got.code != http.StatusForbidden {
+		t.Errorf("another host's name: %d, want 403", got.code)
 	}
 	// No process is attested here, not even one of this user.
 	_, err := adminv1connect.NewAdminServiceClient(b, d.url).GetStatus(t.Context(), &adminv1.GetStatusRequest{})
@@ -158,8 +170,8 @@ func TestTheDashboardForOthersSpeaksTLSAlone(t *testing.T) {
 		t.Error("the admin API answers on the port for others")
 	}
 	plain := "http" + strings.TrimPrefix(d.url, "https")
-	if got, _ := visit(t, http.DefaultClient, plain+"/healthz"); got != http.StatusBadRequest {
-		t.Errorf("without TLS: %d, want 400", got)
+	if got := visit(t, http.DefaultClient, plain+"/healthz"); got.code != http.StatusBadRequest {
+		t.Errorf("without TLS: %d, want 400", got.code)
 	}
 }
 
@@ -210,8 +222,8 @@ func TestTheDashboardHasACertificateOfFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got, _ := visit(t, browser(t, roots), "https://127.0.0.1:"+port+"/", func(r *http.Request) { r.Host = "mesh.test" }); got != http.StatusUnauthorized {
-		t.Errorf("got %d, want the page that says how to come in", got)
+	if got := visit(t, browser(t, roots), "https://127.0.0.1:"+port+"/", func(r *http.Request) { r.Host = "mesh.test" }); got.code != http.StatusUnauthorized {
+		t.Errorf("got %d, want the page that says how to come in", got.code)
 	}
 }
 
@@ -291,8 +303,7 @@ func TestACrowdOfBrowsersDoesNotSlowTheMesh(t *testing.T) {
 		if i%16 == 0 { // as many streams as a session may have
 			b := browser(t, nil)
 			b.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-			_, answer := visit(t, b, login(t, client).GetUrl())
-			cookie = answer.Cookies()[0].String()
+			cookie = visit(t, b, login(t, client).GetUrl()).cookies[0].String()
 			b.CloseIdleConnections()
 		}
 		dial("GET /api/events HTTP/1.1\r\nHost: 127.0.0.1\r\nSec-Fetch-Site: same-origin\r\nCookie: " + cookie + "\r\n\r\n")

@@ -12,9 +12,18 @@ import (
 
 // fail answers as Connect does: with a code and a message.
 func fail(w http.ResponseWriter, status int, code, message string) {
+	writeJSON(w, status, failure{Code: code, Message: message})
+}
+
+func writeJSON(w http.ResponseWriter, status int, v any) {
+	b, err := json.Marshal(v)
+	if err != nil { // none of ours
+		http.Error(w, err.Error(), http.StatusInternalServerError)
+		return
+	}
 	w.Header().Set("Content-Type", "application/json")
 	w.WriteHeader(status)
-	_ = json.NewEncoder(w).Encode(failure{Code: code, Message: message})
+	_, _ = w.Write(b)
 }
 
 // A failure is an error as the page gets it.
@@ -45,8 +54,7 @@ func (s *Server) serveMethod(w http.ResponseWriter, r *http.Request, in *session
 
 // serveSession tells the page who it is.
 func (s *Server) serveSession(w http.ResponseWriter, _ *http.Request, in *session) {
-	w.Header().Set("Content-Type", "application/json")
-	_ = json.NewEncoder(w).Encode(struct {
+	writeJSON(w, http.StatusOK, struct {
 		Name        string        `json:"name"`
 		May         []admin.Right `json:"may"`
 		Version     string        `json:"version"`

@@ -42,10 +42,10 @@ type feed struct {
 	logger *slog.Logger
 	wake   chan struct{} // cap 1: a topic is new
 
-	mu      sync.Mutex
-	topics  map[topic]*subject
-	stopped bool
-	done    chan struct{} // closed when run has ended
+	done chan struct{} // closed when run has ended
+
+	mu     sync.Mutex
+	topics map[topic]*subject
 }
 
 // A subject is a topic that somebody wants to know of.

@@ -120,7 +120,7 @@ func TestWhatNoPageOfOursSendsIsRefused(t *testing.T) {
 	// And to a login, which goes on as a page of ours.
 	r = get(t, s.address(t))
 	frame("document")(r)
-	if answer := s.do(t, r); answer.StatusCode != http.StatusOK || len(answer.Cookies()) != 1 || !strings.Contains(text(t, answer), "0;url=/") {
+	if answer := s.do(t, r); answer.StatusCode != http.StatusOK || len(answer.cookies) != 1 || !strings.Contains(answer.text, "0;url=/") {
 		t.Errorf("a link to a login: got %s", answer.Status)
 	}
 }
@@ -203,7 +203,7 @@ func TestRequestsThatAreTooLargeAreCut(t *testing.T) {
 	s.enter(t)
 	r := post(t, s.url+methodPath+"Apply", `{"manifests":[{"yaml":"`+strings.Repeat("x", 17<<20)+`"}]}`)
 	if answer := s.do(t, r); answer.StatusCode != http.StatusTooManyRequests && answer.StatusCode != http.StatusBadRequest {
-		t.Errorf("a body of 17 MiB: got %s %s, want that it is too large", answer.Status, text(t, answer))
+		t.Errorf("a body of 17 MiB: got %s %s, want that it is too large", answer.Status, answer.text)
 	}
 }
 
@@ -248,7 +248,7 @@ func TestASessionMayWhatItsLoginSays(t *testing.T) {
 			if !strings.HasPrefix(s.mesh.caller.Name, "dashboard ") || len(s.mesh.caller.May) != len(test.may) {
 				t.Errorf("the API is asked by %+v", s.mesh.caller)
 			}
-			if answer := s.do(t, post(t, s.url+methodPath+"List", "{}")); text(t, answer) != `{"revision":"7"}` {
+			if answer := s.do(t, post(t, s.url+methodPath+"List", "{}")); answer.text != `{"revision":"7"}` {
 				t.Error("the answer is not that of the API")
 			}
 		})

@@ -173,7 +173,7 @@ func (s *site) enter(t *testing.T, may ...admin.Right) {
 	}
 }
 
-// cookie is that of the browser's session.
+// cookieOf is that of the browser's session.
 func (s *site) cookieOf(t *testing.T) *http.Cookie {
 	t.Helper()
 	u, err := url.Parse(s.url)
@@ -215,8 +215,17 @@ func post(t *testing.T, address, body string) *http.Request {
 
 const methodPath = "/api/tulle.admin.v1.AdminService/"
 
+// A reply is an answer that was read.
+type reply struct {
+	Status     string
+	StatusCode int
+	Header     http.Header
+	text       string
+	cookies    []*http.Cookie
+}
+
 // do sends a request and reads its answer, which must carry no permission for others.
-func (s *site) do(t *testing.T, r *http.Request) *http.Response {
+func (s *site) do(t *testing.T, r *http.Request) reply {
 	t.Helper()
 	answer, err := s.client.Do(r)
 	if err != nil {
@@ -227,22 +236,12 @@ func (s *site) do(t *testing.T, r *http.Request) *http.Response {
 	if err != nil {
 		t.Fatal(err)
 	}
-	answer.Body = io.NopCloser(strings.NewReader(string(body)))
 	for name := range answer.Header {
 		if strings.HasPrefix(name, "Access-Control-") {
 			t.Errorf("%s %s: answered with %s", r.Method, r.URL.Path, name)
 		}
 	}
-	return answer
-}
-
-func text(t *testing.T, answer *http.Response) string {
-	t.Helper()
-	b, err := io.ReadAll(answer.Body)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return string(b)
+	return reply{Status: answer.Status, StatusCode: answer.StatusCode, Header: answer.Header, text: string(body), cookies: answer.Cookies()}
 }
 
 // An event is one of a stream.
@@ -251,7 +250,7 @@ type event struct{ name, data string }
 // events opens a stream; next returns its next event, and none at its end.
 func (s *site) events(t *testing.T, path string) (next func() (event, bool), end func()) {
 	t.Helper()
-	answer, err := s.client.Do(get(t, s.url+path))
+	answer, err := s.client.Do(get(t, s.url+path)) //nolint:bodyclose // end closes it
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -23,7 +23,7 @@ func TestAnAddressLetsInOnce(t *testing.T) {
 		}
 	}
 	for _, path := range []string{"/", "/login"} {
-		if answer := s.do(t, get(t, s.url+path)); answer.StatusCode != http.StatusUnauthorized || !strings.Contains(text(t, answer), "xdsserver dashboard") {
+		if answer := s.do(t, get(t, s.url+path)); answer.StatusCode != http.StatusUnauthorized || !strings.Contains(answer.text, "xdsserver dashboard") {
 			t.Errorf("%s without a session: got %s, want 401 and what to do", path, answer.Status)
 		}
 	}
@@ -44,12 +44,12 @@ func TestAnAddressLetsInOnce(t *testing.T) {
 		}
 	}
 	answer := s.do(t, get(t, address))
-	cookie := answer.Cookies()[0]
+	cookie := answer.cookies[0]
 	if answer.StatusCode != http.StatusSeeOther || !cookie.HttpOnly || cookie.SameSite != http.SameSiteStrictMode || cookie.Secure ||
 		cookie.Path != "/" || cookie.Domain != "" || cookie.MaxAge != 3600 {
 		t.Errorf("got %s, %+v", answer.Status, cookie)
 	}
-	if answer := s.do(t, get(t, address)); answer.StatusCode != http.StatusUnauthorized || !strings.Contains(text(t, answer), "has been used") {
+	if answer := s.do(t, get(t, address)); answer.StatusCode != http.StatusUnauthorized || !strings.Contains(answer.text, "has been used") {
 		t.Errorf("the second time: got %s, want 401 and why", answer.Status)
 	}
 	if answer := s.do(t, get(t, s.url+"/")); answer.StatusCode != http.StatusOK || answer.Header.Get("Cache-Control") != "no-store" {
@@ -60,7 +60,7 @@ func TestAnAddressLetsInOnce(t *testing.T) {
 		May                        []string
 		Expires                    time.Time
 	}
-	if err := json.Unmarshal([]byte(text(t, s.do(t, get(t, s.url+"/api/session")))), &said); err != nil {
+	if err := json.Unmarshal([]byte(s.do(t, get(t, s.url+"/api/session")).text), &said); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.HasPrefix(said.Name, "dashboard ") || said.Version != "1.2.3" || said.TrustDomain != "tulle.local" ||
@@ -114,10 +114,10 @@ func TestGuessesDoNotLetIn(t *testing.T) {
 	guess[0] ^= 1
 	for _, g := range []string{
 		"x", string(guess), token[:42], token + "A", token + "=", " " + token, strings.Repeat("A", 43), "%00", strings.Repeat("A", 3000),
-		string(token[:42]) + "\n" + string(token[42:]),
+		token[:42] + "\n" + token[42:],
 	} {
 		answer := s.do(t, get(t, s.url+"/login?token="+url.QueryEscape(g)))
-		if answer.StatusCode != http.StatusUnauthorized || len(answer.Cookies()) > 0 {
+		if answer.StatusCode != http.StatusUnauthorized || len(answer.cookies) > 0 {
 			t.Errorf("%q: got %s, want 401", g, answer.Status)
 		}
 	}
@@ -136,7 +136,7 @@ func TestALoginMakesANewCookie(t *testing.T) {
 	fixed := newSecret().reveal()
 	r := get(t, s.address(t))
 	r.AddCookie(&http.Cookie{Name: cookieName, Value: fixed})
-	got := s.do(t, r).Cookies()[0].Value
+	got := s.do(t, r).cookies[0].Value
 	if got == fixed {
 		t.Fatal("the session has the cookie that was brought")
 	}
@@ -181,8 +181,8 @@ func TestASessionEnds(t *testing.T) {
 		defer end()
 		next()
 		r := post(t, s.url+"/api/logout", "")
-		if answer := s.do(t, r); answer.StatusCode != http.StatusNoContent || answer.Cookies()[0].MaxAge >= 0 {
-			t.Errorf("got %s, %v", answer.Status, answer.Cookies())
+		if answer := s.do(t, r); answer.StatusCode != http.StatusNoContent || answer.cookies[0].MaxAge >= 0 {
+			t.Errorf("got %s, %v", answer.Status, answer.cookies)
 		}
 		for ok := true; ok; { // its streams end
 			_, ok = next()

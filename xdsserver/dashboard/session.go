@@ -156,7 +156,7 @@ func (s *Server) session(r *http.Request) *session {
 
 // cookie is what a browser keeps of a session; an age below zero makes it forget.
 func (s *Server) cookie(value string, age time.Duration) *http.Cookie {
-	c := &http.Cookie{
+	c := &http.Cookie{ //nolint:gosec // Secure where there is TLS: over plain HTTP of loopback no browser would send it back
 		Name: cookieName, Value: value, Path: "/", MaxAge: int(age.Seconds()),
 		HttpOnly: true, SameSite: http.SameSiteStrictMode, Secure: s.secure,
 	}

@@ -61,7 +61,7 @@ func (s *Server) tap(ctx context.Context, out *pusher, request *adminv1.TapReque
 	if err != nil {
 		return err
 	}
-	defer calls.Close()
+	defer func() { _ = calls.Close() }() // it was read to its end, or nobody wants the rest
 	for calls.Receive() {
 		text, err := protojson.Marshal(calls.Msg())
 		if err != nil {
@@ -83,7 +83,10 @@ func failed(err error) []byte {
 	if known, ok := errors.AsType[*connect.Error](err); ok {
 		f.Message = known.Message()
 	}
-	text, _ := json.Marshal(f) // two strings
+	text, err := json.Marshal(f)
+	if err != nil { // two strings can be written
+		text = []byte("{}")
+	}
 	return newFrame("error", text)
 }
 

@@ -187,8 +187,8 @@ func remember(history []pastRecord, before, next contents, by string, at time.Ti
 func trim(history []pastRecord) []pastRecord {
 	history = history[max(0, len(history)-maxHistory):]
 	size := 0
-	for i := len(history) - 1; i >= 0; i-- {
-		if size += len(history[i].payload); size > maxHistorySize {
+	for i, r := range slices.Backward(history) {
+		if size += len(r.payload); size > maxHistorySize {
 			return history[i+1:]
 		}
 	}
@@ -243,7 +243,7 @@ func readHistory(tx *bbolt.Tx, revision uint64) (history []pastRecord, whole boo
 			case err != nil:
 				history, whole = nil, false
 			case len(history) > 0 && r.revision != history[len(history)-1].revision+1:
-				history, whole = []pastRecord{r}, false
+				history, whole = append(history[:0], r), false
 			default:
 				history = append(history, r)
 			}

@@ -106,7 +106,7 @@ type Store struct {
 	state atomic.Pointer[state]
 	// problem is why the last write failed; nil when it did not.
 	problem atomic.Pointer[string]
-	wake  chan struct{} // cap 1: state changed
+	wake    chan struct{} // cap 1: state changed
 
 	// mu makes writers take turns, and is held through their I/O: a write that is
 	// not on disk must not be followed by another. Who reads objects does not take it.
