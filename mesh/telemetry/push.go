@@ -181,13 +181,18 @@ func (s *Snapshot) cut() *Snapshot {
 	return &message
 }
 
-// size is at least what a point takes in a message, in bytes.
+// size is at least what a point takes in a message, in bytes: a bucket that counts
+// something weighs more than it takes, since xdsserver bounds these by their number.
 func (p *Point) size() int {
 	n := pointBytes + sizeOf(p.Attributes)
 	for _, count := range p.Buckets {
-		n++
-		for ; count > 0x7f; count >>= 7 {
+		switch {
+		case count == 0:
 			n++
+		case count < 1<<(4*7):
+			n += bucketBytes
+		default:
+			n += 10
 		}
 	}
 	return n
@@ -196,9 +201,11 @@ func (p *Point) size() int {
 func (s *Sample) size() int { return pointBytes + sizeOf(s.Attributes) }
 
 // pointBytes is what a point takes beside its attributes and buckets, its status among
-// it; attributeBytes what an attribute does beside its text.
+// it; attributeBytes what an attribute does beside its text. A message has maxBytes /
+// bucketBytes buckets at the most, 2^18.
 const (
 	pointBytes     = 128
+	bucketBytes    = 4
 	attributeBytes = 20
 )
 

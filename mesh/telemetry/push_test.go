@@ -295,7 +295,7 @@ func TestMessagesAreBounded(t *testing.T) {
 		calls := uint64(0)
 		for i := range maxSeries {
 			s := in.ServerCall(ServerKey{Caller: "spiffe://" + strings.Repeat("x", 300), Method: fmt.Sprint(i)})
-			for d := 10 * time.Microsecond; d < time.Minute; d += d / 4 {
+			for d := 10 * time.Microsecond; d < time.Minute; d += d / 24 {
 				s.Record(codes.OK, d)
 				calls++
 			}
@@ -309,6 +309,17 @@ func TestMessagesAreBounded(t *testing.T) {
 			for _, m := range r.GetResourceMetrics()[0].GetScopeMetrics()[0].GetMetrics() {
 				points += len(m.GetExponentialHistogram().GetDataPoints())
 				gauges += len(m.GetGauge().GetDataPoints())
+				buckets := 0
+				for _, p := range m.GetExponentialHistogram().GetDataPoints() {
+					for _, n := range p.GetPositive().GetBucketCounts() {
+						if n > 0 {
+							buckets++
+						}
+					}
+				}
+				if buckets > maxBytes/bucketBytes {
+					t.Errorf("a message has %d buckets, want at most %d", buckets, maxBytes/bucketBytes)
+				}
 			}
 		}
 		if c.total != calls || points != maxSeries || gauges != len(samples) {
