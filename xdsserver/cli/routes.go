@@ -44,13 +44,14 @@ backends give, attempt by attempt. Retries are those for each call.`,
 		if err != nil && !slices.Contains(withoutReports, connect.CodeOf(err)) {
 			return to.explain(err)
 		}
+		stats := inOrder(live.GetRoutes(), answer.GetRoutes())
 		if out.json() {
-			return writeJSON(cmd.OutOrStdout(), routesResult(answer, live.GetRoutes()))
+			return writeJSON(cmd.OutOrStdout(), routesResult(answer, stats))
 		}
 		if err := printRoutes(cmd.OutOrStdout(), answer.GetRoutes(), out.format == "wide"); err != nil {
 			return err
 		}
-		return printLiveRoutes(cmd.OutOrStdout(), live.GetRoutes())
+		return printLiveRoutes(cmd.OutOrStdout(), stats)
 	}
 	return cmd
 }

@@ -1,15 +1,31 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
 	"io"
 	"slices"
+	"strings"
+
+	"charm.land/lipgloss/v2"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
 )
 
-// branch stands before a backend, below its route.
-const branch = "└───────►"
+// inOrder puts what routes come to in the order in which they are asked; those that are
+// not configured any more come last.
+func inOrder(live []*adminv1.RouteStat, routes []*adminv1.CallRoute) []*adminv1.RouteStat {
+	place := func(r *adminv1.RouteStat) int {
+		i := slices.IndexFunc(routes, func(c *adminv1.CallRoute) bool { return c.GetName() == r.GetRoute() })
+		if i < 0 {
+			return len(routes)
+		}
+		return i
+	}
+	live = slices.Clone(live)
+	slices.SortStableFunc(live, func(a, b *adminv1.RouteStat) int { return cmp.Compare(place(a), place(b)) })
+	return live
+}
 
 // printLiveRoutes has two levels: what callers get of a route, its retries included, and
 // what each of its backends gives.
@@ -19,6 +35,11 @@ func printLiveRoutes(w io.Writer, routes []*adminv1.RouteStat) error {
 	}
 	fmt.Fprintln(w)
 	c := newColumns(2, 0, slices.Concat([]string{"ROUTE", "BACKEND"}, goldenHeader, []string{"TIMEOUTS", "RETRIES"})...)
+	longest := 0
+	for _, r := range routes {
+		longest = max(longest, lipgloss.Width(routeName(r.GetRoute())))
+	}
+	branch := "└" + strings.Repeat("─", max(longest-2, 1)) + "►"
 	for _, r := range routes {
 		cells := append([]string{routeName(r.GetRoute()), ""}, goldenDashes(r.GetCalls())...)
 		c.part(append(cells, shareOf(r.GetCalls(), r.GetTimeouts()), shareOf(r.GetCalls(), r.GetRetries()))...)

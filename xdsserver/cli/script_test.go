@@ -44,7 +44,8 @@ func TestMain(m *testing.M) {
 		"xdsserver": func() {
 			os.Exit(untilStopped(func(ctx context.Context) int { return cli.Main(ctx, os.Args[1:], cli.Stdio()) }))
 		},
-		"member": func() { os.Exit(untilStopped(member)) },
+		"member":    func() { os.Exit(untilStopped(member)) },
+		"fakeadmin": func() { os.Exit(untilStopped(fakeAdmin)) },
 	})
 }
 
@@ -99,6 +100,7 @@ func TestScripts(t *testing.T) {
 				}
 			}
 			env.Setenv("TULLE_ADMIN", "http://"+env.Getenv("ADMIN"))
+			env.Setenv("VERSION", mesh.Version)
 			// Each script has its own default socket.
 			env.Setenv("XDG_RUNTIME_DIR", filepath.Join(env.WorkDir, "run"))
 			// With -race every command would wait a second before it ends.

@@ -130,6 +130,9 @@ func printStat(w io.Writer, services []*adminv1.ServiceStat, wide bool) error {
 		if !wide {
 			continue
 		}
+		if v := s.GetVersions(); len(v) == 1 && v[0].GetVersion() == "" {
+			continue // nobody says one
+		}
 		for i, v := range s.GetVersions() {
 			twig := "├─ "
 			if i == len(s.GetVersions())-1 {
