@@ -47,7 +47,7 @@ func (f *file) dir() string { return path.Dir(f.name) }
 func (f *file) isTest() bool { return strings.HasSuffix(f.name, "_test.go") }
 
 // readTree reads every file below fsys. It leaves out what git does not hold:
-// its own folder, and what make puts into bin.
+// its own folder, what make puts into bin, and what npm installs.
 func readTree(fsys fs.FS) (*tree, error) {
 	t := &tree{fset: token.NewFileSet()}
 	err := fs.WalkDir(fsys, ".", func(name string, d fs.DirEntry, err error) error {
@@ -55,7 +55,7 @@ func readTree(fsys fs.FS) (*tree, error) {
 			return err
 		}
 		if d.IsDir() {
-			if d.Name() == ".git" || name == "bin" {
+			if d.Name() == ".git" || d.Name() == "node_modules" || name == "bin" {
 				return fs.SkipDir
 			}
 			return nil

@@ -19,6 +19,7 @@ import (
 // busy fills a server with all that it can know, over more than one five minutes.
 func busy(t *testing.T, s *Server) {
 	t.Helper()
+	synctest.Wait()
 	time.Sleep(time.Millisecond)
 	client, server := newProcess("web", "web-1"), newProcess("voting", "voting-1")
 	for i := range 15 {
