@@ -112,6 +112,8 @@ func (s *Server) mayTap(ctx context.Context, payload bool) (Caller, error) {
 		return refuse("this mesh is not tapped: xdsserver serves with --tap off")
 	case payload && s.config.Tap != TapPayload:
 		return refuse("messages are not shown in this mesh: xdsserver serves with --tap metadata, and --tap payload would show them")
+	case payload && s.unread():
+		return refuse("messages are not shown while the Mesh cannot be read, which says what to leave out of them: 'xdsserver check' says why")
 	case !ok:
 		return refuse("nobody says who asks")
 	case !caller.Can(MayTap):
@@ -120,6 +122,12 @@ func (s *Server) mayTap(ctx context.Context, payload bool) (Caller, error) {
 		return refuse("%s may tap, but not see messages: the right %q is one of its own", caller.Name, MayPayload)
 	}
 	return caller, nil
+}
+
+// unread reports whether there is a Mesh of which nobody knows what it says.
+func (s *Server) unread() bool {
+	p := s.config.Published()
+	return p != nil && p.Set.Mesh != nil && p.Set.Mesh.Closed
 }
 
 // commanded reads the name of a service that has, or may have, processes to be told

@@ -154,6 +154,20 @@ func TestWhoMayTap(t *testing.T) {
 	}
 }
 
+func TestNoMessagesAreShownWhileTheMeshCannotBeRead(t *testing.T) {
+	r := newTapRig(t, TapPayload)
+	mesh := (&model.Mesh{Name: model.DefaultMesh}).Close()
+	r.config.Published = func() *Publication { return &Publication{Set: &model.Set{Mesh: mesh}} }
+	told := errors.New("told")
+	for payload, want := range map[bool]connect.Code{true: connect.CodePermissionDenied, false: connect.CodeUnknown} {
+		req := &adminv1.TapRequest{Service: "client", Payload: payload}
+		err := r.WatchCalls(WithCaller(t.Context(), localUser()), req, func(*adminv1.TapResponse) error { return told })
+		if connect.CodeOf(err) != want {
+			t.Errorf("messages %v: %v", payload, err)
+		}
+	}
+}
+
 func TestATapIsInTheAuditLog(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		r := newTapRig(t, TapPayload)

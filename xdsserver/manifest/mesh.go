@@ -17,6 +17,9 @@ func (r *reader) mesh(v *value) *model.Mesh {
 		m.AccessDefault = model.AccessDeny
 	}
 	_, m.PermissiveUntil = r.mtls(spec.get("mtls"))
+	for _, n := range spec.get("tap").listOf("redact") {
+		m.TapRedact = append(m.TapRedact, n.text)
+	}
 	return m
 }
 
@@ -70,6 +73,15 @@ func meshNode(m *model.Mesh) node {
 	}
 	if mtls := mtlsNode(false, m.PermissiveUntil); mtls != nil {
 		spec.put("mtls", mtls)
+	}
+	if len(m.TapRedact) > 0 {
+		names := make(sequence, 0, len(m.TapRedact))
+		for _, n := range m.TapRedact {
+			names = append(names, quote(n))
+		}
+		var tap mapping
+		tap.list("redact", names)
+		spec.put("tap", tap)
 	}
 	return spec
 }

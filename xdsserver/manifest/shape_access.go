@@ -9,6 +9,11 @@ var meshSpec = shape{
 		},
 	}, doc: "Who may call where no policy says so."},
 	{name: "mtls", form: object, of: mtlsShape, doc: "Whether connections need TLS, of services that say nothing of their own."},
+	{name: "tap", form: object, of: shape{
+		{name: "redact", form: textList, required: "redact: [NAME]", doc: "Fields that are left out of messages that are watched, as " +
+			"shop.v1.Card.number, or number in any message; messages by their full name; and keys of metadata. debug_redact in a " +
+			"definition does the same."},
+	}, doc: "What those who watch calls are not shown."},
 }
 
 var mtlsShape = shape{

@@ -161,7 +161,8 @@ func (p *AccessPolicy) Close() *AccessPolicy {
 }
 
 // Close returns the form that stands for a Mesh of which no good form is known:
-// its AccessDefault without anything permissive.
+// its AccessDefault without anything permissive. What taps leave out is not known, so
+// that they show no messages.
 func (m *Mesh) Close() *Mesh {
 	return &Mesh{Name: DefaultMesh, From: m.From, AccessDefault: m.AccessDefault, Closed: true}
 }

@@ -15,6 +15,26 @@ func (c *checker) mesh(m *Mesh) {
 		c.errorf("spec.access.default", "is neither authenticated nor deny")
 	}
 	c.until(m.PermissiveUntil)
+	if n := len(m.TapRedact); n > maxRedacted {
+		c.errorf("spec.tap.redact", "has %d entries, %d are the most", n, maxRedacted)
+	}
+	for i, name := range m.TapRedact {
+		if name == "" || len(name) > maxRedactedName || !isRedacted(name) {
+			c.errorf(fmt.Sprintf("spec.tap.redact[%d]", i), "%.80q is no name of a field or of metadata: write shop.v1.Card.number, number or x-iban", name)
+		}
+	}
+}
+
+const (
+	maxRedacted     = 256
+	maxRedactedName = 256
+)
+
+// isRedacted reports whether a name may be one of a field or of metadata.
+func isRedacted(name string) bool {
+	return !strings.ContainsFunc(name, func(r rune) bool {
+		return (r < 'a' || r > 'z') && (r < 'A' || r > 'Z') && (r < '0' || r > '9') && r != '_' && r != '-' && r != '.'
+	})
 }
 
 // until checks when permissive connections end; zero is never.

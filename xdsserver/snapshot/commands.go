@@ -1,8 +1,6 @@
 package snapshot
 
 import (
-	"slices"
-
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 	"github.com/tulle-mesh/tulle/xdsserver/translate"
 )
@@ -12,8 +10,8 @@ import (
 // alone, since no stock client asks for them, and the worst that a refused one does is
 // nothing.
 type orders struct {
-	redact []string // of which made is made, too
-	made   map[model.ServiceName]order
+	mesh *model.Mesh // of which made is made, too
+	made map[model.ServiceName]order
 }
 
 type order struct {
@@ -24,15 +22,11 @@ type order struct {
 // of returns the Commands of every service of the set and of those that only call, made
 // anew where they changed.
 func (o *orders) of(set *model.Set, t translator) []*made {
-	var redact []string
-	if set.Mesh != nil {
-		redact = set.Mesh.TapRedact
-	}
-	if !slices.Equal(redact, o.redact) {
+	if set.Mesh != o.mesh {
 		o.made = nil
 	}
 	before := o.made
-	o.redact, o.made = redact, make(map[model.ServiceName]order, len(set.Services)+1)
+	o.mesh, o.made = set.Mesh, make(map[model.ServiceName]order, len(set.Services)+1)
 	all := make([]*made, 0, len(set.Services)+1)
 	add := func(name model.ServiceName) {
 		if _, done := o.made[name]; done {
@@ -41,7 +35,7 @@ func (o *orders) of(set *model.Set, t translator) []*made {
 		c := set.Commands[name]
 		next, known := before[name]
 		if !known || next.commands != c {
-			next = order{c, t.encodeAll([]translate.Resource{translate.Commands(name, c, redact)}, nil)[0]}
+			next = order{c, t.encodeAll([]translate.Resource{translate.Commands(name, c, set.Mesh)}, nil)[0]}
 		}
 		o.made[name] = next
 		all = append(all, next.made)

@@ -43,6 +43,14 @@ func TestEveryServiceHasCommands(t *testing.T) {
 	if m := commandsOf(t, snap, "job.shop"); len(m.GetTaps()) != 1 || len(m.GetTaps()[0].GetRedact()) != 1 || len(problems) != 0 {
 		t.Errorf("a service that only calls: %v, %v", m, problems)
 	}
+	set.Commands[model.ServiceName{Namespace: "shop", Name: "job"}].Taps[0].Payload = true
+	for _, mesh := range []*model.Mesh{{Name: "default"}, set.Mesh.Close()} {
+		set.Mesh = mesh
+		closing, _ := b.Build(t.Context(), set)
+		if m := commandsOf(t, closing, "job.shop"); m.GetTaps()[0].GetPayload() == mesh.Closed {
+			t.Errorf("messages, under %+v: %v", mesh, m)
+		}
+	}
 	if name := resource.CommandsName("web"); snap.Types[resource.CommandsType][name] != first[name] {
 		t.Error("commands that did not change are made anew")
 	}

@@ -120,11 +120,7 @@ func Translate(set *model.Set) []Resource {
 		all = append(all, in.Resources()...)
 	}
 	for name, c := range set.Commands {
-		var redact []string
-		if set.Mesh != nil {
-			redact = set.Mesh.TapRedact
-		}
-		all = append(all, Commands(name, c, redact))
+		all = append(all, Commands(name, c, set.Mesh))
 	}
 	slices.SortStableFunc(all, func(a, b Resource) int {
 		return cmp.Or(cmp.Compare(a.TypeURL, b.TypeURL), cmp.Compare(a.Name, b.Name))
