@@ -29,7 +29,7 @@ func owner(c net.Conn) (uid int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		uid, found, err := lookup(func(s socket) bool { return s.local == remote && s.remote == local && s.established })
+		other, found, err := between(remote, local)
 		if err != nil {
 			return 0, err
 		}
@@ -37,14 +37,14 @@ func owner(c net.Conn) (uid int, err error) {
 		if err != nil {
 			return 0, err
 		}
-		_, ours, err := lookup(func(s socket) bool { return s.inode == inode && s.established })
+		own, ours, err := between(local, remote)
 		switch {
 		case err != nil:
 			return 0, err
-		case !found || !ours:
+		case !found || !ours || own.inode != inode:
 			return 0, errors.New("the kernel does not know the process that asks: it answers to processes of this machine only")
 		}
-		return uid, nil
+		return other.uid, nil
 	}
 	return 0, errors.New("it answers over TCP and unix sockets only")
 }
@@ -92,37 +92,47 @@ func inodeOf(c *net.TCPConn) (uint64, error) {
 	return stat.Ino, nil
 }
 
-// lookup finds a TCP socket of this machine, and whose it is.
-func lookup(is func(socket) bool) (uid int, found bool, err error) {
+// between finds the TCP socket between two addresses that is established: by the kernel's
+// diagnosis, and where that is not to be had or does not know it (a link-local address
+// wants more than the address) in the kernel's tables.
+func between(local, remote netip.AddrPort) (s socket, found bool, err error) {
+	if s, found, err = diagnose(local, remote); found && err == nil {
+		return s, true, nil
+	}
+	return lookup(func(s socket) bool { return s.local == local && s.remote == remote && s.established })
+}
+
+// lookup finds a TCP socket of this machine in the kernel's tables.
+func lookup(is func(socket) bool) (s socket, found bool, err error) {
 	for _, name := range []string{"/proc/self/net/tcp", "/proc/self/net/tcp6"} {
 		f, err := os.Open(name)
 		if errors.Is(err, os.ErrNotExist) {
 			continue // a kernel without IPv6
 		}
 		if err != nil {
-			return 0, false, fmt.Errorf("look up who asks: %w", err)
+			return socket{}, false, fmt.Errorf("look up who asks: %w", err)
 		}
-		uid, found, err = find(f, is)
+		s, found, err = find(f, is)
 		_ = f.Close()
 		if err != nil {
-			return 0, false, fmt.Errorf("look up who asks: %s: %w", name, err)
+			return socket{}, false, fmt.Errorf("look up who asks: %s: %w", name, err)
 		}
 		if found {
-			return uid, true, nil
+			return s, true, nil
 		}
 	}
-	return 0, false, nil
+	return socket{}, false, nil
 }
 
 // find reads one table until a socket is the one that is looked for.
-func find(r io.Reader, is func(socket) bool) (uid int, found bool, err error) {
+func find(r io.Reader, is func(socket) bool) (found socket, ok bool, err error) {
 	for s, err := range sockets(r) {
 		if err != nil {
-			return 0, false, err
+			return socket{}, false, err
 		}
 		if is(s) {
-			return s.uid, true, nil
+			return s, true, nil
 		}
 	}
-	return 0, false, nil
+	return socket{}, false, nil
 }
