@@ -121,6 +121,7 @@ func (e *encoder) chunk(c *chunk) {
 	e.truth(c.total != nil)
 	if c.total != nil {
 		e.bytes(c.total)
+		e.truth(c.coarse)
 	}
 }
 
@@ -129,6 +130,7 @@ func (d *decoder) chunk() chunk {
 	c.data = append([]byte(nil), d.bytes()...)
 	if d.truth() {
 		c.total = append([]byte{}, d.bytes()...)
+		c.coarse = d.truth()
 	}
 	return c
 }

@@ -147,6 +147,68 @@ func (h histogram) coarse(of int32) histogram {
 	return out
 }
 
+// wideShift is how many doublings wider the buckets of long ago are: 9 %.
+const wideShift = 2
+
+// widen joins buckets, and numbers them from minIndex on. It changes h.
+func (h histogram) widen() histogram {
+	out := h[:0]
+	for _, b := range h {
+		if b.index != zeroIndex {
+			b.index = (b.index-minIndex)>>wideShift + minIndex
+		}
+		if n := len(out); n > 0 && out[n-1].index == b.index {
+			out[n-1].count = sum(out[n-1].count, b.count)
+			continue
+		}
+		out = append(out, b)
+	}
+	return out
+}
+
+// narrow puts what widen joined into the middle of where it was. It changes h.
+func (h histogram) narrow() {
+	for i, b := range h {
+		if b.index != zeroIndex {
+			h[i].index = (b.index-minIndex)<<wideShift + minIndex + 1<<(wideShift-1)
+		}
+	}
+}
+
+// like divides what was joined as it is divided in a histogram that holds it, too.
+func (h histogram) like(all histogram) histogram {
+	var out histogram
+	for _, b := range h {
+		if b.index == zeroIndex {
+			out = append(out, b)
+			continue
+		}
+		first := b.index &^ (1<<wideShift - 1)
+		for len(all) > 0 && (all[0].index < first || all[0].index == zeroIndex) {
+			all = all[1:]
+		}
+		var total, below, given uint64
+		n := 0
+		for n < len(all) && all[n].index < first+1<<wideShift {
+			total = sum(total, all[n].count)
+			n++
+		}
+		if total == 0 {
+			out = append(out, b)
+			continue
+		}
+		for _, part := range all[:n] {
+			below += part.count
+			upTo := uint64(math.Round(float64(b.count) * (float64(below) / float64(total))))
+			if upTo > given {
+				out = append(out, bucket{index: part.index, count: upTo - given})
+				given = upTo
+			}
+		}
+	}
+	return out
+}
+
 // bucketOf is the bucket of a duration in seconds: the greatest index whose lower
 // bound lies below it.
 func bucketOf(seconds float64) int32 {

@@ -13,6 +13,9 @@ const (
 	chunkSlots = 60
 	// windowChunks are kept beside the one that is written to: one hour.
 	windowChunks = int64(Window / slotTime / chunkSlots)
+	// finePeriods are how many chunks have narrow buckets in their slots: those in which
+	// something may still be counted.
+	finePeriods = maxSpread/chunkSlots + 1
 	// lineBytes and chunkBytes are what a line and a chunk take beside their data,
 	// about.
 	lineBytes  = 400
@@ -36,6 +39,9 @@ type chunk struct {
 	data []byte
 	// total is all of data as one record; nil while there comes more.
 	total []byte
+	// coarse says that the records of slots have wide buckets. The total's are as fine as
+	// ever.
+	coarse bool
 }
 
 // each calls yield with each record of the chunk between two slots, both included,
@@ -53,7 +59,13 @@ func (c *chunk) each(from, to int64, r *record, yield func(slot int64, r *record
 		if slot < from || slot > to {
 			continue
 		}
-		if r.decode(body) && !yield(slot, r) {
+		if !r.decode(body) {
+			continue
+		}
+		if c.coarse {
+			r.times.narrow()
+		}
+		if !yield(slot, r) {
 			return false
 		}
 	}
@@ -77,6 +89,38 @@ func (c *chunk) closed() chunk {
 		return true
 	})
 	return chunk{period: c.period, data: slices.Clone(c.data), total: all.append(nil)}
+}
+
+// coarsened is a closed chunk with wide buckets in the records of slots: a quarter of
+// the memory for what nobody asks for but as a part of a long time.
+func (c *chunk) coarsened() chunk {
+	if c.coarse || c.total == nil {
+		return *c
+	}
+	wide := chunk{period: c.period, total: c.total, coarse: true}
+	var one record
+	var scratch []byte
+	c.each(0, slotEndless, &one, func(slot int64, r *record) bool {
+		r.times = r.times.widen()
+		scratch = wide.appendRecord(slot, r, scratch)
+		return true
+	})
+	wide.data = slices.Clone(wide.data)
+	return wide
+}
+
+// part is what a closed chunk holds of some slots. Of a coarse one, what is in a wide
+// bucket is divided as it is in the total.
+func (c *chunk) part(from, to int64, one *record) record {
+	var all record
+	c.each(from, to, one, func(_ int64, r *record) bool {
+		all.add(r)
+		return true
+	})
+	if c.coarse && one.decode(c.total) {
+		all.times = all.times.like(one.times)
+	}
+	return all
 }
 
 // size is what the chunk takes.
@@ -154,6 +198,16 @@ func (l *line) expire(period int64) bool {
 	}
 	l.chunks = slices.Delete(l.chunks, 0, old)
 	return len(l.chunks) > 0 || !l.tail.empty()
+}
+
+// coarsen widens the buckets of what is so old that nothing is told of it any more.
+func (l *line) coarsen(period int64) {
+	for i := range l.chunks {
+		if l.chunks[i].period > period-finePeriods {
+			return
+		}
+		l.chunks[i] = l.chunks[i].coarsened()
+	}
 }
 
 // insert counts a record in a slot that has passed. The chunk is written anew:
@@ -234,6 +288,12 @@ func (v *view) each(from, to int64, whole bool, r *record, yield func(slot int64
 		}
 		if whole && c.total != nil && first >= from && last <= to {
 			if r.decode(c.total) && !yield(last, r) {
+				return
+			}
+			continue
+		}
+		if whole && c.coarse {
+			if part := c.part(from, to, r); !part.empty() && !yield(min(last, to), &part) {
 				return
 			}
 			continue

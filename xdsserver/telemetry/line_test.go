@@ -18,10 +18,10 @@ func TestALineHoldsWhatWasCounted(t *testing.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
 		w := newWindow()
 		w.put(l)
-		for range 300 {
+		for range 400 {
 			now += r.Int64N(9)
 			w.now = now
-			slot := now - r.Int64N(200)
+			slot := now - r.Int64N(maxSpread)
 			index := int32(r.IntN(maxIndex-zeroIndex+1) + zeroIndex)
 			rec := &record{times: histogram{{index: index, count: uint64(r.IntN(100) + 1)}}}
 			rec.counts[r.IntN(kinds)] = rec.times[0].count
@@ -30,7 +30,7 @@ func TestALineHoldsWhatWasCounted(t *testing.T) {
 			if r.IntN(10) == 0 {
 				w.sweep()
 			}
-			from := max(now-int64(r.IntN(600)), now-windowChunks*chunkSlots+chunkSlots)
+			from := max(now-int64(r.IntN(700)), now-windowChunks*chunkSlots+chunkSlots)
 			v := l.view(from, now)
 			var one record
 			got, whole := map[int64]uint64{}, uint64(0)

@@ -128,6 +128,9 @@ func (s *Server) decodePeriod(b []byte, period int64) error {
 		if l.slot/chunkSlots < period {
 			l.slot = (period+1)*chunkSlots - 1
 		}
+		if period <= s.window.now/chunkSlots-finePeriods {
+			c = c.coarsened()
+		}
 		l.chunks = append(l.chunks, c)
 	}
 	return d.err

@@ -43,19 +43,26 @@ func (r *record) calls() (n uint64) {
 }
 
 // append encodes the record: which kinds there are as bits, the count of each, and
-// the histogram. Fifty calls take about thirty bytes.
+// the histogram in the shorter of two forms, which the first bit says. Two hundred calls
+// take about forty bytes, a few calls two each.
 func (r *record) append(b []byte) []byte {
 	var set uint64
 	for i, n := range r.counts {
 		if n > 0 {
-			set |= 1 << i
+			set |= 2 << i
 		}
+	}
+	if dense(r.times) {
+		set |= 1
 	}
 	b = binary.AppendUvarint(b, set)
 	for _, n := range r.counts {
 		if n > 0 {
 			b = binary.AppendUvarint(b, n)
 		}
+	}
+	if set&1 != 0 {
+		return appendDense(b, r.times)
 	}
 	return appendHistogram(b, r.times)
 }
@@ -64,10 +71,12 @@ func (r *record) append(b []byte) []byte {
 func (r *record) decode(b []byte) bool {
 	r.counts = [kinds]uint64{}
 	set, n := binary.Uvarint(b)
-	if n <= 0 || set >= 1<<kinds {
+	if n <= 0 || set >= 2<<kinds {
 		return false
 	}
-	for b = b[n:]; set != 0; set &= set - 1 {
+	isDense := set&1 != 0
+	b = b[n:]
+	for set >>= 1; set != 0; set &= set - 1 {
 		count, n := binary.Uvarint(b)
 		if n <= 0 {
 			return false
@@ -76,11 +85,15 @@ func (r *record) decode(b []byte) bool {
 		b = b[n:]
 	}
 	var ok bool
-	r.times, ok = decodeHistogram(r.times[:0], b)
+	if isDense {
+		r.times, ok = decodeDense(r.times[:0], b)
+	} else {
+		r.times, ok = decodeHistogram(r.times[:0], b)
+	}
 	return ok
 }
 
-// A bucket takes a byte: three bits say how far it is from the one before, five how
+// In the sparse form a bucket takes a byte: three bits say how far it is from the one before, five how
 // much it counts, both less one. All bits set say that a varint follows.
 const (
 	wideGap  = 7
@@ -128,6 +141,109 @@ func decodeHistogram(into histogram, b []byte) (histogram, bool) {
 			return into, false
 		}
 		into = append(into, bucket{index: int32(last), count: count + 1})
+	}
+	return into, true
+}
+
+// In the dense form each bucket from the first to the last takes half a byte, whether
+// it counts something or not. Fifteen says that the rest of its count follows, three
+// bits in each half byte, the lowest first, of which the fourth says that there is more.
+const (
+	half     = 4
+	moreHalf = 1<<half - 1
+	bitsHalf = half - 1
+	goesOn   = 1 << bitsHalf
+)
+
+// dense reports whether a histogram is shorter in the dense form.
+func dense(h histogram) bool {
+	if len(h) < 8 {
+		return false
+	}
+	halves, sparse := int(h[len(h)-1].index-h[0].index)+1+4, 0
+	for i, b := range h {
+		if b.count >= moreHalf {
+			halves += (bits.Len64(b.count-moreHalf)+bitsHalf-1)/bitsHalf + 1
+		}
+		sparse += 2
+		if b.count > manyOf {
+			sparse += 2
+		}
+		if i > 0 && b.index-h[i-1].index > wideGap {
+			sparse += 2
+		}
+	}
+	return halves < sparse
+}
+
+func appendDense(b []byte, h histogram) []byte {
+	b = binary.AppendUvarint(b, uint64(h[0].index-zeroIndex))
+	low := true
+	put := func(n byte) {
+		if low {
+			b = append(b, n)
+		} else {
+			b[len(b)-1] |= n << half
+		}
+		low = !low
+	}
+	next := h[0].index
+	for _, one := range h {
+		for ; next < one.index; next++ {
+			put(0)
+		}
+		next++
+		if one.count < moreHalf {
+			put(byte(one.count))
+			continue
+		}
+		put(moreHalf)
+		for rest := one.count - moreHalf; ; rest >>= bitsHalf {
+			if rest < goesOn {
+				put(byte(rest))
+				break
+			}
+			put(byte(rest&(goesOn-1)) | goesOn)
+		}
+	}
+	return b
+}
+
+// decodeDense appends to into what appendDense wrote, to the end of b.
+func decodeDense(into histogram, b []byte) (histogram, bool) {
+	first, n := binary.Uvarint(b)
+	if n <= 0 || first > maxIndex-zeroIndex {
+		return into, false
+	}
+	b = b[n:]
+	at := 0
+	get := func() byte {
+		n := b[at/2] >> (at % 2 * half) & moreHalf
+		at++
+		return n
+	}
+	index := int32(first) + zeroIndex
+	for ; at < 2*len(b); index++ {
+		count := uint64(get())
+		if count == moreHalf {
+			for shift := 0; ; shift += bitsHalf {
+				if at >= 2*len(b) || shift >= 63 {
+					return into, false
+				}
+				n := uint64(get())
+				count += n & (goesOn - 1) << shift
+				if n < goesOn {
+					break
+				}
+			}
+		}
+		switch {
+		case count == 0:
+		case index > maxIndex:
+			return into, false
+		default:
+			into = append(into, bucket{index: index, count: count})
+		}
 	}
 	return into, true
 }

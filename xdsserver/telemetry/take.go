@@ -6,9 +6,9 @@ import (
 )
 
 // maxSpread is over how many slots, at most, a report is spread that comes after a
-// gap: a quarter of an hour, so that not all of an outage seems to have happened in its last
+// gap: ten minutes, so that not all of an outage seems to have happened in its last
 // five seconds.
-const maxSpread = 180
+const maxSpread = 2 * chunkSlots
 
 // take counts a report of one identity. address is where it comes from; it is the
 // name of a process that has none.
