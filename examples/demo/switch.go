@@ -40,9 +40,9 @@ spec: {timeout: 1s}
 type switches struct {
 	stage *stage
 
-	mu    sync.Mutex // held while something is done
-	state switchState
-	happened
+	mu       sync.Mutex // held while something is done
+	state    switchState
+	happened []line // the newest last
 }
 
 // A switchState is how the switches stand.
@@ -55,18 +55,16 @@ type switchState struct {
 	ServerKilled bool `json:"serverKilled"`
 }
 
-// happened is what was done, the newest last, for the page.
-type happened struct{ lines []line }
-
+// A line is something that was done.
 type line struct {
 	At   time.Time `json:"at"`
 	Says string    `json:"says"`
 }
 
-func (h *happened) say(format string, args ...any) {
-	h.lines = append(h.lines, line{time.Now(), fmt.Sprintf(format, args...)})
-	if len(h.lines) > 20 {
-		h.lines = slices.Delete(h.lines, 0, len(h.lines)-20)
+func (s *switches) say(what string) {
+	s.happened = append(s.happened, line{time.Now(), what})
+	if len(s.happened) > 20 {
+		s.happened = slices.Delete(s.happened, 0, len(s.happened)-20)
 	}
 }
 
@@ -74,7 +72,7 @@ func (h *happened) say(format string, args ...any) {
 func (s *switches) look() (switchState, []line) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.state, slices.Clone(s.lines)
+	return s.state, slices.Clone(s.happened)
 }
 
 // turn sets the switch called name.
@@ -114,7 +112,7 @@ func (s *switches) fault(ctx context.Context, percent int) error {
 		return err
 	}
 	s.state.Faults = percent
-	s.say("%s", says)
+	s.say(says)
 	return nil
 }
 
@@ -127,7 +125,7 @@ func (s *switches) slow(on bool) error {
 		return err
 	}
 	s.state.Slow = on
-	s.say("%s", says)
+	s.say(says)
 	return nil
 }
 
@@ -145,7 +143,7 @@ func (s *switches) kill(on bool) error {
 		return err
 	}
 	s.state.Killed = on
-	s.say("%s", says)
+	s.say(says)
 	return nil
 }
 
@@ -163,7 +161,7 @@ func (s *switches) killServer(ctx context.Context, on bool) error {
 		return err
 	}
 	s.state.ServerKilled = on
-	s.say("%s", says)
+	s.say(says)
 	return nil
 }
 
