@@ -122,10 +122,17 @@ export function overflow(page) {
   return page.evaluate(() => {
     const root = document.scrollingElement;
     if (root.scrollWidth <= root.clientWidth) return [];
+    const kept = (e) => {
+      for (let p = e.parentElement; p && p !== document.body; p = p.parentElement) {
+        if (getComputedStyle(p).overflowX !== "visible") return true;
+      }
+      return false;
+    };
     return [...document.querySelectorAll("body *")]
-      .filter((e) => e.getBoundingClientRect().right > root.clientWidth + 1)
-      .map((e) => `${e.tagName.toLowerCase()}.${e.getAttribute("class") ?? ""}`)
-      .slice(0, 5);
+      .filter((e) => e.getBoundingClientRect().right > root.clientWidth + 1 && !kept(e))
+      .map((e) => `${e.tagName.toLowerCase()}.${e.getAttribute("class") ?? ""} ${Math.round(e.getBoundingClientRect().right)} ${e.textContent.slice(0, 40)}`)
+      .concat(`the page is ${root.scrollWidth} wide`)
+      .slice(-6);
   });
 }
 
@@ -143,15 +150,19 @@ export async function stops(page, most = 300) {
       if (!e || e === document.body || e.dataset.stop === "1") return null;
       e.dataset.stop = "1";
       const box = e.getBoundingClientRect();
-      const style = getComputedStyle(e);
-      const ring = (s) => (s.outlineStyle !== "none" && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== "none";
+      // Round the element itself, a box close around it, or a node of a drawing.
+      const drawn = e.closest("svg") && e.querySelector("rect, circle");
+      const ring = [e, e.parentElement, e.parentElement?.parentElement].some((box) => {
+        const s = box && getComputedStyle(box);
+        return s && ((s.outlineStyle !== "none" && parseFloat(s.outlineWidth) > 0) || s.boxShadow !== "none");
+      });
       const all = [...document.querySelectorAll("*")];
       return {
         index: all.indexOf(e),
         tag: e.tagName.toLowerCase(),
         name: (e.getAttribute("aria-label") || e.labels?.[0]?.textContent || e.textContent || e.getAttribute("title") || "").trim().slice(0, 40),
         seen: box.width > 0 && box.height > 0 && box.bottom > 0 && box.top < innerHeight && box.right > 0 && box.left < innerWidth,
-        ring: ring(style) || (e.parentElement !== null && ring(getComputedStyle(e.parentElement))),
+        ring: ring || (drawn && parseFloat(getComputedStyle(drawn).strokeWidth) >= 2),
         tabindex: e.tabIndex,
       };
     });
