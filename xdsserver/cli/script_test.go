@@ -21,6 +21,8 @@ import (
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"go.uber.org/goleak"
+	"google.golang.org/grpc"
+	healthpb "google.golang.org/grpc/health/grpc_health_v1"
 
 	"github.com/tulle-mesh/tulle/mesh"
 	"github.com/tulle-mesh/tulle/xdsserver/cli"
@@ -56,10 +58,12 @@ func untilStopped(run func(context.Context) int) int {
 	return run(ctx)
 }
 
-// member is a process of the mesh that dials services, and calls none: member voting
-// &member&. What else it is its environment says.
+// member is a process of the mesh that dials services: member voting &member&. What else
+// it is its environment says. With CALLS it makes so many to each service, and without
+// services it is one, which answers them.
 func member(ctx context.Context) int {
 	err := func() error {
+		calls, _ := strconv.Atoi(os.Getenv("CALLS")) // none where it is not said
 		for _, service := range os.Args[1:] {
 			conn, err := mesh.NewClient("mesh:///" + service)
 			if err != nil {
@@ -67,6 +71,14 @@ func member(ctx context.Context) int {
 			}
 			defer conn.Close()
 			conn.Connect()
+			for range calls {
+				if _, err := healthpb.NewHealthClient(conn).Check(ctx, &healthpb.HealthCheckRequest{}, grpc.WaitForReady(true)); err != nil {
+					return err
+				}
+			}
+		}
+		if len(os.Args) == 1 {
+			return serveMember(ctx)
 		}
 		<-ctx.Done()
 		m, err := mesh.Default()
@@ -80,6 +92,18 @@ func member(ctx context.Context) int {
 		return 1
 	}
 	return 0
+}
+
+// serveMember serves health, as every server of the mesh does, until ctx ends.
+func serveMember(ctx context.Context) error {
+	lis, err := (&net.ListenConfig{}).Listen(ctx, "tcp", "127.0.0.1:0")
+	if err != nil {
+		return err
+	}
+	server := mesh.NewServer()
+	stop := context.AfterFunc(ctx, server.GracefulStop)
+	defer stop()
+	return server.Serve(lis)
 }
 
 // TestScripts runs the commands of testdata/*.txtar as an operator would, against
