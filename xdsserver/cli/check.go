@@ -44,6 +44,7 @@ type resultLine struct {
 	Anchor string `json:"anchor"`
 
 	subject string // what stands for {} in Command
+	passing bool   // it is wrong, and that is expected to pass
 }
 
 // anchor is the place of a check in the documentation.
@@ -79,6 +80,7 @@ func (c *check) run(f *facts) resultLine {
 	if line.Result == success {
 		return line
 	}
+	line.passing = c.passes || line.Result == failure
 	if line.Hint == "" {
 		line.Hint = c.mend
 	}
@@ -117,7 +119,7 @@ says more. It exits with 1 when a check failed (×); warnings (‼) do not fail 
 		Args: noArguments,
 	}
 	to, out := addAdmin(cmd), addOutput(cmd, "short")
-	wait := cmd.Flags().Duration("wait", 0, "look again for so long, a `DURATION`, until no check fails")
+	wait := cmd.Flags().Duration("wait", 0, "look again for so long, a `DURATION`, until no check fails and the server has settled")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		client, err := to.client()
 		if err != nil {
@@ -193,8 +195,8 @@ const (
 	spinEvery = 100 * time.Millisecond
 )
 
-// waitForChecks looks until no check fails, or the time is over; spin shows meanwhile
-// which it waits for.
+// waitForChecks looks until no check fails nor warns of what passes, or the time is over;
+// spin shows meanwhile which it waits for.
 func waitForChecks(ctx context.Context, wait time.Duration, spin io.Writer, look func(context.Context) checkJSON) checkJSON {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
@@ -203,11 +205,12 @@ func waitForChecks(ctx context.Context, wait time.Duration, spin io.Writer, look
 	defer tick.Stop()
 	for frame := 0; ; {
 		result := look(ctx)
-		if result.Success || !time.Now().Add(checkAgain).Before(end) {
+		waiting := waitsFor(result)
+		if waiting == "" || !time.Now().Add(checkAgain).Before(end) {
 			return result
 		}
 		for again := time.Now().Add(checkAgain); time.Now().Before(again); frame++ {
-			fmt.Fprintf(spin, "\r\x1b[K%c %s", spinner[frame%len(spinner)], printable(firstFailure(result)))
+			fmt.Fprintf(spin, "\r\x1b[K%c %s", spinner[frame%len(spinner)], printable(waiting))
 			select {
 			case <-tick.C:
 			case <-ctx.Done():
@@ -220,11 +223,12 @@ func waitForChecks(ctx context.Context, wait time.Duration, spin io.Writer, look
 
 var spinner = []rune("⠋⠙⠹⠸⠼⠴⠦⠧⠇⠏")
 
-// firstFailure is one line that fits a terminal.
-func firstFailure(result checkJSON) string {
+// waitsFor is the first check that may become true, as one line that fits a terminal; empty
+// when there is none.
+func waitsFor(result checkJSON) string {
 	for _, c := range result.Categories {
 		for _, l := range c.Checks {
-			if l.Result == failure {
+			if l.passing {
 				text := []rune(l.Description)
 				return string(text[:min(len(text), 70)])
 			}

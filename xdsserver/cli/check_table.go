@@ -12,7 +12,9 @@ type check struct {
 	// mend is what to do, unless judge knows better; command what to run, with {} for what
 	// the judge names. Empty are those of what nothing mends, or of what is never wrong.
 	mend, command string
-	judge         func(*facts, *resultLine)
+	// passes says that a warning of it is expected to pass by itself.
+	passes bool
+	judge  func(*facts, *resultLine)
 }
 
 // The categories, in the order in which one stands on another.
@@ -59,6 +61,7 @@ var checks = []check{
 			"for gone.",
 		mend:    "wait a few seconds",
 		command: "xdsserver check --wait 30s",
+		passes:  true,
 		judge:   checkWarm,
 	},
 	{
@@ -234,6 +237,7 @@ var checks = []check{
 		means:    "One has not for 10 s: its process is stopped or overloaded, or its network is. Others do not wait for it.",
 		mend:     "the process may be stopped or overloaded: see its log",
 		command:  "xdsserver log {} --level debug",
+		passes:   true,
 		judge:    checkCurrent,
 	},
 	{
@@ -263,6 +267,7 @@ var checks = []check{
 			"they are refused. Its log says why.",
 		mend:    "see the log of that process",
 		command: "xdsserver log {} --level debug",
+		passes:  true,
 		judge:   checkComing,
 	},
 	{

@@ -256,7 +256,7 @@ func documentation() string {
 
 ` + "`xdsserver check`" + ` asks the server about everything below. A line is √ when it is true; ‼ is a
 warning, and with × the command exits with 1. ` + "`-o short`" + ` prints only what is not √, ` + "`--wait 5m`" + `
-looks again until nothing fails, ` + "`-o json`" + ` is for programs. Below each check: what it looks like when it
+looks again until nothing fails and the server has settled, ` + "`-o json`" + ` is for programs. Below each check: what it looks like when it
 is not true, with the command that mends it or shows more after ` + "`try:`" + `.
 `)
 	category := ""

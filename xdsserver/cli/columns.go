@@ -73,7 +73,7 @@ func (c *columns) lines() []string {
 	return lines
 }
 
-func (c *columns) print(w io.Writer) error {
+func (c *columns) flush(w io.Writer) error {
 	_, err := fmt.Fprintln(w, strings.Join(c.lines(), "\n"))
 	return err
 }

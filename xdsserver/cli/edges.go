@@ -93,7 +93,7 @@ func printEdges(w io.Writer, edges []*adminv1.EdgeStat, wide bool) error {
 		}
 		c.row(row...)
 	}
-	return c.print(w)
+	return c.flush(w)
 }
 
 func total(n uint64) string { return strconv.FormatUint(n, 10) }

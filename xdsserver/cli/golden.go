@@ -15,7 +15,17 @@ type window struct{ d time.Duration }
 
 func addWindow(cmd *cobra.Command) *window {
 	w := &window{}
-	cmd.Flags().DurationVar(&w.d, "window", time.Minute, "how far back to look, from 15s to 1h")
+	cmd.Flags().DurationVar(&w.d, "window", time.Minute, "how far back to look, a `DURATION` from 15s to 1h")
+	inner := cmd.PreRunE
+	cmd.PreRunE = func(cmd *cobra.Command, args []string) error {
+		if w.d < 15*time.Second || w.d > time.Hour {
+			return fmt.Errorf("--window %v: want 15s to 1h", w.d)
+		}
+		if inner != nil {
+			return inner(cmd, args)
+		}
+		return nil
+	}
 	return w
 }
 
@@ -66,6 +76,8 @@ func latencyText(g *adminv1.Golden, ms float64) string {
 	switch {
 	case !g.GetTimed() || g.GetCalls() == 0:
 		return ""
+	case ms < 0.01:
+		return "<10µs" // nothing shorter is told apart
 	case ms < 1:
 		return fmt.Sprintf("%.0fµs", 1000*ms)
 	case ms < 10:

@@ -48,7 +48,7 @@ func printLiveRoutes(w io.Writer, routes []*adminv1.RouteStat) error {
 			c.part(append(cells, shareOf(b.GetAttempts(), b.GetTimeouts()))...)
 		}
 	}
-	return c.print(w)
+	return c.flush(w)
 }
 
 type liveRouteJSON struct {
@@ -67,9 +67,11 @@ type liveBackendJSON struct {
 }
 
 func liveRoutesResult(routes []*adminv1.RouteStat) []liveRouteJSON {
-	out := []liveRouteJSON{}
+	out := make([]liveRouteJSON, 0, len(routes))
 	for _, r := range routes {
-		route := liveRouteJSON{Route: r.GetRoute(), Calls: goldenResult(r.GetCalls()), Timeouts: r.GetTimeouts(), Retries: r.GetRetries(), Backends: []liveBackendJSON{}}
+		route := liveRouteJSON{
+			Route: r.GetRoute(), Calls: goldenResult(r.GetCalls()), Timeouts: r.GetTimeouts(), Retries: r.GetRetries(), Backends: []liveBackendJSON{},
+		}
 		for _, b := range r.GetBackends() {
 			route.Backends = append(route.Backends, liveBackendJSON{b.GetCluster(), b.GetVersion(), goldenResult(b.GetAttempts()), b.GetTimeouts()})
 		}

@@ -3,11 +3,13 @@ package cli_test
 import (
 	"bytes"
 	"context"
+	"errors"
 	"net/http/httptest"
 	"strings"
 	"testing"
 	"time"
 
+	"connectrpc.com/connect"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/protobuf/types/known/durationpb"
 	"google.golang.org/protobuf/types/known/timestamppb"
@@ -28,6 +30,7 @@ type fakeServer struct {
 	suggested   *adminv1.SuggestPolicyResponse
 	routes      *adminv1.ListRoutesResponse
 	explained   *adminv1.ExplainCallResponse
+	graph       *adminv1.GetGraphResponse
 	asked       []any
 }
 
@@ -94,6 +97,13 @@ func (f *fakeServer) ListRoutes(context.Context, *adminv1.ListRoutesRequest) (*a
 func (f *fakeServer) ExplainCall(_ context.Context, req *adminv1.ExplainCallRequest) (*adminv1.ExplainCallResponse, error) {
 	f.asked = append(f.asked, req)
 	return f.explained, nil
+}
+
+func (f *fakeServer) GetGraph(context.Context, *adminv1.GetGraphRequest) (*adminv1.GetGraphResponse, error) {
+	if f.graph == nil {
+		return nil, connect.NewError(connect.CodeUnavailable, errors.New("this xdsserver takes no reports"))
+	}
+	return f.graph, nil
 }
 
 // run runs a command against the fake.

@@ -142,7 +142,7 @@ func printStat(w io.Writer, services []*adminv1.ServiceStat, wide bool) error {
 			c.part(append(cells, "", "", "", of(v.GetHealthy(), v.GetInstances()))...)
 		}
 	}
-	return c.print(w)
+	return c.flush(w)
 }
 
 // of is "2/3".
@@ -196,7 +196,7 @@ func statResult(services []*adminv1.ServiceStat, graph *adminv1.GetGraphResponse
 }
 
 func versionsResult(versions []*adminv1.VersionStat) []versionStatJSON {
-	out := []versionStatJSON{}
+	out := make([]versionStatJSON, 0, len(versions))
 	for _, v := range versions {
 		out = append(out, versionStatJSON{v.GetVersion(), v.GetInstances(), v.GetHealthy(), goldenResult(v.GetGolden())})
 	}

@@ -53,7 +53,7 @@ it prints plain lines.`,
 				fmt.Fprintf(w, "No calls in the last %v.\n", back.d)
 				return nil
 			}
-			return page.columns().print(w)
+			return page.columns().flush(w)
 		})
 	}
 	return cmd
@@ -167,11 +167,11 @@ func topResult(page *topPage) topJSON {
 func runTop(cmd *cobra.Command, look func(context.Context) (*topPage, error)) error {
 	ended, err := tea.NewProgram(&topModel{ctx: cmd.Context(), look: look},
 		tea.WithContext(cmd.Context()), tea.WithOutput(cmd.OutOrStdout()), tea.WithInput(cmd.InOrStdin())).Run()
-	if cmd.Context().Err() != nil {
-		return nil // it was stopped
-	}
 	if m, ok := ended.(*topModel); ok && m.fatal != nil {
-		return m.fatal
+		err = m.fatal
 	}
-	return err
+	if cmd.Context().Err() == nil {
+		return err
+	}
+	return nil // it was stopped
 }

@@ -283,14 +283,20 @@ func (m *topModel) table() []string {
 
 // helpText are the keys.
 func (m *topModel) helpText() []string {
-	lines := []string{bold.Render("xdsserver top"), ""}
+	keys := make([][2]string, 0, 16)
 	for _, o := range topOrders {
-		lines = append(lines, fmt.Sprintf("%-10s sort by %s; again turns it around", o.key, o.name))
+		keys = append(keys, [2]string{o.key, "sort by " + o.name + "; again turns it around"})
 	}
-	for _, k := range [][2]string{
-		{"s", "sort by the next of these"}, {"/", "filter by source, destination or method; esc shows all"},
-		{"p", "pause, and go on"}, {"up, down", "move, as pgup, pgdown and home"}, {"q", "quit"},
-	} {
+	keys = append(keys, [][2]string{
+		{"s", "sort by the next of these"},
+		{"/", "filter by source, destination or method; esc shows all"},
+		{"p", "pause, and go on"},
+		{"up, down", "move, as pgup, pgdown and home"},
+		{"q", "quit"},
+	}...)
+	lines := make([]string, 0, len(keys)+2)
+	lines = append(lines, bold.Render("xdsserver top"), "")
+	for _, k := range keys {
 		lines = append(lines, fmt.Sprintf("%-10s %s", k[0], k[1]))
 	}
 	return lines

@@ -120,8 +120,8 @@ func TestTopShowsWhatIsNewUnlessItPauses(t *testing.T) {
 func TestTopOutlivesXdsserverAndItsScreen(t *testing.T) {
 	rows := make([]topRow, 50)
 	for i := range rows {
-		rows[i] = topRow{"web\x1b[2J\u202e", "漢字", strings.Repeat("x", 300), &adminv1.Golden{Calls: 1, Rps: float64(100 - i), P50Ms: float64(i), Timed: true}}
-		rows[i].destination += fmt.Sprintf("-%02d-", i) + strings.Repeat("字", 60)
+		rows[i] = topRow{"web\x1b[2J\u202e", "\u6f22\u5b57", strings.Repeat("x", 300), &adminv1.Golden{Calls: 1, Rps: float64(100 - i), P50Ms: float64(i), Timed: true}}
+		rows[i].destination += fmt.Sprintf("-%02d-", i) + strings.Repeat("\u5b57", 60)
 	}
 	m := topShown(t, rows...)
 	m.Update(topLoaded{err: errors.New("xdsserver is\x1b[2J away")})

@@ -68,7 +68,7 @@ func TestCheckWaitsUntilNothingFails(t *testing.T) {
 				result := waitForChecks(t.Context(), test.wait, &spin, func(context.Context) checkJSON {
 					line := resultLine{Description: "it is up", Result: success}
 					if time.Since(began) < test.after {
-						line.Result = failure
+						line.Result, line.passing = failure, true
 					}
 					return checkJSON{Success: line.Result == success, Categories: []categoryJSON{{"x", []resultLine{line}}}}
 				})
@@ -88,7 +88,9 @@ func TestCheckStopsWaitingWhenItIsStopped(t *testing.T) {
 		ctx, cancel := context.WithTimeout(t.Context(), 1500*time.Millisecond)
 		defer cancel()
 		began := time.Now()
-		waitForChecks(ctx, time.Hour, io.Discard, func(context.Context) checkJSON { return checkJSON{} })
+		waitForChecks(ctx, time.Hour, io.Discard, func(context.Context) checkJSON {
+			return checkJSON{Categories: []categoryJSON{{"x", []resultLine{{Description: "it is up", Result: failure, passing: true}}}}}
+		})
 		if took := time.Since(began); took != 1500*time.Millisecond {
 			t.Errorf("it took %v", took)
 		}
