@@ -79,7 +79,7 @@ func (m *moody) Greet(context.Context, *hellov1.GreetRequest) (*hellov1.GreetRes
 func startMesh(t *testing.T) string {
 	t.Helper()
 	// A socket's path must be short.
-	dir, err := os.MkdirTemp("", "tulle")
+	dir, err := os.MkdirTemp("", "tulle") //nolint:usetesting // its name would be too long for a socket
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -301,8 +301,11 @@ func TestEveryPanelShowsSomething(t *testing.T) {
 	until(t, func() error {
 		r, err := ask(t, prometheus+"/api/v1/query?query="+url.QueryEscape(
 			`sum(increase(tulle_server_calls_total{destination="greeter",status="INTERNAL"}[30s])) / sum(increase(tulle_server_calls_total{destination="greeter"}[30s]))`))
-		if err != nil || len(r.Data.Result) != 1 {
-			return fmt.Errorf("%v, %v", r, err)
+		if err != nil {
+			return err
+		}
+		if len(r.Data.Result) != 1 {
+			return fmt.Errorf("the share that fails: %v", r)
 		}
 		text, _ := r.Data.Result[0].Value[1].(string)
 		var share float64

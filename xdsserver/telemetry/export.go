@@ -39,7 +39,7 @@ var _ exporter = (*Server)(nil)
 func (s *Server) Register(r grpc.ServiceRegistrar) { r.RegisterService(&metricsService, s) }
 
 // handleExport has interceptors judge the caller before anything is decoded.
-func handleExport(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) {
+func handleExport(srv any, ctx context.Context, decode func(any) error, interceptor grpc.UnaryServerInterceptor) (any, error) { //nolint:revive // grpc's order
 	handler := func(ctx context.Context, _ any) (any, error) { return srv.(exporter).export(ctx, decode) }
 	if interceptor == nil {
 		return handler(ctx, nil)

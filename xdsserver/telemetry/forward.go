@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/url"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"time"
@@ -134,7 +135,7 @@ func (f *forwarder) send(ctx context.Context, report []byte) error {
 }
 
 func (f *forwarder) close() error {
-	if err := f.conn.Close(); err != nil && !errors.Is(err, grpc.ErrClientConnClosing) {
+	if err := f.conn.Close(); err != nil {
 		return fmt.Errorf("telemetry: collector: %w", err)
 	}
 	return nil
@@ -169,7 +170,7 @@ func rewrite(raw []byte, service, id string) []byte {
 		resource, rest := ours, []byte(nil)
 		for in := (scan{rest: s.bytes}); in.next(); {
 			if in.is(1, protowire.BytesType) {
-				resource = append(resource[:len(resource):len(resource)], others(in.bytes)...)
+				resource = append(slices.Clip(resource), others(in.bytes)...)
 			} else {
 				rest = append(rest, in.raw...)
 			}

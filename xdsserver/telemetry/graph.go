@@ -287,7 +287,7 @@ func (g *graph) service(name string, st *state) *adminv1.ServiceStat {
 }
 
 func (g *graph) versions(by string, m map[string]*record) []*adminv1.VersionStat {
-	var out []*adminv1.VersionStat
+	out := make([]*adminv1.VersionStat, 0, len(m))
 	for _, v := range slices.Sorted(maps.Keys(m)) {
 		out = append(out, &adminv1.VersionStat{Version: v, Golden: g.golden(by, m[v])})
 	}

@@ -24,7 +24,7 @@ type bucket struct {
 }
 
 // A histogram holds its buckets in order; each is there once, and counts something.
-type histogram []bucket
+type histogram []bucket //nolint:recvcheck // add grows it, what reads it takes the value
 
 // count is how much the histogram counts.
 func (h histogram) count() (n uint64) {
@@ -32,22 +32,6 @@ func (h histogram) count() (n uint64) {
 		n = sum(n, b.count)
 	}
 	return n
-}
-
-// plus appends to into the buckets of two histograms together.
-func plus(into, a, b histogram) histogram {
-	for len(a) > 0 && len(b) > 0 {
-		switch {
-		case a[0].index < b[0].index:
-			into, a = append(into, a[0]), a[1:]
-		case a[0].index > b[0].index:
-			into, b = append(into, b[0]), b[1:]
-		default:
-			into = append(into, bucket{index: a[0].index, count: sum(a[0].count, b[0].count)})
-			a, b = a[1:], b[1:]
-		}
-	}
-	return append(append(into, a...), b...)
 }
 
 // add adds b to a histogram, in place where all buckets of b are in it.

@@ -189,4 +189,4 @@ func (s *Server) sweepReporters(now time.Time) {
 }
 
 // here reports whether the process has reported of late.
-func (r *reporter) here(now time.Time) bool { return now.Sub(r.seen) <= away }
+func (rep *reporter) here(now time.Time) bool { return now.Sub(rep.seen) <= away }

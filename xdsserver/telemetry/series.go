@@ -23,10 +23,12 @@ func (s *Server) newSeries(rep *reporter, r *report, p *point) (*series, reason)
 			return nil, reasonRoom
 		}
 		se.total = s.totals.of(d)
-		if d.family == familyServed {
+		switch d.family {
+		case familyServed:
 			se.inst = rep.in
-		} else if d.family == familyCall {
+		case familyCall:
 			se.inst = rep.out
+		default:
 		}
 	case m >= metricRetries && m <= metricMirrored:
 		d := def{family: familyCount, source: rep.service, destination: get("tulle.destination")}

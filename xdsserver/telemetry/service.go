@@ -117,7 +117,7 @@ func methods(g *graph, views []view, name string) []*adminv1.MethodStat {
 			}
 		}
 	}
-	var out []*adminv1.MethodStat
+	out := make([]*adminv1.MethodStat, 0, len(by))
 	for _, m := range slices.Sorted(maps.Keys(by)) {
 		out = append(out, &adminv1.MethodStat{Method: m, Golden: g.golden(g.node(name).by(name), by[m])})
 	}
@@ -167,7 +167,7 @@ func routes(g *graph, views []view, name string) []*adminv1.RouteStat {
 			addTo(l.backends, d.cluster, &r)
 		}
 	}
-	var out []*adminv1.RouteStat
+	out := make([]*adminv1.RouteStat, 0, len(by))
 	for _, route := range slices.Sorted(maps.Keys(by)) {
 		l := by[route]
 		stat := &adminv1.RouteStat{Route: route, Calls: g.golden(l.who(), &l.calls), Timeouts: timeouts(&l.calls)}

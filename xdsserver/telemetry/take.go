@@ -99,7 +99,8 @@ func (s *Server) point(rep *reporter, r *report, p *point, slot int64, now time.
 	if p.metric.stock() && !rep.stock {
 		return reasonKind // it would be counted twice
 	}
-	buffer := append(s.scratch.key[:0], byte(p.metric))
+	buffer := s.scratch.key[:0]
+	buffer = append(buffer, byte(p.metric))
 	for _, a := range r.attributes[p.attributes.from:p.attributes.to] {
 		buffer = append(append(append(append(buffer, a.key...), 0), a.value...), 1)
 	}
@@ -175,7 +176,7 @@ func (s *Server) countTimes(se *series, r *report, p *point, how counting) reaso
 	counts := how.counts
 	have := r.buckets[p.buckets.from:p.buckets.to]
 	why := reasonNone
-	delta, value := histogram(have), p.value
+	delta, value := have, p.value
 	if !how.fromZero {
 		last, _ := decodeHistogram(s.scratch.last[:0], se.last)
 		last = last.coarse(p.of)

@@ -13,8 +13,8 @@ type totalKey struct {
 
 // A total is everything since the server started, of lines that are alike.
 type total struct {
-	key totalKey
 	record
+	key     totalKey
 	seconds float64
 	// used is whether it changed since the last look for idle ones; idle counts looks.
 	used bool

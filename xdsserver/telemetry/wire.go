@@ -338,7 +338,7 @@ func (r *report) readPoint(m metric, field protowire.Number, b []byte) error {
 		case s.is(5, protowire.Fixed64Type):
 			p.value = math.Float64frombits(s.number)
 		case field == fieldExponential:
-			err = e.read(&s)
+			e.read(&s)
 		case s.is(6, protowire.BytesType) && len(s.bytes)%8 == 0:
 			for b := s.bytes; len(b) > 0 && len(r.counts) < maxBounds; b = b[8:] {
 				r.counts = append(r.counts, binary.LittleEndian.Uint64(b))

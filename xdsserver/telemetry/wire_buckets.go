@@ -25,7 +25,7 @@ type exponential struct {
 	positive, negative []byte
 }
 
-func (e *exponential) read(s *scan) error {
+func (e *exponential) read(s *scan) {
 	switch {
 	case s.is(6, protowire.VarintType):
 		e.scale = int32(protowire.DecodeZigZag(s.number & math.MaxUint32))
@@ -36,7 +36,6 @@ func (e *exponential) read(s *scan) error {
 	case s.is(9, protowire.BytesType):
 		e.negative = s.bytes
 	}
-	return nil
 }
 
 // append appends the buckets to a histogram, and says why not, if it is no good.
@@ -44,14 +43,14 @@ func (e *exponential) append(h histogram, count uint64) (histogram, reason) {
 	if e.scale < minScale || e.scale > maxScale {
 		return h, reasonScale
 	}
-	if any, _, why := eachBucket(e.negative, func(int64, uint64) {}); any > 0 || why != reasonNone {
+	if total, why := eachBucket(e.negative, func(int64, uint64) {}); total > 0 || why != reasonNone {
 		return h, max(why, reasonValue)
 	}
 	from := len(h)
 	if e.zero > 0 {
 		h = append(h, bucket{index: zeroIndex, count: e.zero})
 	}
-	total, _, why := eachBucket(e.positive, func(index int64, n uint64) {
+	total, why := eachBucket(e.positive, func(index int64, n uint64) {
 		at := place(index, e.scale)
 		if last := len(h) - 1; last >= from && h[last].index == at {
 			h[last].count = sum(h[last].count, n)
@@ -70,8 +69,9 @@ func (e *exponential) append(h histogram, count uint64) (histogram, reason) {
 
 // eachBucket calls yield with the buckets of a Buckets message that count something,
 // in order. The offset comes before the counts or after them.
-func eachBucket(message []byte, yield func(index int64, n uint64)) (total uint64, buckets int, why reason) {
+func eachBucket(message []byte, yield func(index int64, n uint64)) (total uint64, why reason) {
 	var offset int64
+	buckets := 0
 	s := scan{rest: message}
 	for s.next() {
 		if s.is(1, protowire.VarintType) {
@@ -79,7 +79,7 @@ func eachBucket(message []byte, yield func(index int64, n uint64)) (total uint64
 		}
 	}
 	if s.err != nil {
-		return 0, 0, reasonCount
+		return 0, reasonCount
 	}
 	for s = (scan{rest: message}); s.next(); {
 		if s.num != 2 {
@@ -97,7 +97,7 @@ func eachBucket(message []byte, yield func(index int64, n uint64)) (total uint64
 		for len(counts) > 0 {
 			n, size := protowire.ConsumeVarint(counts)
 			if size < 0 {
-				return total, buckets, reasonCount
+				return total, reasonCount
 			}
 			counts = counts[size:]
 			if n > 0 {
@@ -107,7 +107,7 @@ func eachBucket(message []byte, yield func(index int64, n uint64)) (total uint64
 			buckets++
 		}
 	}
-	return total, buckets, reasonNone
+	return total, reasonNone
 }
 
 // appendExplicit appends the buckets of a histogram that names their bounds, in
