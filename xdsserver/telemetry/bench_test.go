@@ -177,7 +177,7 @@ func BenchmarkHour(b *testing.B) {
 		s.disk = d
 		begun = cpu()
 		s.window.now = slotOf(now)
-		files, state := s.encode(now)
+		files, state := s.encode(now, false)
 		saving := cpu() - begun
 		size := len(state)
 		for _, f := range files {

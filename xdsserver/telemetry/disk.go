@@ -33,6 +33,7 @@ type disk struct {
 	// saved are the files of the periods that are over. Whoever saves has it alone.
 	saved map[int64]string
 	next  uint64 // numbers files
+	size  int    // of the last state
 }
 
 func openDisk(dir string) (*disk, error) {

@@ -35,7 +35,7 @@ func busy(t *testing.T, s *Server) {
 		send(t, s, "voting", server.message())
 		time.Sleep(slotTime)
 		if i%5 == 4 {
-			s.save()
+			s.save(false)
 			time.Sleep(4 * time.Minute)
 		}
 	}
@@ -73,7 +73,7 @@ func TestFilesAreTheUsersAlone(t *testing.T) {
 		dir := filepath.Join(t.TempDir(), "telemetry")
 		s := open(t, dir)
 		busy(t, s)
-		s.save()
+		s.save(false)
 		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 			t.Errorf("the directory: %v, %v", info.Mode(), err)
 		}
@@ -88,7 +88,7 @@ func TestFilesAreTheUsersAlone(t *testing.T) {
 		}
 		// What is older than an hour is not kept.
 		time.Sleep(2 * Window)
-		s.save()
+		s.save(false)
 		if entries, err = os.ReadDir(dir); err != nil || len(entries) != 1 {
 			t.Errorf("%v, %v", entries, err)
 		}
@@ -101,7 +101,7 @@ func TestDamageIsAWarning(t *testing.T) {
 		good := t.TempDir()
 		s := open(t, good)
 		busy(t, s)
-		s.save()
+		s.save(false)
 		before := s.Graph(Window, time.Now()).GetEdges()[0].GetCalls().GetCalls()
 		var state string
 		var windows []string
@@ -154,7 +154,7 @@ func TestDamageIsAWarning(t *testing.T) {
 					if file == state && calls != 0 || file != state && (calls == 0 || calls >= before) {
 						t.Errorf("%s, %s: %d calls of %d are known", name, file, calls, before)
 					}
-					s.save()
+					s.save(false)
 					if again := open(t, dir); file == state && !again.since.Equal(s.since) {
 						t.Errorf("%s: not mended by what was saved next", name)
 					}
@@ -177,14 +177,14 @@ func TestADiskThatFailsIsAWarning(t *testing.T) {
 		if err := os.RemoveAll(dir); err != nil {
 			t.Fatal(err)
 		}
-		s.save()
+		s.save(false)
 		if !strings.Contains(log.String(), "could not be saved") {
 			t.Errorf("logged:\n%s", log.String())
 		}
 		if err := os.Mkdir(dir, 0o700); err != nil {
 			t.Fatal(err)
 		}
-		s.save()
+		s.save(false)
 		now := time.Now()
 		if diff := cmp.Diff(s.Graph(Window, now), open(t, dir).Graph(Window, now), protocmp.Transform()); diff != "" {
 			t.Errorf("(-before +after):\n%s", diff)
@@ -209,7 +209,7 @@ func FuzzLoad(f *testing.F) {
 	if _, err := s.export(who("voting"), decoderOf(p.message())); err != nil {
 		f.Fatal(err)
 	}
-	_, state := s.encode(time.Now())
+	_, state := s.encode(time.Now(), true)
 	f.Add(state)
 	dir := f.TempDir()
 	f.Fuzz(func(t *testing.T, state []byte) {

@@ -18,8 +18,8 @@ func TestALineHoldsWhatWasCounted(t *testing.T) {
 		r := rand.New(rand.NewPCG(rapid.Uint64().Draw(rt, "seed"), 0))
 		w := newWindow()
 		w.put(l)
-		for range 400 {
-			now += r.Int64N(9)
+		for range 150 {
+			now += r.Int64N(20)
 			w.now = now
 			slot := now - r.Int64N(maxSpread)
 			index := int32(r.IntN(maxIndex-zeroIndex+1) + zeroIndex)

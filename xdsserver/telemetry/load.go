@@ -153,8 +153,10 @@ func (s *Server) decodeReporter(d *decoder, now time.Time) {
 	for _, n := range counts {
 		*n = d.number()
 	}
-	d.line(r.in)
-	d.line(r.out)
+	if d.truth() {
+		d.line(r.in)
+		d.line(r.out)
+	}
 	for n := d.count(); n > 0 && d.err == nil; n-- {
 		name := d.bytes()
 		se := series{start: d.number(), at: d.number(), report: d.number(), value: d.float()}

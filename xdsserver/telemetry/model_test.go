@@ -137,7 +137,7 @@ func TestNumbersAreRightWhateverHappens(t *testing.T) {
 		synctest.Test(t, func(t *testing.T) {
 			w := &world{t: t, began: time.Now(), dir: t.TempDir(), took: map[string][]time.Duration{}, fails: map[string]uint64{}}
 			w.server = open(t, w.dir)
-			w.server.save()
+			w.server.save(false)
 			time.Sleep(time.Millisecond)
 			w.start("web")
 			w.start("web")
@@ -201,7 +201,7 @@ func (w *world) take(s step) {
 			w.server = open(w.t, w.dir)
 		}
 	case "save":
-		w.server.save()
+		w.server.save(false)
 		w.ended = false
 	}
 }

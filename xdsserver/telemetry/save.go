@@ -10,14 +10,16 @@ import (
 // it does not cost: processes go on from where they were.
 const saveEvery = 30 * time.Second
 
-// save writes what is known. A failure is logged; what was saved before stays.
-func (s *Server) save() {
+// save writes what is known; of single instances only where it is the last time: they
+// are most of what there is, and known for ten minutes. A failure is logged; what was
+// saved before stays.
+func (s *Server) save(last bool) {
 	if s.disk == nil {
 		return
 	}
 	s.saving.Lock()
 	defer s.saving.Unlock()
-	files, state := s.encode(time.Now())
+	files, state := s.encode(time.Now(), last)
 	var err error
 	for name, content := range files {
 		if err == nil {
@@ -38,7 +40,7 @@ func (s *Server) save() {
 
 // encode writes what is known into memory: the files of periods that are over and are
 // not saved yet, and the state that names all files.
-func (s *Server) encode(now time.Time) (files map[string][]byte, state []byte) {
+func (s *Server) encode(now time.Time, last bool) (files map[string][]byte, state []byte) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	w, d := &s.window, s.disk
@@ -77,7 +79,7 @@ func (s *Server) encode(now time.Time) (files map[string][]byte, state []byte) {
 		}
 	}
 
-	var e encoder
+	e := encoder{b: make([]byte, 0, d.size+d.size/8)}
 	e.time(now)
 	e.time(s.since)
 	e.number(uint64(w.now))
@@ -94,14 +96,15 @@ func (s *Server) encode(now time.Time) (files map[string][]byte, state []byte) {
 	}
 	e.number(uint64(len(s.reporters)))
 	for _, r := range s.reporters {
-		e.reporter(r)
+		e.reporter(r, last)
 	}
 	e.rows(s.services)
+	d.size = len(e.b)
 	return files, e.b
 }
 
 // reporter writes a process, with where its series are.
-func (e *encoder) reporter(r *reporter) {
+func (e *encoder) reporter(r *reporter, lines bool) {
 	for _, text := range []string{r.key.id, r.key.instance, r.service, r.version, r.zone, r.library} {
 		e.text(text)
 	}
@@ -111,8 +114,11 @@ func (e *encoder) reporter(r *reporter) {
 	for _, n := range []uint64{r.nacks, r.denied, r.limited, r.shed, r.injected, r.panicking} {
 		e.number(n)
 	}
-	e.line(r.in, 0)
-	e.line(r.out, 0)
+	e.truth(lines)
+	if lines {
+		e.line(r.in, 0)
+		e.line(r.out, 0)
+	}
 	e.number(uint64(len(r.series)))
 	for key, se := range r.series {
 		e.text(key)

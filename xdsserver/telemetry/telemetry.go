@@ -163,11 +163,11 @@ func (s *Server) Run(ctx context.Context) error {
 	}
 	tick := time.NewTicker(slotTime)
 	defer tick.Stop()
-	s.save()
+	s.save(false)
 	for saved := time.Now(); ; {
 		select {
 		case <-ctx.Done():
-			s.save()
+			s.save(true)
 			return nil
 		case now := <-tick.C:
 			s.mu.Lock()
@@ -176,7 +176,7 @@ func (s *Server) Run(ctx context.Context) error {
 			s.mu.Unlock()
 			if now.Sub(saved) >= saveEvery {
 				saved = now
-				s.save()
+				s.save(false)
 			}
 		}
 	}
@@ -184,7 +184,7 @@ func (s *Server) Run(ctx context.Context) error {
 
 // Close saves what came since Run ended, and closes the connection to a collector.
 func (s *Server) Close() error {
-	s.save()
+	s.save(true)
 	if s.forward != nil {
 		return s.forward.close()
 	}
