@@ -25,7 +25,7 @@ const faulty = `apiVersion: tulle/v1
 kind: Service
 metadata: {name: voting}
 spec:
-  timeout: 1s
+  timeout: 2s
   admission: {fault: {abort: {code: unavailable, percent: %d}}}
 `
 
@@ -33,7 +33,7 @@ spec:
 const sound = `apiVersion: tulle/v1
 kind: Service
 metadata: {name: voting}
-spec: {timeout: 1s}
+spec: {timeout: 2s}
 `
 
 // Switches bring trouble to a stage, one thing at a time, and take it away again.
