@@ -288,6 +288,9 @@ func metricOf(page, name string) (total float64) {
 // bombs and a gigabyte of it is refused what is too much, and what is said of others is as
 // right as before.
 func TestHostileTelemetryHarmsNobodyElse(t *testing.T) {
+	if raced {
+		t.Skip("the detector of races makes xdsserver too slow to be flooded, and the package's other tests look for races")
+	}
 	prometheus := freePort(t)
 	s := startServer(t, "--metrics-listen", prometheus)
 	s.echo(t, "voting", "v1")
