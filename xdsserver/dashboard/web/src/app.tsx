@@ -4,14 +4,12 @@ import { usePlace, type Place } from "./router";
 import { Apply } from "./pages/apply";
 import { Config } from "./pages/config";
 import { Identity } from "./pages/identity";
-import { Login } from "./pages/login";
 import { Overview } from "./pages/overview";
 import { Service } from "./pages/service";
 import { Tap } from "./pages/tap";
 import { Topology } from "./pages/topology";
 
 export function App() {
-  if (location.pathname === "/login") return <Login />;
   return (
     <LiveProvider>
       <Frame />

@@ -194,7 +194,13 @@ export async function startMock(options = {}) {
       const answer = request.headers["tulle-request"] === "1" ? world.api(url.pathname.split("/").pop(), asked) : undefined;
       return answer === undefined ? json(404, { code: "not_found", message: "there is none" }) : json(200, answer);
     }
-    const path = url.pathname === "/" || url.pathname === "/login" ? "/index.html" : normalize(url.pathname);
+    // The page for who has no session is the server's own, and needs no script.
+    if (url.pathname === "/login" || url.pathname === "/login.css") {
+      const text = await readFile(new URL(`../../page/login.${url.pathname === "/login" ? "html" : "css"}`, import.meta.url), "utf8");
+      response.writeHead(url.pathname === "/login" ? 401 : 200, { "Content-Type": url.pathname === "/login" ? types[".html"] : types[".css"] });
+      return response.end(text.replace("SAYING", "This is the dashboard of a mesh. A command lets you in:"));
+    }
+    const path = url.pathname === "/" ? "/index.html" : normalize(url.pathname);
     try {
       const file = await readFile(join(dist, path));
       response.writeHead(200, { "Content-Type": types[extname(path)] ?? "application/octet-stream" });

@@ -87,7 +87,7 @@ export function Apply({ query }: { query: URLSearchParams }) {
             <button type="button" class="primary" disabled={!mayApply || !ready || !anything || rollout !== undefined} onClick={apply}>Apply</button>
           </div>
           <PlacedProblems of={problems} onJump={(p) => editor.current?.jump(p.line!, p.column ?? 1)} />
-          {rollout && <Rollout source={rollout.source} ifRevision={rollout.ifRevision} onDone={() => { setRollout(undefined); validator.current!.ask(source, 0); }} />}
+          {rollout && <Rollout source={rollout.source} ifRevision={rollout.ifRevision} onStored={() => validator.current!.ask(source, 0)} onDone={() => setRollout(undefined)} />}
           {verdict.state === "empty" ? <Teach /> : <Changes of={changes} />}
         </section>
       </div>

@@ -1,16 +1,16 @@
 import type { ChangeResult, Problem } from "../types";
 import { DiffView } from "../diff/view";
 
-const words: Record<string, string> = {
-  ACTION_CREATED: "created",
-  ACTION_CONFIGURED: "changed",
-  ACTION_UNCHANGED: "unchanged",
-  ACTION_DELETED: "deleted",
-  ACTION_REFUSED: "refused",
-};
+const words = new Map([
+  ["ACTION_CREATED", "created"],
+  ["ACTION_CONFIGURED", "changed"],
+  ["ACTION_UNCHANGED", "unchanged"],
+  ["ACTION_DELETED", "deleted"],
+  ["ACTION_REFUSED", "refused"],
+]);
 
 export function actionWord(action: string | undefined): string {
-  return words[action ?? ""] ?? "-";
+  return words.get(action ?? "") ?? "-";
 }
 
 // Changes shows what becomes of each object. Those that stay as they are only have a line.

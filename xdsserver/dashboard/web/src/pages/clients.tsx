@@ -24,7 +24,7 @@ export function Clients({ status }: { status: GetStatusResponse | undefined }) {
         <p class="empty">{wanted !== "" ? `No client has “${filter}” in its name.` : "No process is connected. One that imports the library joins by itself when it starts."}</p>
       ) : (
         <div class="scroll" tabIndex={0} role="region" aria-label="Clients">
-          <table>
+          <table class="lines">
             <thead>
               <tr>
                 <th scope="col">Service</th>

@@ -46,8 +46,8 @@ export function Config({ query }: { query: URLSearchParams }) {
           <Refusals of={held.strays} />
         </section>
       )}
-      <Clients status={status} />
       <History history={history} mayApply={mayApply} revision={held.revision} />
+      <Clients status={status} />
     </>
   );
 }
@@ -105,7 +105,7 @@ type ObjectsProps = { of: ConfigObject[]; refusals: Map<string, Refusal[]>; chos
 function Objects({ of, refusals, chosen, onChoose }: ObjectsProps) {
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Objects">
-      <table>
+      <table class="lines">
         <thead>
           <tr>
             <th scope="col">Object</th>
@@ -135,7 +135,7 @@ function Objects({ of, refusals, chosen, onChoose }: ObjectsProps) {
                 </tr>
                 {opened && (
                   <tr class="details">
-                    <td colSpan={5}><Opened object={object} refused={refused} /></td>
+                    <td colSpan={5}><div class="within"><Opened object={object} refused={refused} /></div></td>
                   </tr>
                 )}
               </Fragment>

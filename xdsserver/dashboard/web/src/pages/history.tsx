@@ -20,7 +20,7 @@ export function History({ history, mayApply, revision }: Props) {
       {history.value && revisions.length === 0 && <p class="empty">Nothing was applied yet. Each change will stand here, with who made it and the way back.</p>}
       {revisions.length > 0 && (
         <div class="scroll" tabIndex={0} role="region" aria-label="History">
-          <table>
+          <table class="lines">
             <thead>
               <tr>
                 <th scope="col">Revision</th>
@@ -53,7 +53,7 @@ export function History({ history, mayApply, revision }: Props) {
                     </tr>
                     {opened && (
                       <tr class="details">
-                        <td colSpan={5}><Changes of={r.changes ?? []} /></td>
+                        <td colSpan={5}><div class="within"><Changes of={r.changes ?? []} /></div></td>
                       </tr>
                     )}
                   </Fragment>

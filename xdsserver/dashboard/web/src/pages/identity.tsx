@@ -81,7 +81,7 @@ function Certificates({ a }: { a: Authority }) {
         <code class="quiet">xdsserver ca rotate</code>
       </div>
       <div class="scroll" tabIndex={0} role="region" aria-label="Certificates of the authority">
-        <table>
+        <table class="lines">
           <thead>
             <tr>
               <th scope="col">Certificate</th>
@@ -137,7 +137,7 @@ function Leaves({ leaves, error, authority, known }: LeavesProps) {
         known && <p class="empty">{wanted !== "" ? `No identity has “${filter}” in it.` : "No process is connected by a certificate yet. See below how one joins."}</p>
       ) : (
         <div class="scroll" tabIndex={0} role="region" aria-label="Identities">
-          <table>
+          <table class="lines">
             <thead>
               <tr>
                 <th scope="col">Service</th>

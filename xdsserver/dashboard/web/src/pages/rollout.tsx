@@ -3,12 +3,13 @@ import type { ApplyResponse, GetStatusResponse } from "../types";
 import { origin } from "./validation";
 import { call, errorText } from "../api";
 
+type Props = { source: string; ifRevision?: string; onStored(): void; onDone(): void };
 type Progress = { revision: string; current: number; clients: number; waited: boolean };
 
 const most = 30_000; // ms to wait for clients; who is not current then is told of
 
 // Rollout applies a text, and follows it to the clients.
-export function Rollout({ source, ifRevision, onDone }: { source: string; ifRevision?: string; onDone(): void }) {
+export function Rollout({ source, ifRevision, onStored, onDone }: Props) {
   const [progress, setProgress] = useState<Progress>();
   const [error, setError] = useState<string>();
 
@@ -16,6 +17,7 @@ export function Rollout({ source, ifRevision, onDone }: { source: string; ifRevi
     let gone = false;
     const run = async () => {
       const answer = await call<ApplyResponse>("Apply", { manifests: [{ origin, yaml: source }], ifRevision, wait: "2s" });
+      if (!gone) onStored();
       const end = Date.now() + most;
       let now: Progress = { revision: answer.revision ?? "0", current: answer.clientsCurrent ?? 0, clients: answer.clients ?? 0, waited: false };
       if (!gone) setProgress(now);

@@ -12,7 +12,10 @@ import { useServices, useSession } from "../live";
 export function Tap({ query }: { query: URLSearchParams }) {
   const session = useSession();
   const services = useServices();
-  const [form, setForm] = useState<Form>(() => formOf(query));
+  const mayPayload = session?.may.includes("payload") ?? false;
+  const [typed, setForm] = useState<Form>(() => formOf(query));
+  // What stands in an address gives no permission.
+  const form = { ...typed, payload: typed.payload && mayPayload };
   const [state, setState] = useState<TapState>(idle);
   const [held, setHeld] = useState<Row[] | undefined>(); // the rows while paused
   const [filter, setFilter] = useState("");
@@ -49,7 +52,7 @@ export function Tap({ query }: { query: URLSearchParams }) {
         services={services}
         methods={methods}
         mayTap={mayTap}
-        mayPayload={session?.may.includes("payload") ?? false}
+        mayPayload={mayPayload}
         running={running}
         onChange={setForm}
         onStart={start}

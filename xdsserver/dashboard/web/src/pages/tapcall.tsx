@@ -64,7 +64,7 @@ function Metadata({ of, none }: { of?: { key?: string; value?: string }[]; none:
 
 function Messages({ messages, count, what }: { messages: TapMessage[]; count: number; what: string }) {
   if (messages.length === 0) {
-    return <p class="quiet">{count} {count === 1 ? "message" : "messages"} {what}; not shown without “Messages”.</p>;
+    return <p class="quiet">{count} {count === 1 ? "message" : "messages"} {what}{count > 0 && ", shown by a tap with “Messages”"}.</p>;
   }
   return (
     <>
@@ -113,7 +113,7 @@ export function millis(duration: string | undefined): string {
   const ms = seconds * 1000;
   if (ms >= 1000) return `${(ms / 1000).toFixed(2)}s`;
   if (ms >= 100) return `${ms.toFixed(0)}ms`;
-  return `${ms.toFixed(1)}ms`;
+  return `${ms.toFixed(ms < 1 ? 2 : 1)}ms`;
 }
 
 // attemptOf counts from one, as people do. Servers do not know it.

@@ -36,9 +36,6 @@ export function metadataOf(form: TapForm): string[] {
 export function wrong(form: TapForm): Partial<Record<keyof TapForm, string>> {
   const problems: Partial<Record<keyof TapForm, string>> = {};
   if (form.service.trim() === "") problems.service = "Say whose processes report.";
-  if (form.to.trim() !== "" && form.from.trim() !== "") {
-    problems.from = "Choose one: calls it makes to a service, or calls it takes from one.";
-  }
   const rps = Number(form.maxRps);
   if (form.maxRps.trim() === "" || !(rps >= 1 && rps <= 1000)) problems.maxRps = "A number from 1 to 1000.";
   const bad = metadataOf(form).find((line) => !/^[a-z0-9._-]+=/.test(line));
@@ -68,7 +65,7 @@ export function tapCommand(form: TapForm): string {
   flag("to", form.to.trim());
   flag("from", form.from.trim());
   flag("method", form.method.trim());
-  for (const line of metadataOf(form)) flag("metadata", line);
+  for (const line of metadataOf(form)) flag("header", line);
   if (form.failures) words.push("--failures");
   if (form.maxRps.trim() !== "100") flag("max-rps", form.maxRps.trim());
   if (form.payload) words.push("--payload");

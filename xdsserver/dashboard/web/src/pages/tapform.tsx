@@ -66,7 +66,7 @@ export function TapForm(props: Props) {
         <label class={props.mayPayload ? "check" : "check off"}>
           <input type="checkbox" checked={form.payload && props.mayPayload} disabled={!props.mayPayload} onChange={(event) => set({ payload: event.currentTarget.checked })} /> Messages
           {props.mayPayload && <span class="quiet">as JSON; what is secret is taken out in the process</span>}
-          {!props.mayPayload && <span class="quiet">(this login may not see them: xdsserver dashboard --may view,tap,payload)</span>}
+          {!props.mayPayload && <span class="quiet">(this login may not see them: xdsserver dashboard --may view,tap,payload; xdsserver itself needs serve --tap payload)</span>}
         </label>
       </div>
       <datalist id={servicesId}>{props.services.map((s) => <option key={s} value={s} />)}</datalist>

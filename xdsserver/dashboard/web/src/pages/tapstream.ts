@@ -67,7 +67,9 @@ export class TapStream {
     if (answer.event) {
       this.waiting.push({ ...answer.event, id: this.next++ });
       if (this.waiting.length > maxRows) this.waiting.splice(0, this.waiting.length - maxRows);
-    } else {
+    }
+    // Events may say how the tap stands, and answers without one always do.
+    if (!answer.event || answer.until !== undefined) {
       this.state = {
         ...this.state,
         processes: answer.processes ?? 0,
@@ -82,9 +84,10 @@ export class TapStream {
 
   private flush(): void {
     this.timer = undefined;
-    const fresh = this.waiting.reverse();
+    // Each process reports its calls in bunches: put together they are in no order.
+    const rows = [...this.waiting.reverse(), ...this.state.rows].sort((a, b) => began(b) - began(a));
     this.waiting = [];
-    this.set({ rows: [...fresh, ...this.state.rows].slice(0, maxRows), seen: this.next - 1 - this.cleared });
+    this.set({ rows: rows.slice(0, maxRows), seen: this.next - 1 - this.cleared });
   }
 
   private end(error: string | undefined): void {
@@ -97,6 +100,10 @@ export class TapStream {
     this.state = { ...this.state, ...change };
     this.show(this.state);
   }
+}
+
+function began(row: Row): number {
+  return Date.parse(row.start ?? "") || 0;
 }
 
 function said(data: string): string | undefined {

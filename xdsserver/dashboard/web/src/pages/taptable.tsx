@@ -13,7 +13,7 @@ export function TapTable({ rows }: { rows: Row[] }) {
   };
   return (
     <div class="scroll" tabIndex={0} role="region" aria-label="Calls">
-      <table class="tap-table">
+      <table class="lines tap-table">
         <thead>
           <tr>
             <th scope="col">Time</th>
@@ -47,7 +47,7 @@ export function TapTable({ rows }: { rows: Row[] }) {
                 </tr>
                 {opened && (
                   <tr id={`call-${row.id}`} class="details">
-                    <td colSpan={8}><TapCall event={row} /></td>
+                    <td colSpan={8}><div class="within"><TapCall event={row} /></div></td>
                   </tr>
                 )}
               </Fragment>

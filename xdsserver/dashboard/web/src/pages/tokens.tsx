@@ -29,7 +29,7 @@ export function Tokens({ mayApply }: { mayApply: boolean }) {
         tokens.value && <p class="empty">No token. A process on another machine joins by one: it is good for one process and one hour.</p>
       ) : (
         <div class="scroll" tabIndex={0} role="region" aria-label="Join tokens">
-          <table>
+          <table class="lines">
             <thead>
               <tr>
                 <th scope="col">Token</th>

@@ -13,6 +13,8 @@ import { chromium } from "playwright-core";
 import { startMock } from "../mock.mjs";
 
 export const real = process.env.TULLE_DASHBOARD_URL ?? "";
+// Empty is an address that somebody did not get: the mock in its place would prove nothing.
+assert.notEqual(process.env.TULLE_DASHBOARD_URL, "", "TULLE_DASHBOARD_URL is set and empty");
 export const pictures = process.env.TULLE_SCREENSHOTS ?? "";
 
 export const wide = { width: 1280, height: 900 };
@@ -54,6 +56,7 @@ export class Kit {
       if (Kit.session === undefined) {
         await page.goto(real);
         Kit.session = await context.storageState();
+        assert.ok(Kit.session.cookies.some((c) => c.name === "tulle_session"), "TULLE_DASHBOARD_URL lets nobody in: it works once, within 5 minutes");
       }
       kit.base = new URL("/", real).href;
       await context.close();
