@@ -83,8 +83,6 @@ type Publication struct {
 
 // A Server implements the API. It is safe for concurrent use.
 type Server struct {
-	adminv1connect.UnimplementedAdminServiceHandler
-
 	config  Config
 	started time.Time
 }
