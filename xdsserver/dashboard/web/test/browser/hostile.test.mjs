@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { Kit, overflow, pages, phone, picture } from "./kit.mjs";
+import { fits, Kit, pages, phone, picture } from "./kit.mjs";
 
 // What others may put into names, messages and reasons. xdsserver refuses most of it; the
 // page must not depend on that.
@@ -132,14 +132,13 @@ describe("hostile names do no harm", () => {
       await poison(page);
       await page.goto(new URL(path, kit.base).href);
       await page.locator("h1").waitFor();
-      await page.waitForTimeout(500);
+      await page.settled();
       // Whatever can be opened, is.
       await openAll(page);
-      assert.deepEqual(await overflow(page), [], "nothing sticks out");
+      await fits(page, "nothing sticks out");
       await picture(page, `hostile-${name.replaceAll(" ", "-")}`, { full: false });
       await page.setViewportSize(phone);
-      await page.waitForTimeout(300);
-      assert.deepEqual(await overflow(page), [], "nothing sticks out at 390 px");
+      await fits(page, "nothing sticks out at 390 px");
       await page.quiet();
     });
   }
@@ -155,7 +154,7 @@ describe("hostile names do no harm", () => {
     await page.getByRole("button", { name: "Start" }).click();
     await page.locator(".tap-table tbody tr").first().waitFor();
     await openAll(page);
-    assert.deepEqual(await overflow(page), []);
+    await fits(page, "nothing sticks out");
     await picture(page, "hostile-tap-calls", { full: false });
     await page.quiet();
   });
@@ -164,10 +163,12 @@ describe("hostile names do no harm", () => {
     const page = await kit.open();
     await poison(page);
     await page.goto(new URL("#/apply", kit.base).href);
+    const judged = page.waitForResponse("**/*.AdminService/Apply");
     await page.getByLabel("Objects as YAML").fill(all.join("\n"));
-    await page.waitForTimeout(700);
+    await judged;
+    await page.settled();
     await harmless(page);
-    assert.deepEqual(await overflow(page), []);
+    await fits(page, "nothing sticks out");
     await picture(page, "hostile-editor", { full: false });
     await page.quiet();
   });

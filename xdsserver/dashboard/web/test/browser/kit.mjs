@@ -99,7 +99,24 @@ export class Kit {
       if (protocol !== "data:" && `${origin}/` !== this.base) tell(`request to elsewhere: ${request.url().slice(0, 200)}`);
     });
     await page.exposeFunction("tellViolation", tell);
+    const waiting = new Set(); // requests without an answer; streams never end
+    page.on("request", (request) => request.resourceType() !== "eventsource" && waiting.add(request));
+    for (const end of ["requestfinished", "requestfailed"]) page.on(end, (request) => waiting.delete(request));
+    // settled waits until the page knows what it asks for when it is opened.
+    page.settled = async () => {
+      await page.waitForFunction(() => window.heard?.has("objects"));
+      for (let still = 0; still < 3; still = waiting.size === 0 ? still + 1 : 0) await page.waitForTimeout(100);
+    };
     await page.addInitScript(() => {
+      window.heard = new Set();
+      window.EventSource = class extends EventSource {
+        addEventListener(name, listen) {
+          super.addEventListener(name, (event) => {
+            listen(event);
+            window.heard.add(name);
+          });
+        }
+      };
       document.addEventListener("securitypolicyviolation", (event) => {
         window.tellViolation(`policy: ${event.violatedDirective} ${event.blockedURI} ${event.sourceFile}:${event.lineNumber}`);
       });
@@ -137,6 +154,13 @@ export function overflow(page) {
       .concat(`the page is ${root.scrollWidth} wide`)
       .slice(-6);
   });
+}
+
+// fits fails where something sticks out for longer than a drawing takes to be fitted.
+export async function fits(page, message) {
+  let out = await overflow(page);
+  for (const end = Date.now() + 5000; out.length > 0 && Date.now() < end; out = await overflow(page)) await page.waitForTimeout(100);
+  assert.deepEqual(out, [], message);
 }
 
 // stops presses Tab until the focus comes round, and returns where it stood.

@@ -1,6 +1,6 @@
 import assert from "node:assert/strict";
 import { after, before, describe, test } from "node:test";
-import { Kit, overflow, pages, phone, picture, stops, wide } from "./kit.mjs";
+import { fits, Kit, pages, phone, picture, stops, wide } from "./kit.mjs";
 
 describe("every page", () => {
   let kit;
@@ -14,8 +14,8 @@ describe("every page", () => {
       for (const colorScheme of ["light", "dark"]) {
         const page = await kit.open(path, { colorScheme });
         await page.getByRole("heading", { level: 1, name: heading }).waitFor();
-        await page.waitForTimeout(700); // what comes by the stream of events
-        assert.deepEqual(await overflow(page), [], "nothing sticks out");
+        await page.settled();
+        await fits(page, "nothing sticks out");
         await picture(page, `${name}-${colorScheme}`);
         await page.quiet();
       }
@@ -25,8 +25,8 @@ describe("every page", () => {
       for (const colorScheme of ["light", "dark"]) {
         const page = await kit.open(path, { viewport: phone, colorScheme });
         await page.getByRole("heading", { level: 1, name: heading }).waitFor();
-        await page.waitForTimeout(700);
-        assert.deepEqual(await overflow(page), [], "nothing sticks out at 390 px");
+        await page.settled();
+        await fits(page, "nothing sticks out at 390 px");
         await picture(page, `${name}-phone-${colorScheme}`);
         await page.quiet();
       }
@@ -35,7 +35,7 @@ describe("every page", () => {
     test(`${name} is walked through by keyboard, in order, and one sees where one is`, async () => {
       const page = await kit.open(path, { viewport: wide });
       await page.getByRole("heading", { level: 1, name: heading }).waitFor();
-      await page.waitForTimeout(700);
+      await page.settled();
       const walked = await stops(page);
       assert.ok(walked.length >= 6, `there is something to stop at: ${walked.length}`);
       for (const [i, stop] of walked.entries()) {
