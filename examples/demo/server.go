@@ -83,11 +83,18 @@ func (s *server) apply(ctx context.Context, origin, yaml string, wait time.Durat
 	return nil
 }
 
-// await waits until n instances have registered.
+// await waits until n instances take calls. One that has registered does not before it
+// knows its access policy: web would find nobody to call.
 func (s *server) await(ctx context.Context, n int) error {
 	return await(ctx, s.crew, "not every instance has joined the mesh", func(ctx context.Context) bool {
 		answer, err := s.admin.ListEndpoints(ctx, &adminv1.ListEndpointsRequest{})
-		return err == nil && len(answer.GetEndpoints()) == n
+		healthy := 0
+		for _, e := range answer.GetEndpoints() {
+			if e.GetState() == "healthy" {
+				healthy++
+			}
+		}
+		return err == nil && healthy == n
 	})
 }
 
