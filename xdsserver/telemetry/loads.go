@@ -34,7 +34,7 @@ func (s *Server) Load(l *Load, now time.Time) {
 	s.sweep(now)
 	slot := s.window.advance(now)
 	for i, c := range l.Clusters {
-		if i >= maxLoadClusters || len(c.GetClusterName()) > maxName || bad(c.GetClusterName()) {
+		if i >= maxLoadClusters || !clustered(c.GetClusterName()) {
 			s.stats.refused[reasonText]++
 			continue
 		}

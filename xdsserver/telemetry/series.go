@@ -1,15 +1,12 @@
 package telemetry
 
-import (
-	"strings"
-
-	"github.com/tulle-mesh/tulle/mesh/spiffe"
-)
+import "github.com/tulle-mesh/tulle/mesh/spiffe"
 
 // newSeries makes what counts the points of a series, and says why not.
 func (s *Server) newSeries(rep *reporter, r *report, p *point) (*series, reason) {
 	for _, a := range r.attributes[p.attributes.from:p.attributes.to] {
-		if len(a.key) > maxName || bad(string(a.key)) || bad(string(a.value)) {
+		key, value := string(a.key), string(a.value)
+		if len(key) > maxName || bad(key) || bad(value) || !becoming(key, value) {
 			return nil, reasonText
 		}
 	}
@@ -81,10 +78,10 @@ func (rep *reporter) def(m metric, get func(string) string) def {
 	case m.stock():
 		d.destination = target(get("grpc.target"))
 		if d.family == familyAttempt {
-			d.cluster = get("grpc.lb.backend_service")
+			d.cluster = escaped(get("grpc.lb.backend_service"))
 		}
 	default:
-		d.destination, d.route = get("tulle.destination"), get("tulle.route")
+		d.destination, d.route = get("tulle.destination"), escaped(get("tulle.route"))
 	}
 	d.source, d.peer = rep.service, rep.key.id
 	if d.family == familyAttempt {
@@ -106,15 +103,6 @@ func serviceOf(id string) string {
 		return parsed.Service
 	}
 	return Client
-}
-
-// target is the service of a gRPC target, "xds:///voting" or "voting:8080".
-func target(text string) string {
-	if i := strings.LastIndexByte(text, '/'); i >= 0 {
-		text = text[i+1:]
-	}
-	host, _, _ := strings.Cut(text, ":")
-	return host
 }
 
 // countOf is the kind of a counter.

@@ -20,7 +20,7 @@ func (s *Server) take(service, id, address string, r *report, now time.Time) {
 	s.stats.reports++
 	s.stats.ignored += r.ignored
 	for _, src := range r.sources {
-		instance := r.get(src.attributes, "service.instance.id")
+		instance := []byte(escaped(string(r.get(src.attributes, "service.instance.id"))))
 		if len(instance) == 0 {
 			instance = []byte(address)
 		}
@@ -88,8 +88,8 @@ func (rep *reporter) describe(r *report, attributes span) {
 		{&rep.zone, string(r.get(attributes, "tulle.zone"))},
 		{&rep.library, library},
 	} {
-		if len(f.value) <= maxName && !bad(f.value) && *f.to != f.value {
-			*f.to = f.value
+		if len(f.value) <= maxName && !bad(f.value) {
+			*f.to = escaped(f.value)
 		}
 	}
 }
