@@ -75,26 +75,25 @@ func golden(r *record, seconds float64) *adminv1.Golden {
 	return g
 }
 
-// views copies what lines hold in a frame, of those that are wanted.
-func (s *Server) views(f frame, wanted func(*def) bool) []view {
-	var out []view
+// views copies what lines hold in a frame, of those that are wanted, into a workspace
+// that has been reset. mu is held.
+func (s *Server) views(w *workspace, f frame, wanted func(*def) bool) []view {
 	for _, l := range s.window.lines {
 		if !wanted(&l.def) {
 			continue
 		}
-		if v := l.view(f.from, f.to); !v.empty() {
-			out = append(out, v)
+		if v := l.view(w, f.from, f.to); !v.empty() {
+			w.views = append(w.views, v)
 		}
 	}
-	return out
+	return w.views
 }
 
-// sumUp is all of a view in a frame.
-func (v *view) sumUp(f frame, one *record) record {
-	var all record
+// sumUp makes all what a view has in a frame.
+func (v *view) sumUp(f frame, one, all *record) {
+	all.reset()
 	v.each(f.from, f.to, true, one, func(_ int64, r *record) bool {
 		all.add(r)
 		return true
 	})
-	return all
 }

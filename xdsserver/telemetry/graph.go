@@ -21,13 +21,17 @@ import (
 // callers do. Edges are what callers say; where they say nothing, what load reports
 // and servers do.
 func (s *Server) Graph(window time.Duration, now time.Time) *adminv1.GetGraphResponse {
+	w := s.spare.Swap(nil)
+	if w == nil {
+		w = new(workspace)
+	}
 	s.mu.Lock()
 	f := s.frame(window, now)
-	views := s.views(f, func(*def) bool { return true })
+	views := s.views(w, f, func(*def) bool { return true })
 	states := s.states(now)
 	s.mu.Unlock()
 
-	g := newGraph(f, views, states)
+	g := newGraph(w, f, views, states)
 	answer := &adminv1.GetGraphResponse{At: timestamppb.New(now), Window: durationpb.New(f.window)}
 	for name := range states {
 		g.node(name)
@@ -36,6 +40,9 @@ func (s *Server) Graph(window time.Duration, now time.Time) *adminv1.GetGraphRes
 		answer.Services = append(answer.Services, g.service(name, states[name]))
 	}
 	answer.Edges = g.list(func(edgeKey) bool { return true })
+	g.release()
+	w.reset()
+	s.spare.Store(w)
 	return answer
 }
 
@@ -104,8 +111,9 @@ type node struct {
 	versions map[string]*record
 }
 
-// A graph is summed up from views.
+// A graph is summed up from views, in a workspace.
 type graph struct {
+	in    *workspace
 	frame frame
 	nodes map[string]*node
 	edges map[edgeKey]*edge
@@ -114,11 +122,11 @@ type graph struct {
 	over map[string]float64
 }
 
-func newGraph(f frame, views []view, states map[string]*state) *graph {
-	g := &graph{frame: f, nodes: map[string]*node{}, edges: map[edgeKey]*edge{}, over: map[string]float64{}}
-	var one record
+func newGraph(w *workspace, f frame, views []view, states map[string]*state) *graph {
+	g := &graph{in: w, frame: f, nodes: map[string]*node{}, edges: map[edgeKey]*edge{}, over: map[string]float64{}}
+	var one, r record
 	for i := range views {
-		r := views[i].sumUp(f, &one)
+		views[i].sumUp(f, &one, &r)
 		switch d := views[i].def; {
 		case r.empty():
 		case d.family != familyHeard:
@@ -128,11 +136,33 @@ func newGraph(f frame, views []view, states map[string]*state) *graph {
 		}
 	}
 	for k, e := range g.edges {
-		family := e.best()
-		g.node(k.destination).callers.add(e.of(family))
+		g.sum(&g.node(k.destination).callers, e.of(e.best()))
 	}
 	return g
 }
+
+// release gives the memory of all records back to the workspace. Nothing is read from
+// the graph after.
+func (g *graph) release() {
+	for _, e := range g.edges {
+		g.give(e.versions, &e.calls, &e.attempts, &e.served, &e.load, &e.counts)
+	}
+	for _, n := range g.nodes {
+		g.give(n.versions, &n.served, &n.callers, &n.out, &n.outLoad)
+	}
+}
+
+func (g *graph) give(versions map[string]*record, others ...*record) {
+	for _, r := range others {
+		g.in.release(r.times)
+	}
+	for _, r := range versions {
+		g.in.release(r.times)
+	}
+}
+
+// sum adds a record to one of the graph.
+func (g *graph) sum(to, r *record) { to.addIn(g.in, r) }
 
 // golden are the golden metrics of what processes of a service counted.
 func (g *graph) golden(by string, r *record) *adminv1.Golden {
@@ -199,10 +229,10 @@ func (g *graph) add(d *def, r *record) {
 	n := r.calls()
 	switch d.family {
 	case familyCall:
-		e.calls.add(r)
-		g.node(d.source).out.add(r)
+		g.sum(&e.calls, r)
+		g.sum(&g.node(d.source).out, r)
 	case familyAttempt:
-		e.attempts.add(r)
+		g.sum(&e.attempts, r)
 		e.secured[d.security] += n
 		if d.local {
 			e.local += n
@@ -210,38 +240,38 @@ func (g *graph) add(d *def, r *record) {
 			e.distant += n
 		}
 		if v := version(d.cluster); v != "" {
-			addTo(e.versions, v, r)
-			addTo(to.versions, v, r)
+			g.addTo(e.versions, v, r)
+			g.addTo(to.versions, v, r)
 		}
 	case familyServed:
-		e.served.add(r)
-		to.served.add(r)
+		g.sum(&e.served, r)
+		g.sum(&to.served, r)
 		e.servedSecured[d.security] += n
 	case familyCount:
-		e.counts.add(r)
+		g.sum(&e.counts, r)
 	case familyLoad:
-		e.load.add(r)
+		g.sum(&e.load, r)
 		if d.local {
 			e.local += n
 		} else {
 			e.distant += n
 		}
-		g.node(d.source).outLoad.add(r)
+		g.sum(&g.node(d.source).outLoad, r)
 		if v := version(d.cluster); v != "" {
-			addTo(e.versions, v, r)
-			addTo(to.versions, v, r)
+			g.addTo(e.versions, v, r)
+			g.addTo(to.versions, v, r)
 		}
 	case familyIn, familyOut, familyHeard:
 	}
 }
 
-func addTo(m map[string]*record, key string, r *record) {
+func (g *graph) addTo(m map[string]*record, key string, r *record) {
 	to := m[key]
 	if to == nil {
 		to = &record{}
 		m[key] = to
 	}
-	to.add(r)
+	g.sum(to, r)
 }
 
 // inbound is what a service takes, by who knows best.

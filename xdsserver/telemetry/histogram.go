@@ -1,9 +1,6 @@
 package telemetry
 
-import (
-	"math"
-	"slices"
-)
+import "math"
 
 const (
 	// scale is that of every histogram that is kept, as OTLP has it: a bucket is
@@ -35,7 +32,10 @@ func (h histogram) count() (n uint64) {
 }
 
 // add adds b to a histogram, in place where all buckets of b are in it.
-func (h *histogram) add(b histogram) {
+func (h *histogram) add(b histogram) { h.addIn(nil, b) }
+
+// addIn is add that takes from a workspace what it needs.
+func (h *histogram) addIn(w *workspace, b histogram) {
 	i, missing := 0, 0
 	for _, one := range b {
 		for i < len(*h) && (*h)[i].index < one.index {
@@ -57,7 +57,7 @@ func (h *histogram) add(b histogram) {
 	}
 	// From the end, so that nothing is overwritten before it has moved.
 	old := len(*h)
-	*h = slices.Grow(*h, missing)[:old+missing]
+	*h = w.grow(*h, missing)[:old+missing]
 	at, from := old+missing-1, old-1
 	for k := len(b) - 1; k >= 0; at-- {
 		switch {

@@ -258,18 +258,22 @@ type view struct {
 	slot   int64
 }
 
-// view copies what the line holds between two slots; the line's lock is held. It has
-// nothing in it where the line has nothing then.
-func (l *line) view(from, to int64) view {
+// view copies what the line holds between two slots into the workspace; the line's lock
+// is held. It has nothing in it where the line has nothing then.
+func (l *line) view(w *workspace, from, to int64) view {
 	v := view{def: &l.def, slot: l.slot}
 	first := from / chunkSlots
 	at := len(l.chunks)
 	for at > 0 && l.chunks[at-1].period >= first {
 		at--
 	}
-	v.chunks = slices.Clone(l.chunks[at:])
+	n := len(w.chunks)
+	w.chunks = append(w.chunks, l.chunks[at:]...)
+	v.chunks = w.chunks[n:]
 	if l.slot >= from && l.slot <= to && !l.tail.empty() {
-		v.tail = l.tail.clone()
+		n := len(w.tails)
+		w.tails = append(w.tails, l.tail.times...)
+		v.tail = record{counts: l.tail.counts, times: w.tails[n:]}
 	}
 	return v
 }

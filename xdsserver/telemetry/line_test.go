@@ -31,7 +31,7 @@ func TestALineHoldsWhatWasCounted(t *testing.T) {
 				w.sweep()
 			}
 			from := max(now-int64(r.IntN(700)), now-windowChunks*chunkSlots+chunkSlots)
-			v := l.view(from, now)
+			v := l.view(&workspace{}, from, now)
 			var one record
 			got, whole := map[int64]uint64{}, uint64(0)
 			v.each(from, now, false, &one, func(slot int64, r *record) bool {

@@ -19,11 +19,14 @@ type record struct {
 	times  histogram
 }
 
-func (r *record) add(o *record) {
+func (r *record) add(o *record) { r.addIn(nil, o) }
+
+// addIn is add that takes from a workspace what it needs.
+func (r *record) addIn(w *workspace, o *record) {
 	for i, n := range o.counts {
 		r.counts[i] = sum(r.counts[i], n)
 	}
-	r.times.add(o.times)
+	r.times.addIn(w, o.times)
 }
 
 // reset empties the record, and keeps its memory.

@@ -30,7 +30,8 @@ const (
 func (s *Server) Service(name string, window time.Duration, now time.Time) *adminv1.GetServiceStatsResponse {
 	s.mu.Lock()
 	f := s.frame(window, now)
-	views := s.views(f, func(d *def) bool { return d.source == name || d.destination == name })
+	var w workspace
+	views := s.views(&w, f, func(d *def) bool { return d.source == name || d.destination == name })
 	states := s.states(now)
 	answer := &adminv1.GetServiceStatsResponse{
 		At: timestamppb.New(now), Window: durationpb.New(f.window),
@@ -39,7 +40,7 @@ func (s *Server) Service(name string, window time.Duration, now time.Time) *admi
 	}
 	s.mu.Unlock()
 
-	g := newGraph(f, views, states)
+	g := newGraph(&w, f, views, states)
 	answer.Service = g.service(name, states[name])
 	answer.Callers = g.list(func(k edgeKey) bool { return k.destination == name })
 	answer.Callees = g.list(func(k edgeKey) bool { return k.source == name })
@@ -109,11 +110,11 @@ func points(g *graph, views []view, name string) ([]*adminv1.StatPoint, []float6
 func methods(g *graph, views []view, name string) []*adminv1.MethodStat {
 	f := g.frame
 	by := map[string]*record{}
-	var one record
+	var one, all record
 	for i := range views {
 		if d := views[i].def; g.inbound(d, name) && d.method != "" {
-			if r := views[i].sumUp(f, &one); !r.empty() {
-				addTo(by, d.method, &r)
+			if views[i].sumUp(f, &one, &all); !all.empty() {
+				g.addTo(by, d.method, &all)
 			}
 		}
 	}
@@ -145,14 +146,13 @@ func (l *level) who() string {
 func routes(g *graph, views []view, name string) []*adminv1.RouteStat {
 	f := g.frame
 	by := map[string]*level{}
-	var one record
+	var one, all record
 	for i := range views {
 		d := views[i].def
 		if d.destination != name || d.family != familyCall && d.family != familyAttempt {
 			continue
 		}
-		r := views[i].sumUp(f, &one)
-		if r.empty() {
+		if views[i].sumUp(f, &one, &all); all.empty() {
 			continue
 		}
 		l := by[d.route]
@@ -162,9 +162,9 @@ func routes(g *graph, views []view, name string) []*adminv1.RouteStat {
 		}
 		l.callers[d.source] = true
 		if d.family == familyCall {
-			l.calls.add(&r)
+			l.calls.add(&all)
 		} else {
-			addTo(l.backends, d.cluster, &r)
+			g.addTo(l.backends, d.cluster, &all)
 		}
 	}
 	out := make([]*adminv1.RouteStat, 0, len(by))
@@ -200,13 +200,15 @@ func timeouts(r *record) float64 {
 func (s *Server) instances(name string, f frame, now time.Time) []*adminv1.InstanceStat {
 	var out []*adminv1.InstanceStat
 	f.from = max(f.from, f.to-int64(shortWindow/slotTime)+1)
-	var one record
+	var w workspace
+	var one, taken, calls record
 	for _, r := range s.reporters {
 		if r.service != name || now.Sub(r.seen) > shortWindow {
 			continue
 		}
-		in, made := r.in.view(f.from, f.to), r.out.view(f.from, f.to)
-		taken, calls := in.sumUp(f, &one), made.sumUp(f, &one)
+		in, made := r.in.view(&w, f.from, f.to), r.out.view(&w, f.from, f.to)
+		in.sumUp(f, &one, &taken)
+		made.sumUp(f, &one, &calls)
 		seconds := min(f.seconds, shortWindow.Seconds())
 		if whole := (time.Duration(f.to-f.from) * slotTime).Seconds(); !f.young && slotOf(r.seen) == f.to {
 			seconds = whole + slotTime.Seconds()

@@ -33,6 +33,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 	"unicode"
 	"unicode/utf8"
@@ -99,6 +100,9 @@ type Server struct {
 	// scratch and spread are memory that is used again.
 	scratch scratch
 	spread  spreader
+
+	// spare is what the last graph was made in, for the next; without mu.
+	spare atomic.Pointer[workspace]
 }
 
 type scratch struct {
@@ -202,6 +206,7 @@ func (s *Server) sweep(now time.Time) {
 	s.sweepReporters(now)
 	s.sweepRows(now)
 	s.totals.sweep()
+	s.spare.Store(nil) // where nobody looks, nothing is kept for it
 }
 
 // bad reports whether an operator's terminal or a table could not show the text:
