@@ -19,6 +19,9 @@ func (m *Mesh) serverDialOptions() []grpc.DialOption {
 	opts := []grpc.DialOption{
 		grpc.WithTransportCredentials(m.source.ControlCredentials()),
 		grpc.WithUserAgent("tulle/" + Version),
+		// A write is a TLS record, and xdsserver holds memory for the largest of each
+		// connection for as long as that lasts.
+		grpc.WithWriteBufferSize(4 << 10),
 	}
 	if m.config.DialContext != nil {
 		opts = append(opts, grpc.WithContextDialer(m.config.DialContext))
