@@ -95,7 +95,7 @@ func newLogger(cmd *cobra.Command, level slog.Level) *slog.Logger {
 // gcPercent is how much garbage may be beside what is in use, in percent of that. A server
 // that holds an hour of metrics and thousands of connections has little to do: memory is
 // what it is short of.
-const gcPercent = 25
+const gcPercent = 10
 
 func saveMemory() {
 	if os.Getenv("GOGC") == "" {

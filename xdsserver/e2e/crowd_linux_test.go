@@ -22,7 +22,7 @@ import (
 
 const (
 	// crowdMemory and crowdCPU are what xdsserver may take: bytes, and cores.
-	crowdMemory = 600 << 20
+	crowdMemory = 600_000_000
 	crowdCPU    = 0.5
 )
 
@@ -93,7 +93,7 @@ func TestCrowdOfReportersCostsLittle(t *testing.T) {
 	t.Logf("%d services x %d instances for %v: xdsserver %d MiB at most, %.2f cores; %s",
 		services, instances, lasts, peak>>20, cores, pages())
 	if peak > crowdMemory {
-		t.Errorf("xdsserver took %d MiB, want at most %d", peak>>20, crowdMemory>>20)
+		t.Errorf("xdsserver took %d MB, want at most %d", peak/1e6, crowdMemory/int64(1e6))
 	}
 	if cores > crowdCPU {
 		t.Errorf("xdsserver took %.2f cores, want at most %.2f", cores, crowdCPU)

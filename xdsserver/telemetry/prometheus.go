@@ -163,7 +163,7 @@ func (s *Server) snapshot(now time.Time) *snapshot {
 		processes: len(s.reporters), lines: len(s.window.lines), bytes: s.window.total.bytes + s.reported.bytes + s.total.bytes,
 	}
 	for _, t := range s.totals.byKey {
-		snap.totals = append(snap.totals, total{key: t.key, record: t.clone(), seconds: t.seconds})
+		snap.totals = append(snap.totals, total{key: t.key, encoded: slices.Clone(t.encoded), seconds: t.seconds})
 	}
 	for _, r := range s.reporters {
 		if !r.here(now) {
@@ -230,10 +230,12 @@ func (c *collector) Collect(to chan<- prometheus.Metric) {
 
 // total makes the metrics of one total.
 func (c *collector) total(to chan<- prometheus.Metric, t *total, counter func(*prometheus.Desc, uint64, ...string)) {
+	var r record
+	t.decode(&r)
 	labels := []string{t.key.source, t.key.destination}
 	if t.key.family == familyCount {
 		for kind, d := range c.counts {
-			if n := t.counts[kind]; n > 0 {
+			if n := r.counts[kind]; n > 0 {
 				counter(d, n, labels...)
 			}
 		}
@@ -243,15 +245,15 @@ func (c *collector) total(to chan<- prometheus.Metric, t *total, counter func(*p
 	if t.key.family == familyAttempt {
 		labels = append(labels, t.key.security.String())
 	}
-	for kind, n := range t.counts {
+	for kind, n := range r.counts {
 		if n > 0 {
 			counter(f.calls, n, append(slices.Clone(labels), codeName(kind))...)
 		}
 	}
-	if f.duration == nil || len(t.times) == 0 {
+	if f.duration == nil || len(r.times) == 0 {
 		return
 	}
-	h, err := newDurations(f.duration, t, labels)
+	h, err := newDurations(f.duration, r.times, t.seconds, labels)
 	if err != nil {
 		h = prometheus.NewInvalidMetric(f.duration, err)
 	}
@@ -264,10 +266,10 @@ type durations struct {
 	classic           []*dto.Bucket
 }
 
-func newDurations(d *prometheus.Desc, t *total, labels []string) (prometheus.Metric, error) {
-	positive := make(map[int]int64, len(t.times))
+func newDurations(d *prometheus.Desc, times histogram, seconds float64, labels []string) (prometheus.Metric, error) {
+	positive := make(map[int]int64, len(times))
 	var zero uint64
-	for _, b := range t.times {
+	for _, b := range times {
 		if b.index == zeroIndex {
 			zero = b.count
 			continue
@@ -275,15 +277,15 @@ func newDurations(d *prometheus.Desc, t *total, labels []string) (prometheus.Met
 		// Prometheus names a bucket by its upper bound, OTLP by its lower.
 		positive[int(b.index)+1] = int64(b.count)
 	}
-	count := t.times.count()
-	native, err := prometheus.NewConstNativeHistogram(d, count, t.seconds, positive, nil, zero, scale,
+	count := times.count()
+	native, err := prometheus.NewConstNativeHistogram(d, count, seconds, positive, nil, zero, scale,
 		upper(zeroIndex), time.Time{}, labels...)
 	if err != nil {
 		return nil, err
 	}
 	h := &durations{Metric: native}
 	var below uint64
-	rest := t.times
+	rest := times
 	for _, bound := range classicBounds {
 		for len(rest) > 0 && upper(rest[0].index) <= bound {
 			below += rest[0].count

@@ -3,7 +3,6 @@ package telemetry
 import (
 	"encoding/binary"
 	"math/bits"
-	"slices"
 )
 
 // kinds are what a record counts apart: the codes of gRPC and one for all others, or
@@ -249,9 +248,4 @@ func decodeDense(into histogram, b []byte) (histogram, bool) {
 		}
 	}
 	return into, true
-}
-
-// clone is a record that shares nothing with this one.
-func (r *record) clone() record {
-	return record{counts: r.counts, times: slices.Clone(r.times)}
 }

@@ -13,9 +13,11 @@ type totalKey struct {
 
 // A total is everything since the server started, of lines that are alike.
 type total struct {
-	record
 	key     totalKey
 	seconds float64
+	// encoded is the record, a tenth as large as it is in memory: counted over days its
+	// histogram is wide, and there are thousands.
+	encoded []byte
 	// used is whether it changed since the last look for idle ones; idle counts looks.
 	used bool
 	idle int
@@ -25,7 +27,8 @@ type total struct {
 
 // totals are guarded by their server's lock.
 type totals struct {
-	byKey map[totalKey]*total
+	byKey   map[totalKey]*total
+	scratch record
 }
 
 // idleLooks is after how many looks without a change a total is let go: an hour.
@@ -68,8 +71,19 @@ func (one *total) add(r *record, seconds float64) {
 		return
 	}
 	one.used = true
-	one.record.add(r)
+	sum := &one.in.scratch
+	one.decode(sum)
+	sum.add(r)
+	one.encoded = sum.append(one.encoded[:0])
 	one.seconds += seconds
+}
+
+// decode reads what was counted into a record.
+func (one *total) decode(into *record) {
+	into.reset()
+	if len(one.encoded) > 0 {
+		into.decode(one.encoded)
+	}
 }
 
 // sweep lets go of what nobody calls any more.
