@@ -28,7 +28,7 @@ func (p *pusher) send(frame []byte) error {
 	if err := p.control.SetWriteDeadline(time.Now().Add(readWithin)); err != nil && !errors.Is(err, http.ErrNotSupported) {
 		return err
 	}
-	if _, err := p.w.Write(frame); err != nil { //nolint:gosec // an event stream, which no browser takes for a page
+	if _, err := p.w.Write(frame); err != nil {
 		return err
 	}
 	return p.control.Flush()
