@@ -225,6 +225,7 @@ func (s *Server) identityOf(service string) string {
 func newJoin(address string, pin [api.TokenPinSize]byte) api.JoinToken {
 	join := api.JoinToken{Address: address, Pin: pin}
 	_, _ = rand.Read(join.ID[:]) // it never fails
+	join.ID[0] &= 0x7f           // its text begins with a letter: "-2l5ZIaxQOE" is no argument but a flag
 	_, _ = rand.Read(join.Secret[:])
 	return join
 }

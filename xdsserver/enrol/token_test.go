@@ -12,9 +12,12 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+	"unicode"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/tulle-mesh/tulle/mesh/api"
 )
 
 func TestTokenIsGoodOnceForOneKey(t *testing.T) {
@@ -97,6 +100,14 @@ func TestTokenRefusals(t *testing.T) {
 			t.Error("who guesses ids can tell which exist")
 		}
 	})
+}
+
+func TestTokenIDIsNoFlag(t *testing.T) {
+	for range 1_000 {
+		if id := newJoin("127.0.0.1:1", [api.TokenPinSize]byte{}).IDText(); !unicode.IsLetter(rune(id[0])) {
+			t.Fatalf("xdsserver token revoke %s takes the id for a flag", id)
+		}
+	}
 }
 
 func TestTokenIsUsedFromItsNetworkOnly(t *testing.T) {
