@@ -81,3 +81,10 @@ clean: ## Remove what the other targets made
 $(tools) &: .ci/tools/go.mod .ci/tools/go.sum
 	GOBIN="$(CURDIR)/bin" $(GO) -C .ci/tools install tool
 	@touch $(tools)
+
+# The agent that tests run. It is a tool under a licence of its own (BUSL): nothing
+# links it.
+bin/consul: .ci/consul/go.mod .ci/consul/go.sum
+	@mkdir -p bin
+	$(GO) -C .ci/consul build -o "$(CURDIR)/bin/consul" github.com/hashicorp/consul
+	@touch $@

@@ -135,8 +135,11 @@ var lawOfServer = []room{
 		path: "xdsserver/daemon",
 		imports: slices.Concat(core, shared, []string{
 			"xdsserver/source/file",
+			"xdsserver/consul",
 			"xdsserver/source/consul",
+			"xdsserver/announce",
 			"xdsserver/store",
+			"xdsserver/store/kv",
 			"xdsserver/admin",
 			"xdsserver/dashboard",
 		}),
@@ -198,8 +201,20 @@ var lawOfServer = []room{
 	},
 	{
 		path:    "xdsserver/source/consul",
-		imports: []string{"xdsserver/source", "xdsserver/model"},
+		imports: []string{"xdsserver/source", "xdsserver/model", "xdsserver/consul"},
 		why:     whyDriver,
+	},
+	{path: "xdsserver/consul", why: "the connection to Consul does not know what is kept there"},
+	{path: "xdsserver/consul/consultest", why: "agents for tests know nothing of who is tested"},
+	{
+		path:    "xdsserver/announce",
+		imports: []string{"xdsserver/consul", "xdsserver/model"},
+		why:     "who joined is told to Consul; who that is and what becomes of it others know",
+	},
+	{
+		path:    "xdsserver/store/kv",
+		imports: []string{"xdsserver/store", "xdsserver/consul", "xdsserver/source", "xdsserver/manifest", "xdsserver/model"},
+		why:     "the store of many xdsservers is like that of one, and knows nothing of what is served",
 	},
 	{
 		path:    "xdsserver/store",

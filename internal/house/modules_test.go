@@ -28,7 +28,8 @@ var requirements = map[string]string{
 	"github.com/spiffe/go-spiffe/v2":               "SPIFFE ids and X.509-SVIDs as the standard has them; the Workload API where it is asked for",
 	"github.com/coreos/go-oidc/v3":                 "xdsserver: OIDC tokens that attest a process",
 	"github.com/youmark/pkcs8":                     "xdsserver: keys of the authority encrypted on disk, in the format openssl reads",
-	"golang.org/x/time":                            "xdsserver: rate limits of enrolment",
+	"golang.org/x/time":                            "xdsserver: rate limits of enrolment, and of queries to Consul",
+	"github.com/hashicorp/consul/api":              "xdsserver: Consul as registry, store and authority",
 
 	"github.com/sony/gobreaker/v2": "the state machine of a circuit breaker; nothing beneath it but the standard library",
 

@@ -104,17 +104,21 @@ func (v *validation) unique(name ServiceName, endpoints []Endpoint) []Endpoint {
 }
 
 // prefer puts the endpoint to keep first: registered before static, present
-// before lost, the latest before the earlier.
+// before lost, here before elsewhere, the latest before the earlier.
 func prefer(a, b Endpoint) int {
 	return cmp.Or(
-		-compareBool(a.From == Registered, b.From == Registered),
+		-compareBool(a.registered(), b.registered()),
 		compareBool(gone(a), gone(b)),
+		-compareBool(a.From == Registered, b.From == Registered),
 		b.Since.Compare(a.Since),
 		strings.Compare(a.Instance, b.Instance),
 		slices.Compare(a.Addresses, b.Addresses),
 		strings.Compare(a.From, b.From),
 	)
 }
+
+// registered reports whether the process registered itself, here or elsewhere.
+func (e Endpoint) registered() bool { return e.From == Registered || e.From == Elsewhere }
 
 func gone(e Endpoint) bool { return e.Health == Lost || e.Health == Leaving }
 
@@ -130,8 +134,11 @@ func compareBool(a, b bool) int {
 }
 
 func (v *validation) shadowed(name ServiceName, e, kept Endpoint, what string) {
-	if gone(e) && kept.From == Registered {
+	if gone(e) && kept.registered() {
 		return
+	}
+	if e.registered() && kept.registered() && e.From != kept.From && e.Instance == kept.Instance {
+		return // one process, told of twice: it moved from one xdsserver to another
 	}
 	c := &checker{ref: Ref{KindService, name.Namespace, name.Name}, from: e.From}
 	c.warnf("endpoints["+e.Instance+"]", "%s (%s, version %s) stays: %s", what, kept.From, cmp.Or(kept.Version, "none"), remedy(e, kept))
@@ -140,7 +147,7 @@ func (v *validation) shadowed(name ServiceName, e, kept Endpoint, what string) {
 
 func remedy(e, kept Endpoint) string {
 	switch {
-	case e.From != Registered:
+	case !e.registered():
 		return fmt.Sprintf("remove it from %s, since it registers itself", e.From)
 	case e.Instance == kept.Instance:
 		return "start each instance with a name of its own"

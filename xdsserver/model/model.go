@@ -170,7 +170,10 @@ type Endpoint struct {
 	// Instance is unique within the service.
 	Instance string
 	// Version is the label routes choose by; may be empty.
-	Version      string
+	Version string
+	// Subsets are the named subsets of the service that it is in, in order; a route may
+	// choose by one as it does by Version. They come from Consul's service-resolvers.
+	Subsets      []string
 	Region, Zone string
 	// Addresses are host:port, the preferred first; at least one.
 	Addresses []string
@@ -179,7 +182,7 @@ type Endpoint struct {
 	// toward the share of the endpoint's zone.
 	Weight uint32
 	Health Health
-	// From is "registered", or where the endpoint is written.
+	// From is [Registered], [Elsewhere], or where the endpoint is written.
 	From  string
 	Since time.Time
 }

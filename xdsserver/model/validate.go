@@ -10,6 +10,9 @@ import (
 // services that are known from such endpoints alone.
 const Registered = "registered"
 
+// Elsewhere is the From of endpoints that registered themselves with another xdsserver.
+const Elsewhere = "registered elsewhere"
+
 // Validate checks what single documents cannot: names that are written twice,
 // references to services nobody knows, routes that hide one another, and every
 // value that a client would refuse. It returns the objects that passed as one

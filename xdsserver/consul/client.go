@@ -1,0 +1,179 @@
+package consul
+
+import (
+	"cmp"
+	"context"
+	"crypto/tls"
+	"crypto/x509"
+	"fmt"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+)
+
+const (
+	connectTimeout = 5 * time.Second
+	// callTimeout bounds a request that does not wait for a change.
+	callTimeout = 15 * time.Second
+	// quiet is when a connection that says nothing is probed: Consul may be gone
+	// without a word while a query waits.
+	quiet = 10 * time.Second
+)
+
+// A Client is one connection to Consul, for all who use it. It is safe for concurrent
+// use.
+type Client struct {
+	// Immutable after New.
+	config   Config
+	endpoint endpoint
+	api      *api.Client
+	http     *http.Transport
+	logger   *slog.Logger
+
+	// slots are the queries that may wait at one time. watching counts those that want
+	// to; crowded ends calm when they are more.
+	slots    chan struct{}
+	watching atomic.Int64
+	calm     context.Context //nolint:containedctx // of all who wait long; ends once
+	crowded  context.CancelFunc
+	crowd    sync.Once
+}
+
+// New returns a Client that has connected to nobody yet. The error names the setting
+// that cannot work.
+func New(c Config) (*Client, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	at, err := c.endpoint()
+	if err != nil {
+		return nil, err
+	}
+	c.Prefix = cmp.Or(c.Prefix, DefaultPrefix)
+	if c.Logger == nil {
+		c.Logger = slog.Default()
+	}
+	if c.Connections == 0 {
+		if c.Connections = DefaultConnections; at.scheme == "https" {
+			c.Connections = overTLS
+		}
+	}
+	secure, err := c.tls()
+	if err != nil {
+		return nil, err
+	}
+	dialer := &net.Dialer{Timeout: connectTimeout, KeepAliveConfig: net.KeepAliveConfig{Enable: true, Idle: quiet, Interval: quiet / 2, Count: 3}}
+	pool := &http.Transport{
+		DialContext: func(ctx context.Context, network, address string) (net.Conn, error) {
+			if at.scheme == "unix" {
+				network, address = "unix", at.host
+			}
+			return dialer.DialContext(ctx, network, address)
+		},
+		TLSClientConfig:     secure,
+		TLSHandshakeTimeout: connectTimeout,
+		ForceAttemptHTTP2:   true,
+		HTTP2:               &http.HTTP2Config{SendPingTimeout: quiet, PingTimeout: quiet},
+		MaxIdleConnsPerHost: c.Connections,
+		IdleConnTimeout:     90 * time.Second,
+	}
+	host, scheme := at.host, at.scheme
+	if scheme == "unix" {
+		host, scheme = "consul", "http"
+	}
+	client, err := api.NewClient(&api.Config{
+		Address:    host,
+		Scheme:     scheme,
+		Datacenter: c.Datacenter,
+		Namespace:  c.Namespace,
+		Partition:  c.Partition,
+		HttpClient: &http.Client{Transport: &transport{next: pool, tokens: &tokens{fixed: c.Token, file: c.TokenFile, logger: c.Logger}}},
+	})
+	if err != nil {
+		return nil, fmt.Errorf("consul: %w", err)
+	}
+	calm, crowded := context.WithCancel(context.Background())
+	return &Client{
+		config: c, endpoint: at, api: client, http: pool, logger: c.Logger,
+		slots: make(chan struct{}, c.Connections), calm: calm, crowded: crowded,
+	}, nil
+}
+
+// API is Consul's own client, with this one's token, TLS and limits. Writes go through
+// the methods of Client, which a read-only one refuses.
+func (c *Client) API() *api.Client { return c.api }
+
+// Address is where Consul is, for people.
+func (c *Client) Address() string { return c.endpoint.String() }
+
+// ReadOnly reports whether writes are refused.
+func (c *Client) ReadOnly() bool { return c.config.ReadOnly }
+
+// Logger is that of the Config.
+func (c *Client) Logger() *slog.Logger { return c.logger }
+
+// Close lets go of idle connections. Who follows something ends by its context.
+func (c *Client) Close() error {
+	c.http.CloseIdleConnections()
+	return nil
+}
+
+// Crowd returns how many things are watched, and how many queries may wait at one time;
+// where the first is more, changes are seen late.
+func (c *Client) Crowd() (watched, connections int) {
+	return int(c.watching.Load()), c.config.Connections
+}
+
+// Query is for a request that does not wait: it sees every write that was acknowledged
+// before.
+func (c *Client) Query(ctx context.Context) (*api.QueryOptions, context.CancelFunc) {
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	return (&api.QueryOptions{RequireConsistent: true}).WithContext(ctx), cancel
+}
+
+// Write is for a request that writes. The error is [ErrReadOnly] where none may.
+func (c *Client) Write(ctx context.Context) (*api.WriteOptions, context.CancelFunc, error) {
+	if c.config.ReadOnly {
+		return nil, nil, ErrReadOnly
+	}
+	ctx, cancel := context.WithTimeout(ctx, callTimeout)
+	return (&api.WriteOptions{}).WithContext(ctx), cancel, nil
+}
+
+// tls is how Consul is verified; nil without https.
+func (c Config) tls() (*tls.Config, error) {
+	at, err := c.endpoint()
+	if err != nil || at.scheme != "https" {
+		return nil, err
+	}
+	secure := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
+	if c.CAFile != "" {
+		pem, err := os.ReadFile(c.CAFile)
+		if err != nil {
+			return nil, fmt.Errorf("consul: roots: %w", err)
+		}
+		if secure.RootCAs = x509.NewCertPool(); !secure.RootCAs.AppendCertsFromPEM(pem) {
+			return nil, fmt.Errorf("consul: roots: %s holds no certificate in PEM", c.CAFile)
+		}
+	}
+	if c.CertFile != "" {
+		if _, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile); err != nil {
+			return nil, fmt.Errorf("consul: certificate: %w", err)
+		}
+		// Read for each connection: certificates are renewed.
+		secure.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
+			pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
+			if err != nil {
+				return nil, fmt.Errorf("consul: certificate: %w", err)
+			}
+			return &pair, nil
+		}
+	}
+	return secure, nil
+}

@@ -1,0 +1,128 @@
+package consul
+
+import (
+	"fmt"
+	"io"
+	"log/slog"
+	"net/http"
+	"os"
+	"strings"
+	"sync"
+	"time"
+)
+
+const (
+	// tokenPoll is how old what is known of the token's file may be.
+	tokenPoll = time.Second
+	// maxToken bounds the file; a token is a UUID.
+	maxToken = 4 << 10
+	// maxAnswer bounds one answer of Consul, in bytes: 5,000 instances of one service
+	// with everything Consul says of them are 10 MB.
+	maxAnswer = 256 << 20
+)
+
+// A transport gives each request the newest token, and bounds what comes back.
+type transport struct {
+	next   *http.Transport
+	tokens *tokens
+}
+
+var _ http.RoundTripper = (*transport)(nil)
+
+// RoundTrip implements [http.RoundTripper].
+func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
+	token, err := t.tokens.current()
+	if err != nil {
+		return nil, err
+	}
+	r = r.Clone(r.Context())
+	r.Header.Del("X-Consul-Token") // of the environment, which the caller did not mean
+	if token != "" {
+		r.Header.Set("X-Consul-Token", token)
+	}
+	resp, err := t.next.RoundTrip(r)
+	if err != nil {
+		return nil, err
+	}
+	resp.Body = &bounded{ReadCloser: resp.Body, left: maxAnswer}
+	return resp, nil
+}
+
+// bounded is a body that ends with an error where it is too long.
+type bounded struct {
+	io.ReadCloser
+
+	left int64
+}
+
+func (b *bounded) Read(p []byte) (int, error) {
+	if b.left <= 0 {
+		return 0, fmt.Errorf("consul: answer is longer than %d MiB", maxAnswer>>20)
+	}
+	if int64(len(p)) > b.left {
+		p = p[:b.left]
+	}
+	n, err := b.ReadCloser.Read(p)
+	b.left -= int64(n)
+	return n, err
+}
+
+// tokens is the ACL token, from a file that may change.
+type tokens struct {
+	fixed  string
+	file   string
+	logger *slog.Logger
+
+	mu       sync.Mutex
+	looked   time.Time
+	modified time.Time
+	size     int64
+	token    string
+}
+
+// current returns the token; an error only where none was ever read.
+func (t *tokens) current() (string, error) {
+	if t.file == "" {
+		return t.fixed, nil
+	}
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	now := time.Now()
+	if t.token != "" && now.Sub(t.looked) < tokenPoll {
+		return t.token, nil
+	}
+	t.looked = now
+	if err := t.read(); err != nil {
+		if t.token == "" {
+			return "", err
+		}
+		t.logger.Warn("consul token not read again, the last one is used", "error", err)
+	}
+	return t.token, nil
+}
+
+func (t *tokens) read() error {
+	info, err := os.Stat(t.file)
+	if err != nil {
+		return fmt.Errorf("consul: token: %w", err)
+	}
+	if t.token != "" && info.ModTime().Equal(t.modified) && info.Size() == t.size {
+		return nil
+	}
+	if info.Size() > maxToken || !info.Mode().IsRegular() {
+		return fmt.Errorf("consul: token: %s is no file with a token", t.file)
+	}
+	data, err := os.ReadFile(t.file)
+	if err != nil {
+		return fmt.Errorf("consul: token: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
+		return fmt.Errorf("consul: token: %s holds no token: want one line of text", t.file)
+	}
+	if t.token != "" && token != t.token {
+		t.logger.Info("consul token was renewed", "file", t.file)
+	}
+	t.token, t.modified, t.size = token, info.ModTime(), info.Size()
+	return nil
+}

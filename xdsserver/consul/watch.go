@@ -1,0 +1,181 @@
+package consul
+
+import (
+	"context"
+	"fmt"
+	"math/rand/v2"
+	"time"
+
+	"github.com/hashicorp/consul/api"
+	"golang.org/x/time/rate"
+)
+
+const (
+	// waitFor is how long a query waits for a change: lower asks more often for
+	// nothing, higher finds out later that an answer will never come.
+	waitFor = time.Minute
+	// waitCrowded is the same where queries take turns.
+	waitCrowded = time.Second
+	// answerWithin is how much longer than it may wait a query may take. Consul adds up
+	// to a sixteenth to the wait, so that not all end at once.
+	answerWithin = 10 * time.Second
+	// staleMost is how old an answer of a server may be that is not the leader.
+	staleMost = 10 * time.Second
+	// retryLeast and retryMost bound the pause after a failure, with full jitter.
+	retryLeast, retryMost = 250 * time.Millisecond, 3 * time.Second
+	// Changes of one thing in quick succession: the first few are seen at once, then
+	// one a second.
+	changeBurst, changeGap = 5, time.Second
+)
+
+// A Watch is one thing in Consul that is followed by blocking queries.
+type Watch[T any] struct {
+	// What it is, for errors: "service voting".
+	What string
+	// Fetch asks once, with the options that it is given.
+	Fetch func(q *api.QueryOptions) (T, *api.QueryMeta, error)
+	// Emit takes each answer that may differ from the one before it, and each new reason
+	// why there is none; never two at a time.
+	Emit func(Answer[T])
+}
+
+// An Answer is what Consul says of one thing, or why it does not.
+type Answer[T any] struct {
+	// Value is valid where Err is nil.
+	Value T
+	// Index is Consul's, which may go back after a snapshot was restored.
+	Index uint64
+	// Filtered says that ACLs kept something back: what is not there may well be.
+	Filtered bool
+	// DefaultPolicy is what Consul's ACLs do by default, "allow" or "deny"; empty where
+	// it does not say.
+	DefaultPolicy string
+	// Err is why there is no answer, one sentence; nil when there is.
+	Err error
+}
+
+// Follow watches until ctx ends, and returns nil then. It asks again after failures,
+// for as long as it takes.
+//
+// The rules of Consul's blocking queries: an index that goes back starts from nothing;
+// so does a failure, since what answers next may be another server; an index is never
+// zero in a query that is to wait; that a query returned is no proof of a change.
+func Follow[T any](ctx context.Context, c *Client, w Watch[T]) error {
+	c.join()
+	defer c.watching.Add(-1)
+	f := &follower[T]{client: c, watch: w, pace: rate.NewLimiter(rate.Every(changeGap), changeBurst)}
+	for ctx.Err() == nil {
+		if !f.turn(ctx) {
+			break
+		}
+	}
+	return nil
+}
+
+type follower[T any] struct {
+	client *Client
+	watch  Watch[T]
+	pace   *rate.Limiter
+
+	index    uint64
+	failures int
+	failed   string // the failure that was emitted; empty for none
+	known    bool   // there was an answer since the last failure
+}
+
+// turn is one query and what follows from it; false when ctx has ended.
+func (f *follower[T]) turn(ctx context.Context) bool {
+	value, meta, err := f.ask(ctx)
+	switch {
+	case ctx.Err() != nil:
+		return false
+	case err != nil:
+		return f.fail(ctx, err)
+	case meta == nil:
+		return true // gave way to others
+	}
+	last := meta.LastIndex
+	same := f.known && last == f.index
+	f.failures, f.failed, f.known = 0, "", true
+	if f.index = max(last, 1); same {
+		return true
+	}
+	f.watch.Emit(Answer[T]{Value: value, Index: last, Filtered: meta.ResultsFilteredByACLs, DefaultPolicy: meta.DefaultACLPolicy})
+	return f.pace.Wait(ctx) == nil
+}
+
+// ask makes one query; without an answer and an error it gave way to others.
+func (f *follower[T]) ask(ctx context.Context) (value T, meta *api.QueryMeta, err error) {
+	c := f.client
+	select {
+	case c.slots <- struct{}{}:
+		defer func() { <-c.slots }()
+	case <-ctx.Done():
+		return value, nil, ctx.Err()
+	}
+	wait := waitFor
+	if c.calm.Err() != nil {
+		wait = waitCrowded
+	}
+	asking, cancel := context.WithTimeout(ctx, wait+wait/16+answerWithin)
+	defer cancel()
+	if wait == waitFor {
+		// A long wait gives its slot up when others come to need it.
+		defer context.AfterFunc(c.calm, cancel)()
+	}
+	q := (&api.QueryOptions{WaitIndex: f.index, WaitTime: wait, AllowStale: true}).WithContext(asking)
+	value, meta, err = f.watch.Fetch(q)
+	if err != nil && ctx.Err() == nil && asking.Err() == context.Canceled {
+		return value, nil, nil
+	}
+	if err == nil && meta.LastContact > staleMost {
+		// The server that answered has not heard from the leader for long. Ask the leader.
+		q = (&api.QueryOptions{}).WithContext(asking)
+		if value, meta, err = f.watch.Fetch(q); err != nil {
+			err = fmt.Errorf("the answer would be old: %w", err)
+		}
+	}
+	if err == nil && meta.LastIndex < f.index {
+		f.index, f.known = 0, false // a snapshot was restored: everything may differ
+	}
+	return value, meta, err
+}
+
+// fail tells of a failure and waits; false when ctx has ended.
+func (f *follower[T]) fail(ctx context.Context, err error) bool {
+	f.index, f.known = 0, false
+	err = f.client.Explain(f.watch.What, err)
+	if text := err.Error(); text != f.failed {
+		f.failed = text
+		f.watch.Emit(Answer[T]{Err: err})
+	}
+	ceiling := retryMost
+	if f.failures < 4 {
+		ceiling = retryLeast << f.failures
+	}
+	f.failures++
+	return sleep(ctx, retryLeast/2+rand.N(ceiling))
+}
+
+// sleep waits, and returns false when ctx ended first.
+func sleep(ctx context.Context, d time.Duration) bool {
+	timer := time.NewTimer(d)
+	defer timer.Stop()
+	select {
+	case <-ctx.Done():
+		return false
+	case <-timer.C:
+		return true
+	}
+}
+
+// join counts one more who watches.
+func (c *Client) join() {
+	if c.watching.Add(1) > int64(cap(c.slots)) {
+		c.crowd.Do(func() {
+			c.crowded()
+			c.logger.Warn("more is watched in Consul than connections may wait: changes are seen up to some seconds late; reach it by https://, "+
+				"or raise --consul-connections here and limits.http_max_conns_per_client there", "connections", cap(c.slots))
+		})
+	}
+}
