@@ -127,7 +127,7 @@ var lawOfServer = []room{
 	},
 	{
 		path:    "xdsserver/cli",
-		imports: slices.Concat([]string{"xdsserver/daemon", "xdsserver/identity", "mesh/identity"}, shared),
+		imports: slices.Concat([]string{"xdsserver/daemon", "xdsserver/consul", "xdsserver/identity", "mesh/identity"}, shared),
 		why: "commands speak to a running server through its admin API, and start one through the daemon; " +
 			"identity fetch enrols as any process does, and a root key moves from file to file",
 	},

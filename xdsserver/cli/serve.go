@@ -16,6 +16,7 @@ import (
 
 func newServe() *cobra.Command {
 	var c daemon.Config
+	var over consulFlags
 	var level, taps string
 	cmd := &cobra.Command{
 		Use:   "serve --data DIR",
@@ -32,6 +33,9 @@ create'), or with an ID token of an OIDC issuer.`,
 
   # for other machines too
   xdsserver serve --data /var/lib/tulle --config /etc/tulle --listen 0.0.0.0:18000
+
+  # over Consul, one of several
+  xdsserver serve --data /var/lib/tulle --listen 0.0.0.0:18000 --consul 127.0.0.1:8500
 
   # jobs of a CI system join by what it says of them
   xdsserver serve --data ./data --oidc issuer=https://ci.test,audience=tulle,identity=ns/ci/svc/{project}`,
@@ -62,13 +66,14 @@ create'), or with an ID token of an OIDC issuer.`,
 	flags.StringVar(&c.MetricsListen, "metrics-listen", "", "`HOST:PORT` that serves /metrics to Prometheus, without a password (default: none)")
 	flags.StringVar(&c.Forward, "otlp-forward", "",
 		"`COLLECTOR` that gets what processes report: grpc://HOST:4317, or grpcs:// for TLS (default: $OTEL_EXPORTER_OTLP_ENDPOINT)")
+	over.add(flags, &c)
 	flags.StringVar(&level, "log", "info", "log `LEVEL`: debug, info, warn, error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var threshold slog.Level
 		if err := threshold.UnmarshalText([]byte(level)); err != nil {
 			return fmt.Errorf("--log %q is no level, want debug, info, warn or error", level)
 		}
-		c.Logger, c.Tap = newLogger(cmd, threshold), daemon.TapMode(taps)
+		c.Logger, c.Tap, c.Consul = newLogger(cmd, threshold), daemon.TapMode(taps), over.config()
 		saveMemory()
 		d, err := daemon.New(c)
 		if _, misused := errors.AsType[*daemon.ConfigError](err); misused {

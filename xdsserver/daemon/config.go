@@ -8,6 +8,7 @@ import (
 
 	"github.com/tulle-mesh/tulle/mesh/api"
 	"github.com/tulle-mesh/tulle/xdsserver/admin"
+	"github.com/tulle-mesh/tulle/xdsserver/consul"
 )
 
 // TapMode is what operators may watch of calls, see admin.TapMode.
@@ -60,6 +61,12 @@ type Config struct {
 	// built-in authority are valid; zero means 24 hours, 30 days and 10 years. LeafTTL
 	// is also that of an authority in files.
 	LeafTTL, IntermediateTTL, RootTTL time.Duration
+
+	// Consul is where services are known, and, unless it is read-only, where what is
+	// applied is kept, for any number of xdsservers; nil for neither.
+	Consul *consul.Config
+	// ConsulTag keeps to instances in Consul that have it; empty takes all.
+	ConsulTag string
 
 	// Tap is what operators may watch of calls: "off", "metadata", or "payload" for
 	// messages, too. Empty means "metadata".

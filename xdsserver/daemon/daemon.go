@@ -39,6 +39,7 @@ import (
 	tapv1 "github.com/tulle-mesh/tulle/mesh/api/tap/v1"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 	"github.com/tulle-mesh/tulle/xdsserver/admin"
+	"github.com/tulle-mesh/tulle/xdsserver/consul"
 	"github.com/tulle-mesh/tulle/xdsserver/dashboard"
 	"github.com/tulle-mesh/tulle/xdsserver/enrol"
 	"github.com/tulle-mesh/tulle/xdsserver/identity"
@@ -46,6 +47,7 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/serve"
 	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
 	"github.com/tulle-mesh/tulle/xdsserver/source"
+	consulsource "github.com/tulle-mesh/tulle/xdsserver/source/consul"
 	"github.com/tulle-mesh/tulle/xdsserver/source/file"
 	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
 	"github.com/tulle-mesh/tulle/xdsserver/source/registry"
@@ -67,6 +69,9 @@ type Daemon struct {
 	// Immutable after New.
 	logger    *slog.Logger
 	store     *store.Store
+	replica   string               // its name among others; empty without Consul
+	consul    *consul.Client       // nil without Consul
+	catalog   *consulsource.Source // nil without Consul
 	authority identity.Authority
 	audit     *enrol.Audit
 	enrol     *enrol.Server
@@ -110,6 +115,9 @@ func New(c Config) (_ *Daemon, err error) {
 	if d.store, err = store.Open(store.Config{Dir: c.Data, Logger: c.Logger}); err != nil {
 		return nil, err
 	}
+	if err := d.openConsul(c); err != nil {
+		return nil, err
+	}
 	if err := d.openIdentity(c, ways); err != nil {
 		return nil, err
 	}
@@ -123,6 +131,10 @@ func New(c Config) (_ *Daemon, err error) {
 		}
 		// Before the store: what a file says is not changed from elsewhere.
 		d.sources = slices.Insert(d.sources, 0, source.Source(files))
+	}
+	if d.catalog != nil {
+		// Last: what the mesh itself was told goes before it.
+		d.sources = append(d.sources, d.catalog)
 	}
 	d.merger = merge.New(d.sources, c.Logger)
 	d.builder = snapshot.NewBuilder(snapshot.Config{Judge: true, Logger: c.Logger})
@@ -334,6 +346,9 @@ func (d *Daemon) close() {
 		if err := d.audit.Close(); err != nil {
 			d.logger.Error("audit log not closed cleanly", "error", err)
 		}
+	}
+	if d.consul != nil {
+		_ = d.consul.Close()
 	}
 	if d.store != nil {
 		if err := d.store.Close(); err != nil {
