@@ -1,7 +1,6 @@
 package store
 
 import (
-	"cmp"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -71,11 +70,10 @@ type pastChange struct {
 
 // History returns the last revisions, the newest first: 200 at most, and fewer where
 // their objects are large.
-func (s *Store) History() []Revision {
-	st := s.state.Load()
-	objects := st.yaml()
-	out := make([]Revision, 0, len(st.history))
-	for _, record := range slices.Backward(st.history) {
+func (s *State) History() []Revision {
+	objects := s.yaml()
+	out := make([]Revision, 0, len(s.history))
+	for _, record := range slices.Backward(s.history) {
 		payload, err := decodePast(record.payload)
 		if err != nil {
 			break // it was verified when it was read
@@ -92,22 +90,21 @@ func (s *Store) History() []Revision {
 }
 
 // Back returns the changes that make all objects what they were at a revision, in order
-// of kind, namespace and name, and the revision of the store that they are for: hand it
+// of kind, namespace and name, and the revision of the State that they are for: hand it
 // to Apply. ok is false where the history does not reach back that far, or the store
 // was never at that revision.
-func (s *Store) Back(revision uint64) (changes []Change, from uint64, ok bool) {
-	st := s.state.Load()
-	if revision > st.revision || revision+uint64(len(st.history)) < st.revision {
-		return nil, st.revision, false
+func (s *State) Back(revision uint64) (changes []Change, from uint64, ok bool) {
+	if revision > s.revision || revision+uint64(len(s.history)) < s.revision {
+		return nil, s.revision, false
 	}
-	now, then := st.yaml(), st.yaml()
-	for _, record := range slices.Backward(st.history) {
+	now, then := s.yaml(), s.yaml()
+	for _, record := range slices.Backward(s.history) {
 		if record.revision <= revision {
 			break
 		}
 		payload, err := decodePast(record.payload)
 		if err != nil {
-			return nil, st.revision, false
+			return nil, s.revision, false
 		}
 		payload.undo(then)
 	}
@@ -122,18 +119,18 @@ func (s *Store) Back(revision uint64) (changes []Change, from uint64, ok bool) {
 		}
 		ref, err := parseKey(key)
 		if err != nil {
-			return nil, st.revision, false
+			return nil, s.revision, false
 		}
 		changes = append(changes, Change{Ref: ref, YAML: then[key]})
 	}
-	return changes, st.revision, true
+	return changes, s.revision, true
 }
 
 // yaml is a new map of the objects by key.
-func (st *state) yaml() map[string][]byte {
-	out := make(map[string][]byte, len(st.objects))
-	for _, o := range st.objects {
-		out[string(objectKey(o.Ref))] = o.YAML
+func (s *State) yaml() map[string][]byte {
+	out := make(map[string][]byte, len(s.keys))
+	for i, key := range s.keys {
+		out[key] = s.objects[i].YAML
 	}
 	return out
 }
@@ -156,31 +153,14 @@ func (c pastChange) before() []byte {
 	return []byte(*c.Before)
 }
 
-// remember appends what makes next of before to the history, and lets go of what is too
-// old. The history that it is given stays as it is.
-func remember(history []pastRecord, before, next contents, by string, at time.Time) ([]pastRecord, error) {
-	p := pastPayload{At: at.UTC(), By: clip(by)}
-	for _, key := range slices.Sorted(maps.Keys(next.objects)) {
-		old, existed := before.objects[key]
-		switch {
-		case !existed:
-			p.Changes = append(p.Changes, pastChange{Key: key})
-		case old.Revision != next.objects[key].Revision:
-			p.Changes = append(p.Changes, pastChange{Key: key, Before: new(string(old.YAML))})
-		}
-	}
-	for key, old := range before.objects {
-		if _, left := next.objects[key]; !left {
-			p.Changes = append(p.Changes, pastChange{Key: key, Before: new(string(old.YAML))})
-		}
-	}
-	slices.SortFunc(p.Changes, func(a, b pastChange) int { return cmp.Compare(a.Key, b.Key) })
+// remember appends a revision to the history, and lets go of what is too old. The
+// history that it is given stays as it is.
+func remember(history []pastRecord, revision uint64, p pastPayload) ([]pastRecord, error) {
 	payload, err := json.Marshal(p)
 	if err != nil {
 		return nil, err
 	}
-	history = append(slices.Clip(history), pastRecord{revision: next.revision, payload: payload})
-	return trim(history), nil
+	return trim(append(slices.Clip(history), pastRecord{revision: revision, payload: payload})), nil
 }
 
 // trim keeps the newest that are within bounds.

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-cmp/cmp"
 	"go.etcd.io/bbolt"
@@ -98,15 +99,14 @@ func TestObjectsGoBackToAnyRevisionThatIsKept(t *testing.T) {
 
 func TestHistoryIsBounded(t *testing.T) {
 	t.Run("in revisions", func(t *testing.T) {
-		held, history := contents{objects: map[string]Object{}}, []pastRecord(nil)
-		for i := range uint64(maxHistory + 5) {
-			next := contents{revision: i + 1, objects: map[string]Object{"Service/default/voting": {Revision: i + 1, YAML: fmt.Append(nil, i)}}}
+		s := new(State)
+		for i := range maxHistory + 5 {
 			var err error
-			if history, err = remember(history, held, next, strings.Repeat("ä", 200), next.objects[""].Changed); err != nil {
+			if s, err = s.Apply(changes("voting", fmt.Sprint(i)), strings.Repeat("ä", 200), time.Now()); err != nil {
 				t.Fatal(err)
 			}
-			held = next
 		}
+		history := s.history
 		if len(history) != maxHistory || history[0].revision != 6 {
 			t.Errorf("got %d from %d, want %d from 6", len(history), history[0].revision, maxHistory)
 		}

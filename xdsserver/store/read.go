@@ -7,7 +7,6 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"maps"
 	"os"
 	"runtime/debug"
 	"slices"
@@ -139,9 +138,8 @@ func readAll(tx *bbolt.Tx) (contents, int, error) {
 	if st.Schema != schema {
 		return contents{}, 0, &schemaError{have: st.Schema}
 	}
-	c := contents{
-		revision: st.Revision, objects: make(map[string]Object), endpoints: make(map[string][]byte), tokenChange: st.TokenChange,
-	}
+	c := contents{endpoints: make(map[string][]byte), tokenChange: st.TokenChange}
+	all := make([]Object, 0, max(0, min(st.Objects, 1<<16))) // what the record says may be damaged
 	err = objects.ForEach(func(key, record []byte) error {
 		payload, err := unseal(key, record)
 		if err != nil {
@@ -151,19 +149,22 @@ func readAll(tx *bbolt.Tx) (contents, int, error) {
 		if err != nil {
 			return fmt.Errorf("object %.100q: %w", key, err)
 		}
-		c.objects[string(key)] = o
+		all = append(all, o)
 		return nil
 	})
 	if err != nil {
 		return contents{}, 0, err
 	}
-	if len(c.objects) != st.Objects || digest(c.objects) != st.Digest {
-		return contents{}, 0, fmt.Errorf("objects do not add up: %d of %d are left", len(c.objects), st.Objects)
+	if c.state, err = NewState(st.Revision, all); err != nil {
+		return contents{}, 0, fmt.Errorf("objects: %w", err)
+	}
+	if len(all) != st.Objects || digest(c.state) != st.Digest {
+		return contents{}, 0, fmt.Errorf("objects do not add up: %d of %d are left", len(all), st.Objects)
 	}
 	if c.tokens, err = readTokens(tx, st.TokenDigest); err != nil {
 		return contents{}, 0, err
 	}
-	c.history, c.historyWhole = readHistory(tx, c.revision)
+	c.state.history, c.historyWhole = readHistory(tx, st.Revision)
 	lost := 0
 	err = guard(func() error {
 		return endpoints.ForEach(func(key, record []byte) error {
@@ -182,10 +183,10 @@ func readAll(tx *bbolt.Tx) (contents, int, error) {
 }
 
 // digest covers every object, whatever the order they were written in.
-func digest(objects map[string]Object) uint64 {
+func digest(s *State) uint64 {
 	h := sha256.New()
-	for _, key := range slices.Sorted(maps.Keys(objects)) {
-		record := encodeObject(objects[key])
+	for i, key := range s.keys {
+		record := encodeObject(s.objects[i])
 		var sizes [8]byte
 		binary.BigEndian.PutUint32(sizes[:4], uint32(len(key)))
 		binary.BigEndian.PutUint32(sizes[4:], uint32(len(record)))

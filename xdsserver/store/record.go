@@ -89,9 +89,7 @@ func decodeObject(key, payload []byte) (Object, error) {
 }
 
 // objectKey is "kind/namespace/name": none of the three holds a slash.
-func objectKey(r model.Ref) []byte {
-	return []byte(string(r.Kind) + "/" + r.Namespace + "/" + r.Name)
-}
+func objectKey(r model.Ref) string { return string(r.Kind) + "/" + r.Namespace + "/" + r.Name }
 
 func parseKey(key string) (model.Ref, error) {
 	parts := strings.Split(key, "/")

@@ -32,7 +32,7 @@ func TestRecordIsOnlyValidUnderItsKey(t *testing.T) {
 
 func FuzzDecodeObject(f *testing.F) {
 	good := Object{Ref: service("voting"), YAML: []byte("kind: Service\n"), Revision: 300, Changed: time.Unix(1, 2)}
-	f.Add([]byte("Service/default/voting"), seal(objectKey(good.Ref), encodeObject(good)))
+	f.Add([]byte("Service/default/voting"), seal([]byte(objectKey(good.Ref)), encodeObject(good)))
 	f.Add([]byte("Service//voting"), []byte{1, 0, 0, 0, 0})
 	f.Add([]byte(""), []byte{})
 	f.Fuzz(func(t *testing.T, key, record []byte) {
@@ -45,7 +45,7 @@ func FuzzDecodeObject(f *testing.F) {
 		if err != nil {
 			return
 		}
-		again, err := decodeObject(objectKey(o.Ref), encodeObject(o))
+		again, err := decodeObject([]byte(objectKey(o.Ref)), encodeObject(o))
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -37,7 +37,7 @@ func (s *Store) recover() error {
 	case copyErr != nil && !copyIsDamaged && !copyIsMissing:
 		return copyErr
 	case mainIsMissing && copyIsMissing:
-		s.held = contents{objects: make(map[string]Object), endpoints: make(map[string][]byte), tokens: make(map[string][]byte)}
+		s.held = contents{state: new(State), endpoints: make(map[string][]byte), tokens: make(map[string][]byte)}
 		return nil
 	case mainIsDamaged && copyIsDamaged:
 		return fmt.Errorf("store: %w, and its copy %s is damaged too: %s", mainErr, s.path(copyFile), s.startOver(mainFile, copyFile))
@@ -45,7 +45,7 @@ func (s *Store) recover() error {
 		return fmt.Errorf("store: %w, and there is no copy %s: %s", mainErr, s.path(copyFile), s.startOver(mainFile))
 	case mainIsMissing && copyIsDamaged:
 		return fmt.Errorf("store: %s is gone and its copy is damaged: %w: %s", s.path(mainFile), copyErr, s.startOver(copyFile))
-	case mainErr == nil && (copyErr != nil || main.revision >= kept.revision && main.tokenChange >= kept.tokenChange):
+	case mainErr == nil && (copyErr != nil || main.state.revision >= kept.state.revision && main.tokenChange >= kept.tokenChange):
 		s.held = main
 		s.copied = copyErr == nil && main.tokenChange == kept.tokenChange
 		if copyIsDamaged {
@@ -67,12 +67,14 @@ func (s *Store) recoverHistory(copied bool, kept contents) {
 	if s.held.historyWhole {
 		return
 	}
-	if copied && kept.historyWhole && kept.revision == s.held.revision {
-		s.held.history = kept.history
+	if copied && kept.historyWhole && kept.state.revision == s.held.state.revision {
+		whole := *s.held.state
+		whole.history = kept.state.history
+		s.held.state = &whole
 		s.logger.Warn("history of changes is damaged; that of the copy is used", "file", s.path(mainFile))
 		return
 	}
-	s.logger.Warn("history of changes is damaged; what is left of it is kept", "file", s.path(mainFile), "revisions", len(s.held.history))
+	s.logger.Warn("history of changes is damaged; what is left of it is kept", "file", s.path(mainFile), "revisions", len(s.held.state.history))
 }
 
 // startOver is what an operator without a good file can do.
@@ -90,8 +92,8 @@ func (s *Store) useCopy(main contents, mainErr error, kept contents) error {
 	if !errors.Is(mainErr, fs.ErrNotExist) {
 		why, aside = "is damaged", "corrupt"
 		if mainErr == nil {
-			why, aside = fmt.Sprintf("went back to revision %d", main.revision), "older"
-			if main.revision == kept.revision {
+			why, aside = fmt.Sprintf("went back to revision %d", main.state.revision), "older"
+			if main.state.revision == kept.state.revision {
 				why = "went back: it lacks changes of join tokens"
 			}
 		}
@@ -101,13 +103,13 @@ func (s *Store) useCopy(main contents, mainErr error, kept contents) error {
 		}
 	}
 	s.recovered = fmt.Sprintf("database %s %s; its copy is used, with %d objects at revision %d",
-		s.path(mainFile), why, len(kept.objects), kept.revision)
+		s.path(mainFile), why, len(kept.state.objects), kept.state.revision)
 	if aside != "" {
 		s.recovered += fmt.Sprintf("; the file is kept as %s: if it was meant, stop xdsserver, remove %s and move it back",
 			aside, s.path(copyFile))
 	}
 	s.logger.Error("database was replaced by its copy", "file", s.path(mainFile), "why", why, "error", mainErr,
-		"kept_as", aside, "revision", kept.revision, "objects", len(kept.objects))
+		"kept_as", aside, "revision", kept.state.revision, "objects", len(kept.state.objects))
 	if _, err := s.writer(); err != nil {
 		s.logger.Warn("database cannot be written yet; it is served from memory", "error", err)
 	}

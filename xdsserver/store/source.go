@@ -1,6 +1,7 @@
 package store
 
 import (
+	"bytes"
 	"context"
 
 	"github.com/tulle-mesh/tulle/xdsserver/manifest"
@@ -23,12 +24,12 @@ func (s *Store) Name() string { return Name }
 // Generation is the store's revision. It may run once at a time. Objects that do
 // not parse any more (an older xdsserver reads a newer one's) become problems.
 func (s *Store) Run(ctx context.Context, emit func(source.Output)) error {
-	p := parser{known: make(map[model.Ref]parsed)}
-	var last *state
+	var p Parser
+	var last *State
 	for {
 		if st := s.state.Load(); st != last {
 			last = st
-			out := p.parse(st)
+			out := p.Parse(st)
 			if s.recovered != "" {
 				out.Problems = append(out.Problems, model.Problem{From: s.path(mainFile), Message: s.recovered, Warning: true})
 			}
@@ -42,24 +43,27 @@ func (s *Store) Run(ctx context.Context, emit func(source.Output)) error {
 	}
 }
 
-// parser keeps what it parsed by revision: an Apply changes few objects of many.
-type parser struct {
+// A Parser makes the output of a source of a State. It keeps what it parsed: an Apply
+// changes few objects of many. Its zero value is ready; one goroutine uses it at a time.
+type Parser struct {
 	known map[model.Ref]parsed
 }
 
 type parsed struct {
-	revision uint64
+	yaml     []byte
 	objects  []model.Object
 	problems []model.Problem
 }
 
-func (p *parser) parse(st *state) source.Output {
-	out := source.Output{Generation: st.revision}
-	next := make(map[model.Ref]parsed, len(st.objects))
-	for _, o := range st.objects {
+// Parse returns the objects of a State, and a problem for each that cannot be read. The
+// Generation is the State's revision.
+func (p *Parser) Parse(s *State) source.Output {
+	out := source.Output{Generation: s.revision}
+	next := make(map[model.Ref]parsed, len(s.objects))
+	for _, o := range s.objects {
 		result, ok := p.known[o.Ref]
-		if !ok || result.revision != o.Revision {
-			result = parsed{revision: o.Revision}
+		if !ok || !bytes.Equal(result.yaml, o.YAML) {
+			result = parsed{yaml: o.YAML}
 			result.objects, result.problems = manifest.Parse(Origin, o.YAML)
 			for i := range result.problems {
 				if result.problems[i].Object == (model.Ref{}) {

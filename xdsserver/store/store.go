@@ -31,15 +31,12 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
 	"os"
 	"path/filepath"
-	"slices"
 	"sync"
 	"sync/atomic"
 	"syscall"
 	"time"
-	"unicode/utf8"
 
 	"go.etcd.io/bbolt"
 
@@ -103,7 +100,7 @@ type Store struct {
 	commit    func(*bbolt.Tx) error // tests make it fail
 
 	// state is what readers see; they never wait for a writer.
-	state atomic.Pointer[state]
+	state atomic.Pointer[State]
 	// problem is why the last write failed; nil when it did not.
 	problem atomic.Pointer[string]
 	wake    chan struct{} // cap 1: state changed
@@ -122,18 +119,9 @@ var _ interface {
 	SaveEndpoints([]model.Endpoint) error
 } = (*Store)(nil)
 
-// state is one revision of the objects, in order of their keys. It is immutable.
-type state struct {
-	revision uint64
-	objects  []Object
-	history  []pastRecord // the newest last, each one after the one before
-}
-
 // contents is everything a database holds.
 type contents struct {
-	revision uint64
-	objects  map[string]Object
-	history  []pastRecord // the newest last; shared with readers, appended to in a copy
+	state *State
 	// historyWhole is false when a damaged database had to leave some out.
 	historyWhole bool
 	endpoints    map[string][]byte // encoded, by key
@@ -202,6 +190,17 @@ func (s *Store) Objects() ([]Object, uint64) {
 	return st.objects, st.revision
 }
 
+// History returns the last revisions, as [State.History].
+func (s *Store) History() []Revision { return s.state.Load().History() }
+
+// Back returns what leads back to a revision, as [State.Back]: hand it to Apply.
+func (s *Store) Back(revision uint64) (changes []Change, from uint64, ok bool) {
+	return s.state.Load().Back(revision)
+}
+
+// Generation is that of the output in which Run emits a revision: the same number.
+func (s *Store) Generation(revision uint64) uint64 { return revision }
+
 // Apply makes all changes or none, and returns when they are on disk, with the
 // store's revision. Changes that change nothing keep the revision. When the intent is
 // for another revision than the store is at, it returns a *ConflictError.
@@ -212,67 +211,40 @@ func (s *Store) Apply(ctx context.Context, changes []Change, intent Intent) (uin
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.closed {
-		return s.held.revision, ErrClosed
+		return s.held.state.revision, ErrClosed
 	}
 	if err := ctx.Err(); err != nil {
-		return s.held.revision, fmt.Errorf("store: %w", err)
+		return s.held.state.revision, fmt.Errorf("store: %w", err)
 	}
-	if want := intent.IfRevision; want != 0 && want != s.held.revision {
-		return s.held.revision, &ConflictError{Want: want, Have: s.held.revision}
+	if want := intent.IfRevision; want != 0 && want != s.held.state.revision {
+		return s.held.state.revision, &ConflictError{Want: want, Have: s.held.state.revision}
 	}
 
 	next := s.held
-	next.revision, next.objects = next.revision+1, maps.Clone(next.objects)
-	now := time.Now()
-	changed := false
-	for _, c := range changes {
-		key := string(objectKey(c.Ref))
-		if _, err := parseKey(key); err != nil {
-			return s.held.revision, fmt.Errorf("store: %w", err)
-		}
-		if !utf8.Valid(c.YAML) {
-			return s.held.revision, fmt.Errorf("store: %s is not UTF-8", key)
-		}
-		old, exists := next.objects[key]
-		switch {
-		case c.YAML == nil && !exists, c.YAML != nil && exists && slices.Equal(old.YAML, c.YAML):
-			continue
-		case c.YAML == nil:
-			delete(next.objects, key)
-		default:
-			next.objects[key] = Object{Ref: c.Ref, YAML: slices.Clone(c.YAML), Revision: next.revision, Changed: now}
-		}
-		changed = true
+	var err error
+	if next.state, err = s.held.state.Apply(changes, intent.By, time.Now()); err != nil {
+		return s.held.state.revision, fmt.Errorf("store: %w", err)
 	}
-	if !changed {
-		return s.held.revision, nil
+	if next.state == s.held.state {
+		return next.state.revision, nil
 	}
-	history, err := remember(s.held.history, s.held, next, intent.By, now)
-	if err != nil {
-		return s.held.revision, fmt.Errorf("store: history: %w", err)
-	}
-	next.history = history
 	if err := s.write(func(tx *bbolt.Tx) error {
-		return errors.Join(putObjects(tx, s.held.objects, next), putHistory(tx, s.held.history, next.history))
+		return errors.Join(putObjects(tx, s.held.state, next), putHistory(tx, s.held.state.history, next.state.history))
 	}); err != nil {
 		if errors.Is(err, syscall.ENOSPC) {
-			return s.held.revision, fmt.Errorf("%w: nothing was applied; free some space there, and apply again", err)
+			return s.held.state.revision, fmt.Errorf("%w: nothing was applied; free some space there, and apply again", err)
 		}
-		return s.held.revision, fmt.Errorf("%w: nothing was applied", err)
+		return s.held.state.revision, fmt.Errorf("%w: nothing was applied", err)
 	}
 	s.held = next
 	s.publish()
 	s.writeCopy()
-	return s.held.revision, nil
+	return s.held.state.revision, nil
 }
 
 // publish makes the contents visible to readers and wakes Run.
 func (s *Store) publish() {
-	st := &state{revision: s.held.revision, history: s.held.history, objects: make([]Object, 0, len(s.held.objects))}
-	for _, key := range slices.Sorted(maps.Keys(s.held.objects)) {
-		st.objects = append(st.objects, s.held.objects[key])
-	}
-	s.state.Store(st)
+	s.state.Store(s.held.state)
 	select {
 	case s.wake <- struct{}{}:
 	default:

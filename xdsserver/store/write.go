@@ -119,10 +119,10 @@ func putAll(tx *bbolt.Tx, c contents) error {
 			return err
 		}
 	}
-	if err := putObjects(tx, nil, c); err != nil {
+	if err := putObjects(tx, new(State), c); err != nil {
 		return err
 	}
-	if err := putHistory(tx, nil, c.history); err != nil {
+	if err := putHistory(tx, nil, c.state.history); err != nil {
 		return err
 	}
 	if err := putRecords(tx.Bucket(tokensBucket), nil, c.tokens); err != nil {
@@ -133,19 +133,19 @@ func putAll(tx *bbolt.Tx, c contents) error {
 
 // putObjects writes what differs between the objects on disk and next, and the
 // state record.
-func putObjects(tx *bbolt.Tx, onDisk map[string]Object, next contents) error {
+func putObjects(tx *bbolt.Tx, onDisk *State, next contents) error {
 	bucket := tx.Bucket(objectsBucket)
-	for _, key := range slices.Sorted(maps.Keys(next.objects)) {
-		o := next.objects[key]
-		if old, ok := onDisk[key]; ok && old.Revision == o.Revision {
+	for i, key := range next.state.keys {
+		o := next.state.objects[i]
+		if old, ok := onDisk.object(key); ok && old.Revision == o.Revision {
 			continue
 		}
 		if err := bucket.Put([]byte(key), seal([]byte(key), encodeObject(o))); err != nil {
 			return err
 		}
 	}
-	for key := range onDisk {
-		if _, ok := next.objects[key]; ok {
+	for _, key := range onDisk.keys {
+		if _, ok := next.state.object(key); ok {
 			continue
 		}
 		if err := bucket.Delete([]byte(key)); err != nil {
@@ -159,9 +159,9 @@ func putObjects(tx *bbolt.Tx, onDisk map[string]Object, next contents) error {
 func putState(tx *bbolt.Tx, c contents) error {
 	payload, err := json.Marshal(stateRecord{
 		Schema:      schema,
-		Revision:    c.revision,
-		Objects:     len(c.objects),
-		Digest:      digest(c.objects),
+		Revision:    c.state.revision,
+		Objects:     len(c.state.objects),
+		Digest:      digest(c.state),
 		TokenChange: c.tokenChange,
 		TokenDigest: tokenDigest(c.tokens),
 	})
