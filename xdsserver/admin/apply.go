@@ -52,7 +52,7 @@ func (s *Server) Apply(ctx context.Context, req *adminv1.ApplyRequest) (*adminv1
 		defer cancel()
 		// Who has not acknowledged in time is counted, not an error: the
 		// change is stored and will reach them.
-		_ = s.config.Server.Await(wait, s.config.Store.Name(), revision)
+		_ = s.config.Server.Await(wait, s.config.Store.Name(), s.config.Store.Generation(revision))
 		for _, stream := range s.config.Server.Ledger().Streams {
 			answer.Clients++
 			if stream.Current {

@@ -40,7 +40,7 @@ import (
 // Config is what the API reports on and changes. Every field but Authority, Tokens,
 // Callers and Logger is required; what a missing one is for is refused.
 type Config struct {
-	Store  *store.Store
+	Store  Store
 	Merger *merge.Merger
 	// Check says what of a set could not be published, without publishing it.
 	Check func(context.Context, *model.Set) []model.Problem
