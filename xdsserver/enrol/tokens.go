@@ -27,10 +27,12 @@ type TokenStore interface {
 	// Tokens returns all records by id. They are not changed.
 	Tokens() (map[string][]byte, error)
 	// UpdateToken replaces the record of one id by what change makes of it, nil
-	// where there is none; change returning nil removes it. It calls change once, and
-	// that of no other meanwhile. When it returns nil, what change returned is on disk
-	// and survives any crash, also if that is the old record; an error of change is
-	// returned as it is, and nothing has changed.
+	// where there is none; change returning nil removes it. Nobody else's change comes
+	// in between. A store of several machines finds that out when it writes, and calls
+	// change again with the newer record: it must decide by its argument alone, and what
+	// it says elsewhere is that of its last call. When UpdateToken returns nil, what
+	// change returned is kept and survives any crash, also if that is the old record; an
+	// error of change is returned as it is, and nothing has changed.
 	UpdateToken(id string, change func(old []byte) ([]byte, error)) error
 }
 
@@ -136,6 +138,7 @@ func (s *Server) RevokeToken(id string) error {
 	unknown := status.Errorf(codes.NotFound, "enrol: no token has the id %.40q: 'xdsserver token list' shows all", id)
 	service := ""
 	err := s.config.Tokens.UpdateToken(id, func(old []byte) ([]byte, error) {
+		service = ""
 		r, err := decode(old)
 		if err != nil {
 			return nil, err
