@@ -138,6 +138,7 @@ var lawOfServer = []room{
 			"xdsserver/consul",
 			"xdsserver/source/consul",
 			"xdsserver/announce",
+			"xdsserver/identity/connect",
 			"xdsserver/store",
 			"xdsserver/store/kv",
 			"xdsserver/admin",
@@ -225,6 +226,11 @@ var lawOfServer = []room{
 		path:    "xdsserver/identity",
 		imports: slices.Concat([]string{"xdsserver/source", "xdsserver/model"}, shared),
 		why:     "the authority signs, and is a source of what peers are verified against; it does not know who may be whom",
+	},
+	{
+		path:    "xdsserver/identity/connect",
+		imports: slices.Concat([]string{"xdsserver/identity", "xdsserver/consul"}, shared),
+		why:     "one authority is Consul's; those who have another need no Consul",
 	},
 	{
 		path:    "xdsserver/enrol",

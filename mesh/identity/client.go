@@ -61,7 +61,7 @@ func (c *clientCredentials) ClientHandshake(ctx context.Context, _ string, raw n
 	name := "endpoint"
 	if c.control {
 		name = "xdsserver"
-		want = []string{spiffe.ServerID(own.ID.TrustDomain)}
+		want = []string{own.ID.Domain().ServerID()}
 	}
 	distrust := false
 	conn, peer, err := clientTLS(ctx, raw, own, func(chain []*x509.Certificate) (*spiffe.Peer, error) {

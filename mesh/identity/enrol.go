@@ -107,7 +107,7 @@ func (k *keeper) enrolAt(ctx context.Context, server string) (*Identity, error) 
 	if p.attest != nil {
 		p.attest(r)
 	}
-	i, err := k.pending.sign(ctx, conn, r)
+	i, err := k.pending.sign(ctx, conn, s.config, r)
 	domain, joined := p.join.outcome()
 	switch {
 	case err != nil && joined != nil:

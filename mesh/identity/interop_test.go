@@ -2,6 +2,7 @@ package identity_test
 
 import (
 	"context"
+	"crypto/x509"
 	"log/slog"
 	"net"
 	"path/filepath"
@@ -24,11 +25,17 @@ import (
 // xdsserver serves the real thing on l.
 func xdsserver(t *testing.T, l net.Listener, socket bool) (*authority.CA, *enrol.Server) {
 	t.Helper()
-	logger := slog.New(slog.DiscardHandler)
-	ca, err := authority.NewCA(authority.Config{TrustDomain: "example.org", Logger: logger})
+	ca, err := authority.NewCA(authority.Config{TrustDomain: "example.org", Logger: slog.New(slog.DiscardHandler)})
 	if err != nil {
 		t.Fatal(err)
 	}
+	return ca, xdsserverOf(t, ca, l, socket)
+}
+
+// xdsserverOf is xdsserver with another authority.
+func xdsserverOf(t *testing.T, ca authority.Authority, l net.Listener, socket bool) *enrol.Server {
+	t.Helper()
+	logger := slog.New(slog.DiscardHandler)
 	e, err := enrol.New(enrol.Config{Authority: ca, Socket: socket, TokensAllowed: true, Logger: logger})
 	if err != nil {
 		t.Fatal(err)
@@ -42,7 +49,48 @@ func xdsserver(t *testing.T, l net.Listener, socket bool) (*authority.CA, *enrol
 		server.Stop()
 		wg.Wait()
 	})
-	return ca, e
+	return e
+}
+
+// A literal authority signs what is named in a request, as Consul's does, for
+// identities of Consul's form.
+type literal struct{ *authority.CA }
+
+func (l literal) Trust() *authority.Trust {
+	t := *l.CA.Trust()
+	t.Datacenter = "dc1"
+	return &t
+}
+
+func (l literal) Issue(ctx context.Context, o authority.Order) ([][]byte, error) {
+	csr, err := x509.ParseCertificateRequest(o.Request)
+	if err != nil || len(csr.URIs) != 1 || csr.URIs[0].String() != o.ID {
+		return nil, authority.ErrUnnamed
+	}
+	return l.CA.Issue(ctx, o)
+}
+
+func TestAnIdentityIsNamedWhereTheAuthorityWantsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const addr = "10.0.0.5:18000"
+		l := bufconn.Listen(64 << 10)
+		ca, err := authority.NewCA(authority.Config{TrustDomain: "example.org", Logger: slog.New(slog.DiscardHandler)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		e := xdsserverOf(t, literal{ca}, l, false)
+		// One use is enough: it is one key that asks twice.
+		token, _, err := e.CreateToken(t.Context(), enrol.TokenRequest{Service: "voting.shop", TTL: time.Hour, Uses: 1, Address: addr})
+		if err != nil {
+			t.Fatal(err)
+		}
+		dial := func(ctx context.Context, _ string) (net.Conn, error) { return l.DialContext(ctx) }
+		_, i := run(t, identity.Config{Service: "voting.shop", Token: token.Reveal(), Dial: dial},
+			"passthrough:///"+addr, grpc.WithContextDialer(dial))
+		if i.URI != "spiffe://example.org/ns/shop/dc/dc1/svc/voting" || i.ID.Service != "voting.shop" {
+			t.Errorf("got %v", i)
+		}
+	})
 }
 
 // run starts a source, and returns it with its first identity.

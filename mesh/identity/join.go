@@ -69,7 +69,7 @@ func (j *joining) handshake(ctx context.Context, raw net.Conn) (net.Conn, AuthIn
 	conn, peer, err := clientTLS(ctx, raw, nil, func(chain []*x509.Certificate) (*spiffe.Peer, error) {
 		peer, err := j.verify(chain)
 		if err == nil && !peer.IsServer() {
-			err = fmt.Errorf("presented %s, want %s", peer.URI, spiffe.ServerID(peer.TrustDomain))
+			err = fmt.Errorf("presented %s, want %s", peer.URI, peer.Domain().ServerID())
 		}
 		return peer, err
 	})

@@ -169,7 +169,7 @@ func (k *keeper) renew(ctx context.Context, old *Identity) (*Identity, error) {
 		return nil, err
 	}
 	// Waiting takes the moment in which xdsserver comes back.
-	i, err := o.sign(ctx, k.conn, o.request(k.source.config), grpc.WaitForReady(true))
+	i, err := o.sign(ctx, k.conn, k.source.config, o.request(k.source.config), grpc.WaitForReady(true))
 	if err != nil {
 		return nil, fmt.Errorf("renewal: %w", err)
 	}

@@ -8,6 +8,7 @@ import (
 	"crypto/x509"
 	"errors"
 	"fmt"
+	"net/url"
 	"slices"
 
 	"google.golang.org/grpc"
@@ -40,12 +41,38 @@ func newOrder(token string) (*order, error) {
 	if err != nil {
 		return nil, fmt.Errorf("private key: %w", err)
 	}
+	o := &order{key: key, token: token}
 	// No name in it: an identity is attested, never asked for.
-	csr, err := x509.CreateCertificateRequest(rand.Reader, &x509.CertificateRequest{}, key)
-	if err != nil {
-		return nil, fmt.Errorf("certificate request: %w", err)
+	return o, o.write(nil)
+}
+
+// write makes the certificate request, which names an identity or none.
+func (o *order) write(id *url.URL) (err error) {
+	template := &x509.CertificateRequest{}
+	if id != nil {
+		template.URIs = []*url.URL{id}
 	}
-	return &order{key: key, csr: csr, token: token}, nil
+	if o.csr, err = x509.CreateCertificateRequest(rand.Reader, template, o.key); err != nil {
+		return fmt.Errorf("certificate request: %w", err)
+	}
+	return nil
+}
+
+// name has the request name what the authority behind the server wants to read in it:
+// the identity that was attested, and none but the wanted service's.
+func (o *order) name(c Config, uri string) error {
+	id, err := spiffe.ParseID(uri)
+	if err != nil {
+		return fmt.Errorf("its answer: %w", err)
+	}
+	if id.Service != c.Service {
+		return fmt.Errorf("would sign a certificate of %s, the process is service %s", id, c.Service)
+	}
+	u, err := url.Parse(id.String())
+	if err != nil {
+		return fmt.Errorf("its answer: %w", err)
+	}
+	return o.write(u)
 }
 
 // request is the message that asks for the order's certificate.
@@ -56,8 +83,16 @@ func (o *order) request(c Config) *identityv1.SignRequest {
 
 // sign asks the server behind conn. The identity it returns is one that peers
 // accept; that it is the one that was wanted is for the caller to check.
-func (o *order) sign(ctx context.Context, conn grpc.ClientConnInterface, r *identityv1.SignRequest, opts ...grpc.CallOption) (*Identity, error) {
-	answer, err := identityv1.NewIdentityServiceClient(conn).Sign(ctx, r, append(opts, grpc.MaxCallRecvMsgSize(maxAnswer))...)
+func (o *order) sign(ctx context.Context, conn grpc.ClientConnInterface, c Config, r *identityv1.SignRequest, opts ...grpc.CallOption) (*Identity, error) {
+	client, opts := identityv1.NewIdentityServiceClient(conn), append(opts, grpc.MaxCallRecvMsgSize(maxAnswer))
+	answer, err := client.Sign(ctx, r, opts...)
+	if err == nil && answer.GetSignAs() != "" {
+		if err := o.name(c, answer.GetSignAs()); err != nil {
+			return nil, err
+		}
+		r.Csr = o.csr
+		answer, err = client.Sign(ctx, r, opts...)
+	}
 	if err != nil {
 		return nil, &answerError{status: status.Convert(err)}
 	}

@@ -5,7 +5,8 @@
 //
 //	spiffe://TRUST-DOMAIN/ns/NAMESPACE/svc/NAME
 //
-// and xdsserver is spiffe://TRUST-DOMAIN/xdsserver, which no service can be. Both
+// and xdsserver is spiffe://TRUST-DOMAIN/xdsserver, which no service can be. Where
+// Consul's authority signs, both have Consul's form, see [Domain]. Both
 // sides of every connection verify the other against a [Bundle]:
 //
 //	peer, err := bundle.Verify(state.PeerCertificates)

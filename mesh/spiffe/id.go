@@ -11,8 +11,12 @@ import (
 // DefaultNamespace is the namespace of services that name none.
 const DefaultNamespace = "default"
 
-// serverPath is the path of xdsserver's own identity.
-const serverPath = "/xdsserver"
+// serverPath is the path of xdsserver's own identity, serverService the service that it
+// is where Consul signs.
+const (
+	serverPath    = "/xdsserver"
+	serverService = "xdsserver"
+)
 
 // maxID bounds an ID, in bytes (SPIFFE-ID standard, section 2.3).
 const maxID = 2048
@@ -50,15 +54,53 @@ func ServiceID(trustDomain, service string) string {
 // ServerID returns the identity of a trust domain's xdsservers.
 func ServerID(trustDomain string) string { return "spiffe://" + trustDomain + serverPath }
 
+// A Domain is where the identities of a mesh are, and how they are written. It is
+// comparable.
+type Domain struct {
+	// Name is the trust domain, as in "example.org".
+	Name string
+	// Datacenter is that of a Consul whose authority signs: identities are written as
+	// Consul does then, spiffe://NAME/ns/NAMESPACE/dc/DATACENTER/svc/SERVICE. Empty for
+	// the mesh's own form.
+	Datacenter string
+}
+
+// ServiceID is [ServiceID] in the domain's form.
+func (d Domain) ServiceID(service string) string {
+	if d.Datacenter == "" {
+		return ServiceID(d.Name, service)
+	}
+	name, namespace, found := strings.Cut(service, ".")
+	if !found {
+		namespace = DefaultNamespace
+	}
+	return "spiffe://" + d.Name + "/ns/" + namespace + "/dc/" + d.Datacenter + "/svc/" + name
+}
+
+// ServerID is [ServerID] in the domain's form. Consul signs for services only, so that
+// xdsserver is the service of that name there: who may write it in Consul's ACLs could
+// be xdsserver.
+func (d Domain) ServerID() string {
+	if d.Datacenter == "" {
+		return ServerID(d.Name)
+	}
+	return d.ServiceID(serverService)
+}
+
 // An ID is an identity taken apart. It is comparable.
 type ID struct {
 	TrustDomain string
 	// Service is the canonical name, "name" or "name.namespace" outside the
 	// namespace default; empty for an identity that is no service of a mesh.
 	Service string
+	// Datacenter is that of an identity in Consul's form; empty in the mesh's own.
+	Datacenter string
 	// Path begins with '/'; it is empty for a trust domain's own identity.
 	Path string
 }
+
+// Domain returns where the identity is.
+func (id ID) Domain() Domain { return Domain{Name: id.TrustDomain, Datacenter: id.Datacenter} }
 
 // ParseID takes an identity apart. It accepts what the SPIFFE-ID standard does
 // and nothing else: no escapes, no upper-case trust domain, no empty segment.
@@ -74,7 +116,11 @@ func ParseID(id string) (ID, error) {
 }
 
 func idOf(id spiffeid.ID) ID {
-	return ID{TrustDomain: id.TrustDomain().Name(), Service: serviceOf(id.Path()), Path: id.Path()}
+	service, datacenter := serviceOf(id.Path())
+	if datacenter != "" && service == serverService {
+		service = "" // no service can be xdsserver
+	}
+	return ID{TrustDomain: id.TrustDomain().Name(), Service: service, Datacenter: datacenter, Path: id.Path()}
 }
 
 // String returns the identity as a URI.
@@ -93,27 +139,34 @@ func (id ID) Namespace() string {
 }
 
 // IsServer reports whether it is the identity of an xdsserver.
-func (id ID) IsServer() bool { return id.Path == serverPath }
+func (id ID) IsServer() bool {
+	return id.Path == serverPath || id.Datacenter != "" && id.String() == id.Domain().ServerID()
+}
 
-// serviceOf returns the canonical name of the service at path; empty for a path
-// of another form.
-func serviceOf(path string) string {
+// serviceOf returns the canonical name of the service at path, and its datacenter where
+// the path is of Consul's form; both empty for a path of another form.
+func serviceOf(path string) (service, datacenter string) {
 	rest, ok := strings.CutPrefix(path, "/ns/")
 	if !ok {
-		return ""
+		return "", ""
 	}
 	namespace, rest, ok := strings.Cut(rest, "/")
 	if !ok || !label(namespace) {
-		return ""
+		return "", ""
+	}
+	if below, ok := strings.CutPrefix(rest, "dc/"); ok {
+		if datacenter, rest, ok = strings.Cut(below, "/"); !ok || !label(datacenter) {
+			return "", ""
+		}
 	}
 	name, ok := strings.CutPrefix(rest, "svc/")
 	if !ok || !label(name) {
-		return ""
+		return "", ""
 	}
 	if namespace == DefaultNamespace {
-		return name
+		return name, datacenter
 	}
-	return name + "." + namespace
+	return name + "." + namespace, datacenter
 }
 
 // label reports whether s is a DNS label (RFC 1123), as the parts of a service's

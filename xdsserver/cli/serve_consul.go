@@ -24,6 +24,7 @@ func (f *consulFlags) add(flags *pflag.FlagSet, c *daemon.Config) {
 	flags.StringVar(&g.Prefix, "consul-prefix", "", "`PREFIX` of the mesh's keys in Consul (default: "+consul.DefaultPrefix+")")
 	flags.IntVar(&g.Connections, "consul-connections", 0, "how many queries may wait at Consul over HTTP/1.1, a `NUMBER` (default: 150)")
 	flags.BoolVar(&g.ReadOnly, "consul-read-only", false, "read services, config entries and intentions from Consul, and write nothing to it")
+	flags.StringVar(&c.ConsulGRPC, "consul-grpc", "", "`HOST:PORT` where a Consul server speaks gRPC, for --ca consul (default: the host of --consul, port 8502 or 8503)")
 	flags.StringVar(&c.ConsulTag, "consul-tag", "", "take only instances in Consul that have this `TAG` (default: all)")
 }
 

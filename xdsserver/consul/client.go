@@ -34,6 +34,7 @@ type Client struct {
 	endpoint endpoint
 	api      *api.Client
 	http     *http.Transport
+	tokens   *tokens
 	logger   *slog.Logger
 
 	// slots are the queries that may wait at one time. watching counts those that want
@@ -87,20 +88,21 @@ func New(c Config) (*Client, error) {
 	if scheme == "unix" {
 		host, scheme = "consul", "http"
 	}
+	credential := &tokens{fixed: c.Token, file: c.TokenFile, logger: c.Logger}
 	client, err := api.NewClient(&api.Config{
 		Address:    host,
 		Scheme:     scheme,
 		Datacenter: c.Datacenter,
 		Namespace:  c.Namespace,
 		Partition:  c.Partition,
-		HttpClient: &http.Client{Transport: &transport{next: pool, tokens: &tokens{fixed: c.Token, file: c.TokenFile, logger: c.Logger}}},
+		HttpClient: &http.Client{Transport: &transport{next: pool, tokens: credential}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
 	calm, crowded := context.WithCancel(context.Background())
 	return &Client{
-		config: c, endpoint: at, api: client, http: pool, logger: c.Logger,
+		config: c, endpoint: at, api: client, http: pool, tokens: credential, logger: c.Logger,
 		slots: make(chan struct{}, c.Connections), calm: calm, crowded: crowded,
 	}, nil
 }

@@ -11,6 +11,7 @@ import (
 
 	"github.com/tulle-mesh/tulle/mesh/spiffe"
 	"github.com/tulle-mesh/tulle/xdsserver/identity"
+	"github.com/tulle-mesh/tulle/xdsserver/identity/connect"
 )
 
 // The authorities, as Config.CA has them.
@@ -18,12 +19,14 @@ const (
 	caBuiltIn  = "built-in"
 	caFiles    = "files:"
 	caWorkload = "workload-api"
+	caConsul   = "consul"
 )
 
 // DefaultTrustDomain is that of a mesh whose operator chose none.
 const DefaultTrustDomain = "tulle.local"
 
-// workloadWithin bounds the wait for the Workload API's first answer.
+// workloadWithin bounds the wait for the first answer of the Workload API, or of
+// Consul's authority.
 const workloadWithin = 30 * time.Second
 
 // The files of an authority in a directory, as cert-manager names them.
@@ -37,7 +40,7 @@ const (
 func isWorkload(ca string) bool { return ca == caWorkload || strings.HasPrefix(ca, caWorkload+":") }
 
 // newAuthority opens the authority that the configuration names.
-func newAuthority(c Config, acknowledged func(context.Context, uint64) error) (identity.Authority, error) {
+func (d *Daemon) newAuthority(c Config) (identity.Authority, error) {
 	if err := spiffe.CheckTrustDomain(c.TrustDomain); err != nil {
 		return nil, &ConfigError{Flag: "--trust-domain", Reason: err.Error()}
 	}
@@ -52,7 +55,7 @@ func newAuthority(c Config, acknowledged func(context.Context, uint64) error) (i
 			IntermediateTTL: c.IntermediateTTL,
 			RootTTL:         c.RootTTL,
 			Hosts:           hosts(c),
-			Acknowledged:    acknowledged,
+			Acknowledged:    d.trusted,
 			Logger:          c.Logger,
 		})
 	case isFiles && dir != "":
@@ -78,7 +81,25 @@ func newAuthority(c Config, acknowledged func(context.Context, uint64) error) (i
 		}
 		return workload, err
 	}
-	return nil, &ConfigError{Flag: "--ca", Reason: fmt.Sprintf("%q is no authority, want %s, %sDIR or %s[:ADDRESS]", c.CA, caBuiltIn, caFiles, caWorkload)}
+	if c.CA == caConsul {
+		return d.newConnect(c)
+	}
+	return nil, &ConfigError{Flag: "--ca", Reason: fmt.Sprintf("%q is no authority, want %s, %sDIR, %s[:ADDRESS] or %s",
+		c.CA, caBuiltIn, caFiles, caWorkload, caConsul)}
+}
+
+// newConnect opens Consul's authority.
+func (d *Daemon) newConnect(c Config) (identity.Authority, error) {
+	if d.consul == nil {
+		return nil, &ConfigError{Flag: "--ca", Reason: "consul needs --consul, the address of an agent"}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), workloadWithin)
+	defer cancel()
+	ca, err := connect.New(ctx, connect.Config{Client: d.consul, GRPC: c.ConsulGRPC, Hosts: hosts(c), Logger: c.Logger})
+	if err != nil {
+		return nil, fmt.Errorf("--ca %s: %w", c.CA, err)
+	}
+	return ca, nil
 }
 
 // CADir is where the built-in authority keeps its certificates and keys.

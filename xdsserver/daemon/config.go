@@ -51,8 +51,9 @@ type Config struct {
 	// OIDC are the issuers whose ID tokens attest processes, each as
 	// "issuer=https://...,audience=...,identity=ns/{namespace}/svc/{claim}".
 	OIDC []string
-	// CA is who signs: "built-in", "files:DIR" with tls.crt, tls.key and ca.crt, or
-	// "workload-api[:ADDRESS]". Empty means "built-in".
+	// CA is who signs: "built-in", "files:DIR" with tls.crt, tls.key and ca.crt,
+	// "workload-api[:ADDRESS]", or "consul" for the authority of the Consul that Consul
+	// names, whose trust domain the mesh adopts. Empty means "built-in".
 	CA string
 	// CAPassphraseFile holds the passphrase of the built-in authority's keys; empty
 	// keeps them in the clear, protected by the modes of their files.
@@ -67,6 +68,9 @@ type Config struct {
 	Consul *consul.Config
 	// ConsulTag keeps to instances in Consul that have it; empty takes all.
 	ConsulTag string
+	// ConsulGRPC is the host:port where a Consul server speaks gRPC, by which its authority
+	// signs; empty is Consul's host at the usual port.
+	ConsulGRPC string
 
 	// Tap is what operators may watch of calls: "off", "metadata", or "payload" for
 	// messages, too. Empty means "metadata".

@@ -193,7 +193,7 @@ func New(c Config) (_ *Daemon, err error) {
 
 // openIdentity opens what says who is who: the authority, and how processes join.
 func (d *Daemon) openIdentity(c Config, ways enrolment) (err error) {
-	authority, err := newAuthority(c, d.trusted)
+	authority, err := d.newAuthority(c)
 	if err != nil {
 		return err
 	}

@@ -182,7 +182,7 @@ func (s *Server) renew(a *applicant) (string, error) {
 // issue has the key signed.
 func (s *Server) issue(ctx context.Context, a *applicant, service, event string) (*identityv1.SignResponse, error) {
 	trust := s.config.Authority.Trust()
-	id := spiffe.ServiceID(trust.Bundle.TrustDomain(), service)
+	id := trust.Domain().ServiceID(service)
 	entry := Entry{Identity: id, Peer: a.from, Instance: a.instance, Token: a.token}
 	if names := a.csr.names(id); names != "" {
 		s.audit(entry.as(eventAskedForMore, "the certificate request names "+names+", which is ignored"))
@@ -194,7 +194,10 @@ func (s *Server) issue(ctx context.Context, a *applicant, service, event string)
 			return nil, status.Error(codes.Unavailable, "enrol: the audit log cannot be written, so nobody new may join: is xdsserver's disk full?")
 		}
 	}
-	chain, err := s.config.Authority.Issue(ctx, identity.Order{ID: id, Key: a.csr.key})
+	chain, err := s.config.Authority.Issue(ctx, identity.Order{ID: id, Key: a.csr.key, Request: a.csr.csr.Raw})
+	if errors.Is(err, identity.ErrUnnamed) {
+		return &identityv1.SignResponse{SignAs: id}, nil
+	}
 	if notIssuer, ok := errors.AsType[*identity.NotIssuerError](err); ok {
 		return nil, status.Error(codes.FailedPrecondition, "enrol: "+notIssuer.Error())
 	}

@@ -16,7 +16,6 @@ import (
 	"google.golang.org/grpc/status"
 
 	"github.com/tulle-mesh/tulle/mesh/api"
-	"github.com/tulle-mesh/tulle/mesh/spiffe"
 )
 
 const (
@@ -218,7 +217,7 @@ func newDecoy() ([]byte, error) {
 }
 
 func (s *Server) identityOf(service string) string {
-	return spiffe.ServiceID(s.config.Authority.Trust().Bundle.TrustDomain(), service)
+	return s.config.Authority.Trust().Domain().ServiceID(service)
 }
 
 // newJoin draws a token's secret.

@@ -6,6 +6,7 @@ import (
 	"crypto/sha256"
 	"crypto/tls"
 	"crypto/x509"
+	"errors"
 	"fmt"
 	"time"
 
@@ -46,6 +47,13 @@ type Trust struct {
 	RenewBefore time.Time
 	// Generation grows with each change, and across restarts of a CA on disk.
 	Generation uint64
+	// Datacenter is that of Consul where its authority signs; empty elsewhere.
+	Datacenter string
+}
+
+// Domain is where the identities are that the trust is for.
+func (t *Trust) Domain() spiffe.Domain {
+	return spiffe.Domain{Name: t.Bundle.TrustDomain(), Datacenter: t.Datacenter}
 }
 
 // An Order is a certificate to be issued, for an identity that was attested.
@@ -54,7 +62,14 @@ type Order struct {
 	ID string
 	// Key is the holder's public key; P-256.
 	Key *ecdsa.PublicKey
+	// Request is the certificate request that the key came in, DER, for an Authority that
+	// hands it on.
+	Request []byte
 }
+
+// ErrUnnamed is returned by Issue of an Authority that hands requests on: it takes those
+// that name the identity in question, and nothing else.
+var ErrUnnamed = errors.New("identity: the authority signs requests that name the identity only")
 
 // A NotIssuerError is returned by an Authority that signs for nobody, since
 // identities come from elsewhere.

@@ -25,7 +25,8 @@ const (
 type SignRequest struct {
 	state protoimpl.MessageState `protogen:"open.v1"`
 	// A PKCS#10 certificate request, DER, at most 4 KiB: ECDSA P-256, signed by its
-	// own key. Only the key is taken from it; what it names is ignored and audited.
+	// own key. Only the key is taken from it, unless SignResponse.sign_as asked for
+	// more; what it names is ignored and audited.
 	Csr []byte `protobuf:"bytes,1,opt,name=csr,proto3" json:"csr,omitempty"`
 	// The service the process is to be, without its namespace.
 	Service string `protobuf:"bytes,2,opt,name=service,proto3" json:"service,omitempty"`
@@ -150,7 +151,11 @@ type SignResponse struct {
 	// The SVID and the intermediates above it, DER, leaf first, without the root.
 	Chain [][]byte `protobuf:"bytes,1,rep,name=chain,proto3" json:"chain,omitempty"`
 	// What peers are verified against.
-	Bundle        *TrustBundle `protobuf:"bytes,2,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	Bundle *TrustBundle `protobuf:"bytes,2,opt,name=bundle,proto3" json:"bundle,omitempty"`
+	// The SPIFFE id to ask for by name, where the authority behind xdsserver signs
+	// requests only as they are (Consul's): ask again, by the same key, with a CSR that
+	// names this URI and nothing else. The chain is empty then.
+	SignAs        string `protobuf:"bytes,3,opt,name=sign_as,json=signAs,proto3" json:"sign_as,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -197,6 +202,13 @@ func (x *SignResponse) GetBundle() *TrustBundle {
 		return x.Bundle
 	}
 	return nil
+}
+
+func (x *SignResponse) GetSignAs() string {
+	if x != nil {
+		return x.SignAs
+	}
+	return ""
 }
 
 // TrustBundle is what peers of one trust domain are verified against. It is also an
@@ -277,10 +289,11 @@ const file_identity_v1_identity_proto_rawDesc = "" +
 	"\binstance\x18\x04 \x01(\tR\binstance\x12\x16\n" +
 	"\x05token\x18\x05 \x01(\tH\x00R\x05token\x12\x12\n" +
 	"\x03jwt\x18\x06 \x01(\tH\x00R\x03jwtB\r\n" +
-	"\vattestation\"\\\n" +
+	"\vattestation\"u\n" +
 	"\fSignResponse\x12\x14\n" +
 	"\x05chain\x18\x01 \x03(\fR\x05chain\x126\n" +
-	"\x06bundle\x18\x02 \x01(\v2\x1e.tulle.identity.v1.TrustBundleR\x06bundle\"\x91\x01\n" +
+	"\x06bundle\x18\x02 \x01(\v2\x1e.tulle.identity.v1.TrustBundleR\x06bundle\x12\x17\n" +
+	"\asign_as\x18\x03 \x01(\tR\x06signAs\"\x91\x01\n" +
 	"\vTrustBundle\x12!\n" +
 	"\ftrust_domain\x18\x01 \x01(\tR\vtrustDomain\x12 \n" +
 	"\vauthorities\x18\x02 \x03(\fR\vauthorities\x12=\n" +
