@@ -52,7 +52,8 @@ type Decision struct {
 //
 // Its cost does not grow with the policies, as long as they name methods or
 // callers one by one: it looks up those that name the method, and those that name
-// the caller, and walks the shorter list. It neither allocates nor locks.
+// the caller, and walks the shorter list. It neither locks nor allocates, but to match
+// a header that is there more than once by more than its whole value.
 func (a *Access) Decide(c *Caller, method string, md metadata.MD) Decision {
 	if a == nil {
 		return Decision{}
@@ -85,7 +86,7 @@ func (a *Access) ReadsMetadata() bool {
 type ruleChain struct{ deny, allow *rules }
 
 func (c *ruleChain) readsMetadata() bool {
-	return len(c.deny.conditions) > 0 || len(c.allow.conditions) > 0
+	return c.deny.readsMetadata || c.allow.readsMetadata
 }
 
 func (c *ruleChain) decide(q *query) (allowed bool, policy string) {
@@ -116,35 +117,4 @@ func serviceOf(method string) (service string, canonical bool) {
 		return "", false
 	}
 	return method[:end], true
-}
-
-// condition is about one header of a call.
-type condition struct {
-	name, value string
-	present     bool // it is there, with any value but the empty one
-}
-
-// holds compares with the values of a repeated header joined by commas, as
-// grpc-go's RBAC does, without joining them.
-func (c *condition) holds(md metadata.MD) bool {
-	values, ok := md[c.name]
-	if !ok {
-		return false
-	}
-	if c.present {
-		return len(values) > 1 || len(values) == 1 && values[0] != ""
-	}
-	rest := c.value
-	for i, value := range values {
-		if i > 0 {
-			if rest == "" || rest[0] != ',' {
-				return false
-			}
-			rest = rest[1:]
-		}
-		if rest, ok = strings.CutPrefix(rest, value); !ok {
-			return false
-		}
-	}
-	return rest == ""
 }

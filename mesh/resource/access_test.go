@@ -120,6 +120,28 @@ func TestRulesDecide(t *testing.T) {
 	}
 }
 
+func TestOnlyRulesAboutMetadataReadIt(t *testing.T) {
+	for _, tt := range []struct {
+		name       string
+		permission *rbacv3.Permission
+		principal  *rbacv3.Principal
+		want       bool
+	}{
+		{"methods and callers", method(vote), callers(web), false},
+		{"methods by prefix, and exceptions", method("/voting.*"), allCallers(anybody(), notCaller(callers(web))), false},
+		{"NOT of methods", not(oneOf(method(vote), method("/voting.*"))), anybody(), false},
+		{"a header", present("x-a"), anybody(), true},
+		{"NOT of a header", not(allOf(method(vote), present("x-a"))), anybody(), true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			access := deciding(t, denying(policies{"p": policy(tt.permission, tt.principal)}), allowing(nil))
+			if got := access.ReadsMetadata(); got != tt.want {
+				t.Errorf("got %v", got)
+			}
+		})
+	}
+}
+
 func TestMethodsOfNoCanonicalFormAreDenied(t *testing.T) {
 	access := deciding(t, denying(nil), allowing(policies{"all": policy(anyMethod(), anybody())}))
 	for _, method := range []string{"", "/", "//", "a", "a/b", "/a", "/a/", "//b", "/a/b/", "/a/b/c", "/a//b"} {

@@ -14,6 +14,81 @@ type callerSet struct {
 	authenticated bool // anyone who has one
 	// keys are SPIFFE ids, and prefixes of them that end in '/'.
 	keys map[string]struct{}
+	// except are callers that do not count; nil for none.
+	except *callerSet
+}
+
+// has reports whether a caller is one of them; an id that is empty is one without an
+// identity.
+func (s *callerSet) has(id string) bool {
+	switch {
+	case s.anyone, s.authenticated && id != "":
+		return true
+	case id == "":
+		return false
+	}
+	if _, ok := s.keys[id]; ok {
+		return true
+	}
+	for i := len(id) - 1; i >= len(spiffeScheme); i-- {
+		if id[i] == '/' {
+			if _, ok := s.keys[id[:i+1]]; ok {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// decodeCallers reads a list of which one must call. Those without exceptions are one
+// set.
+func decodeCallers(field string, list []*rbacv3.Principal) ([]callerSet, error) {
+	var plain []*rbacv3.Principal
+	var out []callerSet
+	for i, m := range list {
+		and, ok := m.GetIdentifier().(*rbacv3.Principal_AndIds)
+		if !ok {
+			plain = append(plain, m)
+			continue
+		}
+		s := callerSet{except: &callerSet{}}
+		if err := s.allOf(and.AndIds); err != nil {
+			return nil, at(field, i, under("and_ids", err))
+		}
+		out = append(out, s)
+	}
+	if len(plain) == 0 && len(out) > 0 {
+		return out, nil
+	}
+	var s callerSet
+	if err := s.decode(field, plain, 0); err != nil {
+		return nil, err
+	}
+	return append(out, s), nil
+}
+
+// allOf reads callers with exceptions: one identifier, and others that are a NOT.
+func (s *callerSet) allOf(m *rbacv3.Principal_Set) error {
+	if err := known(m); err != nil {
+		return err
+	}
+	who := 0
+	for i, id := range m.GetIds() {
+		not, ok := id.GetIdentifier().(*rbacv3.Principal_NotId)
+		set := s
+		if ok {
+			id, set = not.NotId, s.except
+		} else {
+			who++
+		}
+		if err := set.add(id, 1); err != nil {
+			return at("ids", i, err)
+		}
+	}
+	if who != 1 {
+		return bad("ids", "hold %d identifiers without a NOT: one is evaluated here, with exceptions", who)
+	}
+	return nil
 }
 
 func (s *callerSet) decode(field string, list []*rbacv3.Principal, depth int) error {
@@ -57,7 +132,7 @@ func (s *callerSet) add(m *rbacv3.Principal, depth int) error {
 		}
 		return under("authenticated.principal_name", s.name(id.Authenticated.GetPrincipalName()))
 	default:
-		return bad("", "has no identifier that is evaluated here: set any, or_ids or authenticated")
+		return bad("", "has no identifier that is evaluated here: set any, or_ids, authenticated, or and_ids of one of them and not_id")
 	}
 }
 
@@ -95,29 +170,45 @@ func (s *callerSet) name(m *matcherv3.StringMatcher) error {
 	return nil
 }
 
-// decodeURLPath returns "/service/method", "/service/" or "/".
-func decodeURLPath(m *matcherv3.PathMatcher) (string, error) {
+// decodeURLPath reads which methods are called. Those of "/service/method" and
+// "/service/" are looked up; what is else to be matched is compared.
+func decodeURLPath(m *matcherv3.PathMatcher) (term, error) {
 	if err := known(m); err != nil {
-		return "", err
+		return term{}, err
 	}
-	if err := known(m.GetPath()); err != nil {
-		return "", under("path", err)
+	if len(m.GetPath().ProtoReflect().GetUnknown()) > 0 {
+		return term{}, under("path", known(m.GetPath()))
 	}
+	if m.GetPath().GetIgnoreCase() {
+		return term{}, bad("path.ignore_case", "is not evaluated here: methods that differ in case are others")
+	}
+	var p pathTest
 	switch pattern := m.GetPath().GetMatchPattern().(type) {
 	case *matcherv3.StringMatcher_Exact:
 		if _, ok := serviceOf(pattern.Exact); !ok {
-			return "", bad("path.exact", "%q is no method, as in /package.Service/Method", pattern.Exact)
+			return term{}, bad("path.exact", "%q is no method, as in /package.Service/Method", pattern.Exact)
 		}
-		return pattern.Exact, nil
+		return term{methods: methodSet{pattern.Exact: {}}}, nil
 	case *matcherv3.StringMatcher_Prefix:
-		// The letter stands for a method.
-		if _, ok := serviceOf(pattern.Prefix + "m"); pattern.Prefix != "/" && (!ok || !strings.HasSuffix(pattern.Prefix, "/")) {
-			return "", bad("path.prefix", "%q is no service, as in /package.Service/", pattern.Prefix)
+		switch service, ok := serviceOf(pattern.Prefix + "m"); { // the letter stands for a method
+		case pattern.Prefix == "/":
+			return term{any: true}, nil
+		case pattern.Prefix == "" || pattern.Prefix[0] != '/':
+			return term{}, bad("path.prefix", "%q does not begin with a slash, as all methods do", pattern.Prefix)
+		case ok && service == pattern.Prefix:
+			return term{methods: methodSet{service: {}}}, nil
 		}
-		return pattern.Prefix, nil
+		p.kind, p.text = pathPrefix, pattern.Prefix
+	case *matcherv3.StringMatcher_SafeRegex:
+		var err error
+		p.kind = pathRegex
+		if p.regex, err = compile(pattern.SafeRegex); err != nil {
+			return term{}, under("path.safe_regex", err)
+		}
 	default:
-		return "", bad("path", "has no pattern that is evaluated here: set exact or prefix")
+		return term{}, bad("path", "has no pattern that is evaluated here: set exact, prefix or safe_regex")
 	}
+	return term{any: true, conditions: []condition{{value: textOf(m), test: &p}}}, nil
 }
 
 // unmatchable are headers that gRPC keeps from applications, or renames: what
@@ -138,27 +229,34 @@ func decodeCondition(m *routev3.HeaderMatcher) (condition, error) {
 	case c.name[0] == ':' || strings.HasPrefix(c.name, "grpc-") || strings.HasSuffix(c.name, "-bin") || unmatchable[c.name]:
 		return c, bad("name", "%q is none that access can be decided by (gRFC A41)", c.name)
 	case m.GetInvertMatch():
-		return c, bad("invert_match", "is a NOT, which is not evaluated here")
+		return decodeHeaderTest(c.name, m)
 	}
 	switch spec := m.GetHeaderMatchSpecifier().(type) {
 	case *routev3.HeaderMatcher_ExactMatch:
 		c.value = spec.ExactMatch
+		return c, nil
 	case *routev3.HeaderMatcher_PresentMatch:
-		if !spec.PresentMatch {
-			return c, bad("present_match", "of false is a NOT, which is not evaluated here")
+		if c.present = spec.PresentMatch; c.present {
+			return c, nil
 		}
-		c.present = true
 	case *routev3.HeaderMatcher_StringMatch:
-		if err := known(spec.StringMatch); err != nil {
-			return c, under("string_match", err)
-		}
 		exact, ok := spec.StringMatch.GetMatchPattern().(*matcherv3.StringMatcher_Exact)
-		if !ok {
-			return c, bad("string_match", "must be exact: no other is evaluated here")
+		if ok && !spec.StringMatch.GetIgnoreCase() && len(spec.StringMatch.ProtoReflect().GetUnknown()) == 0 {
+			c.value = exact.Exact
+			return c, nil
 		}
-		c.value = exact.Exact
-	default:
-		return c, bad("", "is not evaluated here: set exact_match or present_match")
 	}
-	return c, nil
+	return decodeHeaderTest(c.name, m)
+}
+
+// decodeHeaderTest reads what is more than a comparison with the whole value.
+func decodeHeaderTest(name string, m *routev3.HeaderMatcher) (condition, error) {
+	if s := m.GetStringMatch(); s != nil && len(s.ProtoReflect().GetUnknown()) > 0 {
+		return condition{}, under("string_match", known(s))
+	}
+	h, err := decodeHeader(m)
+	if err != nil {
+		return condition{}, err
+	}
+	return condition{name: name, value: textOf(m), test: &headerTest{*h}}, nil
 }

@@ -7,6 +7,7 @@ import (
 
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 )
 
@@ -140,8 +141,8 @@ func (b *rulesBuilder) policy(name string, m *rbacv3.Policy) error {
 	if err != nil {
 		return err
 	}
-	var who callerSet
-	if err := who.decode("principals", m.GetPrincipals(), 0); err != nil {
+	who, err := decodeCallers("principals", m.GetPrincipals())
+	if err != nil {
 		return err
 	}
 	return b.add(name, permissions, who)
@@ -192,23 +193,32 @@ func decodePermission(m *rbacv3.Permission, depth int) ([]term, error) {
 		terms, err := decodeAll(rule.AndRules.GetRules(), depth)
 		return terms, under("and_rules", err)
 	case *rbacv3.Permission_UrlPath:
-		method, err := decodeURLPath(rule.UrlPath)
-		if err != nil {
-			return nil, under("url_path", err)
-		}
-		if method == "/" {
-			return []term{{any: true}}, nil
-		}
-		return []term{{methods: methodSet{method: {}}}}, nil
+		t, err := decodeURLPath(rule.UrlPath)
+		return []term{t}, under("url_path", err)
 	case *rbacv3.Permission_Header:
 		c, err := decodeCondition(rule.Header)
 		if err != nil {
 			return nil, under("header", err)
 		}
 		return []term{{any: true, conditions: []condition{c}}}, nil
+	case *rbacv3.Permission_NotRule:
+		terms, err := decodePermission(rule.NotRule, depth+1)
+		if err != nil {
+			return nil, under("not_rule", err)
+		}
+		return []term{{any: true, conditions: []condition{{value: textOf(m), test: &notTest{terms}}}}}, nil
 	default:
-		return nil, bad("", "has no rule that is evaluated here: set any, and_rules, or_rules, url_path or header")
+		return nil, bad("", "has no rule that is evaluated here: set any, and_rules, or_rules, not_rule, url_path or header")
 	}
+}
+
+// textOf tells messages apart that are not equal.
+func textOf(m proto.Message) string {
+	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
+	if err != nil {
+		return err.Error() // it was read from bytes
+	}
+	return string(text)
 }
 
 // decodeAll reads a list of which all must hold, and multiplies it out.

@@ -43,6 +43,18 @@ func deepOr(n int) *rbacv3.Permission {
 	return m
 }
 
+func not(m *rbacv3.Permission) *rbacv3.Permission {
+	return &rbacv3.Permission{Rule: &rbacv3.Permission_NotRule{NotRule: m}}
+}
+
+func allCallers(ids ...*rbacv3.Principal) *rbacv3.Principal {
+	return &rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{Ids: ids}}}
+}
+
+func notCaller(m *rbacv3.Principal) *rbacv3.Principal {
+	return &rbacv3.Principal{Identifier: &rbacv3.Principal_NotId{NotId: m}}
+}
+
 // many is n conditions on headers of which one must hold.
 func many(name string, n int) *rbacv3.Permission {
 	var list []*rbacv3.Permission
@@ -98,26 +110,17 @@ func TestPoliciesThatWouldNotBeEvaluatedAreRefused(t *testing.T) {
 		{"any of false", permission(&rbacv3.Permission{Rule: &rbacv3.Permission_Any{}}), at + "any: must be true"},
 		{"no permissions to choose from", permission(oneOf()), at + "or_rules.rules: is empty"},
 		{"no permissions to combine", permission(allOf()), at + "and_rules.rules: is empty"},
-		{"NOT", permission(&rbacv3.Permission{Rule: &rbacv3.Permission_NotRule{NotRule: anyMethod()}}), at + "not_rule: is a NOT, which is not evaluated here"},
-		{"NOT far below", permission(oneOf(anyMethod(), allOf(anyMethod(), &rbacv3.Permission{Rule: &rbacv3.Permission_NotRule{NotRule: anyMethod()}}))), at + "or_rules.rules[1].and_rules.rules[1].not_rule: is a NOT"},
 		{"metadata of Envoy", permission(&rbacv3.Permission{Rule: &rbacv3.Permission_Metadata{Metadata: &matcherv3.MetadataMatcher{}}}), at + "metadata: is not evaluated here"},
 		{"the server's name", permission(&rbacv3.Permission{Rule: &rbacv3.Permission_RequestedServerName{RequestedServerName: text("a")}}), at + "requested_server_name: is not evaluated"},
 		{"the address called", permission(&rbacv3.Permission{Rule: &rbacv3.Permission_DestinationIp{DestinationIp: cidr}}), at + "destination_ip: is not evaluated"},
 		{"the port called", permission(&rbacv3.Permission{Rule: &rbacv3.Permission_DestinationPort{DestinationPort: 1}}), at + "destination_port: is not evaluated"},
 		{"an extension", permission(&rbacv3.Permission{Rule: &rbacv3.Permission_Matcher{Matcher: &corev3.TypedExtensionConfig{}}}), at + "matcher: is not evaluated"},
-		{"a method by regex", permission(urlPath(regex(".*"))), at + "url_path.path.safe_regex: is not evaluated here; say it by exact or prefix"},
 		{"a method by no pattern", permission(urlPath(nil)), at + "url_path.path: has no pattern"},
 		{"a method in any case", permission(urlPath(caseless(text(vote)))), at + "url_path.path.ignore_case: is not evaluated here"},
 		{"a method without a slash", permission(method("Vote")), at + `url_path.path.exact: "Vote" is no method`},
 		{"a method with a path before it", permission(method("/a" + vote)), at + `url_path.path.exact: "/a/voting.v1.Voting/Vote" is no method`},
-		{"a prefix in the middle of a service", permission(method("/voting*")), at + `url_path.path.prefix: "/voting" is no service`},
-		{"a prefix in the middle of a method", permission(method("/voting.v1.Voting/V*")), at + `url_path.path.prefix: "/voting.v1.Voting/V" is no service`},
-		{"a prefix of nothing", permission(method("*")), at + `url_path.path.prefix: "" is no service`},
-		{"a header by regex", matching(&routev3.HeaderMatcher{Name: "x", HeaderMatchSpecifier: &routev3.HeaderMatcher_SafeRegexMatch{SafeRegexMatch: &matcherv3.RegexMatcher{Regex: "a"}}}), header + ": is not evaluated here: set exact_match or present_match"},
-		{"a header by prefix", matching(&routev3.HeaderMatcher{Name: "x", HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: text("a*")}}), header + ".string_match: must be exact"},
-		{"a header inverted", matching(&routev3.HeaderMatcher{Name: "x", InvertMatch: true, HeaderMatchSpecifier: present("x").GetHeader().GetHeaderMatchSpecifier()}), header + ".invert_match: is a NOT"},
-		{"a header that is not there", matching(&routev3.HeaderMatcher{Name: "x", HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{}}), header + ".present_match: of false is a NOT"},
-		{"a header of no kind", matching(&routev3.HeaderMatcher{Name: "x"}), header + ": is not evaluated here"},
+		{"a prefix of nothing", permission(method("*")), at + `url_path.path.prefix: "" does not begin with a slash`},
+		{"a header of no kind", matching(&routev3.HeaderMatcher{Name: "x"}), header + `: does not say what to match "x" by`},
 		{"a header that is read as empty when missing", matching(&routev3.HeaderMatcher{Name: "x", TreatMissingHeaderAsEmpty: true}), header + ".treat_missing_header_as_empty"},
 		{"a header without a name", matching(present("").GetHeader()), header + ".name: is empty"},
 		{"a binary header", matching(present("x-bin").GetHeader()), header + `.name: "x-bin" is none`},
@@ -128,8 +131,17 @@ func TestPoliciesThatWouldNotBeEvaluatedAreRefused(t *testing.T) {
 		{"an empty principal", principal(&rbacv3.Principal{}), `policies["p"].principals[0]: has no identifier that is evaluated here`},
 		{"any of false, of callers", principal(&rbacv3.Principal{Identifier: &rbacv3.Principal_Any{}}), "principals[0].any: must be true"},
 		{"no callers to choose from", principal(callers()), "principals[0].or_ids.ids: is empty"},
-		{"NOT, of callers", principal(&rbacv3.Principal{Identifier: &rbacv3.Principal_NotId{NotId: anybody()}}), "principals[0].not_id: is a NOT"},
-		{"AND, of callers", principal(&rbacv3.Principal{Identifier: &rbacv3.Principal_AndIds{AndIds: callers(web).GetOrIds()}}), "principals[0].and_ids: is not evaluated"},
+		{"NOT of what is not evaluated", permission(oneOf(anyMethod(), allOf(anyMethod(), not(&rbacv3.Permission{Rule: &rbacv3.Permission_DestinationPort{DestinationPort: 1}})))), at + "or_rules.rules[1].and_rules.rules[1].not_rule.destination_port: is not evaluated"},
+		{"NOT of nothing", permission(not(&rbacv3.Permission{})), at + "not_rule: has no rule"},
+		{"a method by an expression that is none", permission(urlPath(regex("("))), at + "url_path.path.safe_regex.regex: "},
+		{"a method by its end", permission(urlPath(&matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Suffix{Suffix: "x"}})), at + "url_path.path: has no pattern"},
+		{"a header by an expression that is none", matching(&routev3.HeaderMatcher{Name: "x", HeaderMatchSpecifier: &routev3.HeaderMatcher_SafeRegexMatch{SafeRegexMatch: &matcherv3.RegexMatcher{Regex: "("}}}), header + ".safe_regex_match.regex: "},
+		{"a header by a prefix of nothing", matching(&routev3.HeaderMatcher{Name: "x", HeaderMatchSpecifier: &routev3.HeaderMatcher_PrefixMatch{}}), header + ".prefix_match: is empty"},
+		{"NOT, of callers", principal(&rbacv3.Principal{Identifier: &rbacv3.Principal_NotId{NotId: anybody()}}), `policies["p"].principals[0]: has no identifier`},
+		{"two callers at one time", principal(allCallers(callers(web), callers(payment))), "principals[0].and_ids.ids: hold 2 identifiers without a NOT"},
+		{"exceptions alone", principal(allCallers(notCaller(callers(web)))), "principals[0].and_ids.ids: hold 0 identifiers without a NOT"},
+		{"an exception that is not evaluated", principal(allCallers(anybody(), notCaller(named(regex("a"))))), "principals[0].and_ids.ids[1].authenticated.principal_name.safe_regex: is not evaluated here"},
+		{"exceptions among callers to choose from", principal(&rbacv3.Principal{Identifier: &rbacv3.Principal_OrIds{OrIds: &rbacv3.Principal_Set{Ids: []*rbacv3.Principal{allCallers(anybody())}}}}), "principals[0].or_ids.ids[0]: has no identifier"},
 		{"the caller's address", principal(&rbacv3.Principal{Identifier: &rbacv3.Principal_DirectRemoteIp{DirectRemoteIp: cidr}}), "principals[0].direct_remote_ip: is not evaluated"},
 		{"the caller's address behind proxies", principal(&rbacv3.Principal{Identifier: &rbacv3.Principal_RemoteIp{RemoteIp: cidr}}), "principals[0].remote_ip: is not evaluated"},
 		{"a header as a caller", principal(&rbacv3.Principal{Identifier: &rbacv3.Principal_Header{Header: present("x").GetHeader()}}), "principals[0].header: is not evaluated"},
@@ -252,6 +264,12 @@ func TestLimitsOfAccessRules(t *testing.T) {
 	}
 	wide := policy(allOf(oneOf(methods...), many("x-a", 501)), anybody())
 	wantRefused(t, resource.RouteType, routes(inboundRoute(t, "/", denying(nil), allowing(policies{"wide": wide}))), "names more methods and callers than are accepted")
+	var nots []*rbacv3.Permission
+	for range 501 {
+		nots = append(nots, not(oneOf(methods...)))
+	}
+	wide = policy(allOf(nots...), anybody())
+	wantRefused(t, resource.RouteType, routes(inboundRoute(t, "/", denying(nil), allowing(policies{"not": wide}))), "names more methods and callers than are accepted")
 
 	deciding(t, denying(nil), allowing(policies{"deep": policy(deepOr(14), anybody()), "many": policy(many("x-a", 1_000), anybody())}))
 }

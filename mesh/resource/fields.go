@@ -120,9 +120,9 @@ var fields = map[protoreflect.FullName][]protoreflect.Name{
 	},
 	"envoy.config.rbac.v3.RBAC":                    {"action", "policies"},
 	"envoy.config.rbac.v3.Policy":                  {"permissions", "principals"},
-	"envoy.config.rbac.v3.Permission":              {"any", "and_rules", "or_rules", "url_path", "header"},
+	"envoy.config.rbac.v3.Permission":              {"any", "and_rules", "or_rules", "not_rule", "url_path", "header"},
 	"envoy.config.rbac.v3.Permission.Set":          {"rules"},
-	"envoy.config.rbac.v3.Principal":               {"any", "or_ids", "authenticated"},
+	"envoy.config.rbac.v3.Principal":               {"any", "and_ids", "or_ids", "not_id", "authenticated"},
 	"envoy.config.rbac.v3.Principal.Set":           {"ids"},
 	"envoy.config.rbac.v3.Principal.Authenticated": {"principal_name"},
 
@@ -154,8 +154,6 @@ var reasons = map[protoreflect.FullName]string{
 	"envoy.config.endpoint.v3.ClusterLoadAssignment.named_endpoints":       "is not supported; set endpoints",
 	"envoy.extensions.filters.http.fault.v3.HTTPFault.response_rate_limit": "is not supported: gRPC limits no rate of responses (gRFC A33)",
 
-	"envoy.config.rbac.v3.Permission.not_rule":                  negates,
-	"envoy.config.rbac.v3.Principal.not_id":                     negates,
 	"envoy.config.rbac.v3.Permission.metadata":                  unmatched,
 	"envoy.config.rbac.v3.Permission.sourced_metadata":          unmatched,
 	"envoy.config.rbac.v3.Permission.requested_server_name":     unmatched,
@@ -164,7 +162,6 @@ var reasons = map[protoreflect.FullName]string{
 	"envoy.config.rbac.v3.Permission.destination_port_range":    unmatched,
 	"envoy.config.rbac.v3.Permission.matcher":                   unmatched,
 	"envoy.config.rbac.v3.Permission.uri_template":              unmatched,
-	"envoy.config.rbac.v3.Principal.and_ids":                    unmatched,
 	"envoy.config.rbac.v3.Principal.source_ip":                  unmatched,
 	"envoy.config.rbac.v3.Principal.direct_remote_ip":           unmatched,
 	"envoy.config.rbac.v3.Principal.remote_ip":                  unmatched,
@@ -192,7 +189,6 @@ const (
 
 	notHashed  = "is not hashed by here; hash by a header"
 	notCounted = "is not what gRPC ejects by (gRFC A50); breakers are part of the mesh's own policy"
-	negates    = "is a NOT, which is not evaluated here; say who may call what"
 	notExact   = "is not evaluated here; say it by exact or prefix"
 	unmatched  = "is not evaluated here: the rule would not be the one that was written"
 )

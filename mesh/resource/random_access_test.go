@@ -15,6 +15,7 @@ import (
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
 	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/grpc/metadata"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -57,6 +58,16 @@ var (
 	poolServices = []string{"*", "/*", "/shop.Cart/*", "/shop.Pay/*", "/voting.v1.Voting/*", "/v/*", "/shop/*"}
 	poolOdd      = []string{"", "/", "/shop.Cart/", "shop.Cart/Add", "//", "/a/shop.Cart/Add", "/shop.Cart//Add", "//Add"}
 	poolKeys     = []string{"x-a", "x-b", "X-C"}
+	// poolPaths is what no look-up decides.
+	poolPaths = []func() *matcherv3.StringMatcher{
+		func() *matcherv3.StringMatcher { return text("/shop.*") },
+		func() *matcherv3.StringMatcher { return text("/shop.Cart/A*") },
+		func() *matcherv3.StringMatcher { return text("/shop.Cart/*") },
+		func() *matcherv3.StringMatcher { return text("/*") },
+		func() *matcherv3.StringMatcher { return text("/shop.Cart/Add/*") },
+		func() *matcherv3.StringMatcher { return regex("/shop\\.(Cart|Pay)/.*") },
+		func() *matcherv3.StringMatcher { return regex("/shop") },
+	}
 	poolContents = []string{"", "a", "b", "a,b", "a,a", ",", "ab", ",a", "a,"}
 )
 

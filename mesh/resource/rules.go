@@ -29,6 +29,8 @@ type rules struct {
 	clauses    []clause
 	conditions []condition
 	policies   []string // names
+	// readsMetadata says that some condition does.
+	readsMetadata bool
 	// objects is what [Decision.Policy] says where no clause matches.
 	objects string
 }
@@ -109,7 +111,7 @@ func (r *rules) common(q *query, methods *[3]span, callers span) (policy string,
 
 func (r *rules) holds(s span, q *query) bool {
 	for i := range r.conditions[s.start:s.end] {
-		if !r.conditions[int(s.start)+i].holds(q.md) {
+		if !r.conditions[int(s.start)+i].holds(q) {
 			return false
 		}
 	}
@@ -129,16 +131,38 @@ func newRulesBuilder() *rulesBuilder {
 }
 
 // add adds a policy, whose name must follow those before it in their order.
-func (b *rulesBuilder) add(name string, permissions []term, who callerSet) error {
+func (b *rulesBuilder) add(name string, permissions []term, callers []callerSet) error {
 	policy := uint32(len(b.out.policies)) // at most maxPolicies
 	b.out.policies = append(b.out.policies, name)
-	for _, t := range permissions {
-		if b.size += max(1, len(t.methods)) + max(1, len(who.keys)); b.size > maxPostings {
-			return bad("", "names more methods and callers than are accepted, with the policies before it more than %d", maxPostings)
+	for _, who := range callers {
+		if err := b.clauses(policy, permissions, who); err != nil {
+			return err
 		}
+	}
+	return nil
+}
+
+// clauses adds those of a policy for one set of callers.
+func (b *rulesBuilder) clauses(policy uint32, permissions []term, who callerSet) error {
+	for _, t := range permissions {
+		b.size += max(1, len(t.methods)) + max(1, len(who.keys))
 		at := uint32(len(b.out.clauses)) // at most maxPostings
 		start := len(b.out.conditions)
 		b.out.conditions = append(b.out.conditions, t.conditions...)
+		if who.except != nil {
+			b.out.conditions = append(b.out.conditions, condition{test: exceptTest{who.except}})
+		}
+		for i := start; i < len(b.out.conditions); i++ {
+			c := &b.out.conditions[i]
+			b.size += c.weight()
+			b.out.readsMetadata = b.out.readsMetadata || c.readsMetadata()
+			if c.test != nil {
+				c.value = "" // it told tests apart
+			}
+		}
+		if b.size > maxPostings {
+			return bad("", "names more methods and callers than are accepted, with the policies before it more than %d", maxPostings)
+		}
 		b.out.clauses = append(b.out.clauses, clause{policy, newSpan(start, len(b.out.conditions))})
 		if t.any {
 			b.anyMethod = append(b.anyMethod, at)

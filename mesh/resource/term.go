@@ -1,7 +1,6 @@
 package resource
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -28,7 +27,7 @@ func (s methodSet) has(method string) bool {
 func both(t, u term) term {
 	out := term{conditions: slices.Concat(t.conditions, u.conditions)}
 	slices.SortFunc(out.conditions, compareConditions)
-	out.conditions = slices.Compact(out.conditions)
+	out.conditions = slices.CompactFunc(out.conditions, func(a, b condition) bool { return compareConditions(a, b) == 0 })
 	switch {
 	case t.any:
 		out.any, out.methods = u.any, u.methods
@@ -50,16 +49,6 @@ func (s methodSet) within(o, out methodSet) {
 			out[method] = struct{}{}
 		}
 	}
-}
-
-func compareConditions(a, b condition) int {
-	if c := cmp.Or(strings.Compare(a.name, b.name), strings.Compare(a.value, b.value)); c != 0 || a.present == b.present {
-		return c
-	}
-	if b.present {
-		return -1
-	}
-	return 1
 }
 
 // either makes one term of those with the same conditions: an index lists the
@@ -90,7 +79,7 @@ func either(terms []term) []term {
 func (t *term) key() string {
 	var b strings.Builder
 	for _, c := range t.conditions {
-		fmt.Fprintf(&b, "%q %t %q ", c.name, c.present, c.value)
+		fmt.Fprintf(&b, "%q %t %q %t ", c.name, c.present, c.value, c.test != nil)
 	}
 	return b.String()
 }
