@@ -174,6 +174,14 @@ func (a *Agent) Restart(tb testing.TB) {
 	a.start(tb)
 }
 
+// Wipe removes what an agent that does not run has on disk.
+func (a *Agent) Wipe(tb testing.TB) {
+	tb.Helper()
+	if err := os.RemoveAll(filepath.Join(a.dir, "data")); err != nil {
+		tb.Fatal(err)
+	}
+}
+
 // Address is the agent's HTTP API, host:port.
 func (a *Agent) Address() string { return fmt.Sprintf("%s:%d", a.IP, httpPort) }
 
