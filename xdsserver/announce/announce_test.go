@@ -55,11 +55,16 @@ func endpoint(name, instance string, port int, health model.Health) model.Endpoi
 func eventually(t *testing.T, within time.Duration, what string, so func() bool) time.Duration {
 	t.Helper()
 	began := time.Now()
+	ctx, cancel := context.WithTimeout(t.Context(), within)
+	defer cancel()
+	tick := time.NewTicker(2 * time.Millisecond)
+	defer tick.Stop()
 	for !so() {
-		if time.Since(began) > within {
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
 			t.Fatalf("not so after %v: %s", within, what)
 		}
-		time.Sleep(2 * time.Millisecond) //nolint:forbidigo // a real agent has time of its own
 	}
 	return time.Since(began)
 }
