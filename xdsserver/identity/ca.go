@@ -27,6 +27,15 @@ type CA struct {
 	keys   Keys
 	logger *slog.Logger
 	wake   chan struct{} // cap 1: look at the state again
+	// commons is files where several replicas share the authority, nil otherwise;
+	// process is a random name of this one.
+	commons *commons
+	process string
+
+	// Owned by NewCA, then by Run: whether this process has taken part in the state yet,
+	// the sign of life it gave last, and that of another by its name.
+	entered    bool
+	told, twin sighting
 
 	// turn makes those who change the state take turns, and is held through their
 	// I/O. Who reads does not take it.
@@ -42,6 +51,13 @@ type CA struct {
 	running      time.Time            // zero outside Run
 	acknowledged uint64
 	problem      string // of the last change, or empty
+	// replicas are the others, as they were at met.
+	replicas map[string]sighting
+	met      time.Time
+
+	// leftover are names of keys whose change was not stored, as far as is known, with
+	// the index that the state had; guarded by turn.
+	leftover map[string]uint64
 }
 
 var _ Authority = (*CA)(nil)
@@ -50,6 +66,10 @@ var _ Authority = (*CA)(nil)
 // what is there but unsafe, damaged or of another trust domain, and says what to
 // do; it never replaces it. Of two processes that make a CA in one folder, the second
 // uses what the first made.
+//
+// With Config.Shared the first of several xdsservers makes the trust domain, and each
+// that comes later asks for an intermediate, which another signs; NewCA waits for that.
+// One whose intermediate is still good starts without any other, and without Shared.
 func NewCA(c Config) (*CA, error) {
 	c.TrustDomain = cmp.Or(c.TrustDomain, "tulle.local")
 	p, err := c.check()
@@ -82,14 +102,22 @@ func newCA(c Config, p pace, files storage) (*CA, error) {
 	if ca.keys == nil {
 		ca.keys = &storedKeys{files: files, passphrase: passphrase}
 	}
-	if err := ca.open(); err != nil {
+	if c.Shared != nil {
+		ca.commons = &commons{shared: c.Shared, local: files}
+		ca.files, ca.process, ca.leftover = ca.commons, newAuthorityID(), map[string]uint64{}
+		err = ca.join()
+	} else {
+		ca.config.Replica = ""
+		err = ca.open()
+	}
+	if err != nil {
 		return nil, err
 	}
 	return ca, nil
 }
 
-// open reads or makes the trust domain, and does what is due since it last ran.
-func (c *CA) open() error {
+// enter reads or makes the trust domain, and begins to take part in it.
+func (c *CA) enter() error {
 	err := c.change(func(ch *change) error {
 		switch {
 		case ch.state == nil || ch.state.Creating:
@@ -98,18 +126,18 @@ func (c *CA) open() error {
 			return fmt.Errorf("identity: %s is of the trust domain %s, not %s: start with --trust-domain %s, or name another folder",
 				c.files.path(stateFile), ch.state.TrustDomain, c.config.TrustDomain, ch.state.TrustDomain)
 		}
-		for i := range ch.state.Intermediates {
-			r := &ch.state.Intermediates[i]
-			if longest := duration(c.pace.leaf); r.Phase != Retiring && r.LongestLeaf < longest {
-				r.LongestLeaf, ch.dirty = longest, true
-			}
-		}
+		ch.lengthen()
 		return ch.sweep()
 	})
 	if err != nil {
 		return err
 	}
-	if err := c.checkRootKeys(); err != nil {
+	return c.checkRootKeys()
+}
+
+// open reads or makes the trust domain, and does what is due since it last ran.
+func (c *CA) open() error {
+	if err := c.enter(); err != nil {
 		return err
 	}
 	for {
@@ -151,105 +179,64 @@ func (c *CA) checkRootKeys() error {
 }
 
 // usable says why nothing can be issued.
-func (c *CA) usable() error {
-	v := c.view.Load()
+func (c *CA) usable() error { return c.usableIn(c.view.Load()) }
+
+func (c *CA) usableIn(v *view) error {
+	if v.active == nil {
+		return fmt.Errorf("identity: the replica %s has no intermediate: %s", v.replica, c.missing(v))
+	}
 	if end := v.active.cert.NotAfter; time.Now().After(end) {
+		if v.replica != "" {
+			return fmt.Errorf("identity: the intermediate %s expired at %s: %s", v.active.record.Name, end.UTC().Format(time.RFC3339), c.missing(v))
+		}
 		return fmt.Errorf("identity: the intermediate %s expired at %s: put the root's key back with 'xdsserver ca import', or import an intermediate",
 			v.active.record.Name, end.UTC().Format(time.RFC3339))
 	}
 	return nil
 }
 
-// change does one change of the state: read, changed, stored, and seen.
-func (c *CA) change(do func(*change) error) error {
-	c.turn.Lock()
-	defer c.turn.Unlock()
-	unlock, err := c.files.lock()
-	if err != nil {
-		return err
-	}
-	defer unlock()
-
-	ch := &change{files: c.files, keys: c.keys, pace: c.pace, now: time.Now()}
-	raw, err := c.files.read(stateFile)
-	if err == nil {
-		ch.state, err = decodeState(raw)
-		if err != nil {
-			return fmt.Errorf("identity: %s %w", c.files.path(stateFile), err)
-		}
-	} else if !errors.Is(err, fs.ErrNotExist) {
-		return err
-	} else if v := c.view.Load(); v != nil {
-		return fmt.Errorf("identity: %s is gone: put it back from a backup", c.files.path(stateFile))
-	}
-	if err := do(ch); err != nil {
-		return err
-	}
-	if ch.dirty {
-		raw = ch.state.encode()
-		if err := c.files.write(stateFile, raw); err != nil {
-			return err
-		}
-	}
-	l := &loader{files: c.files, keys: c.keys, prev: c.view.Load()}
-	v, err := l.load(ch.state, string(raw))
-	if err != nil {
-		return err
-	}
-	if err := c.show(v); err != nil {
-		return err
-	}
-	if err := ch.clean(); err != nil {
-		c.logger.Warn("files of a certificate that is no longer used remain", "error", err)
-	}
-	return nil
-}
-
-// show makes a view the current one. xdsserver's own certificate comes first: nobody
-// should be told to forget the root of the one that is in use.
-func (c *CA) show(v *view) error {
-	prev := c.view.Load()
-	if prev == nil || !prev.own.cert.Equal(v.own.cert) {
-		// Where the intermediate has expired, there is nothing to sign with, and this
-		// may be a step towards another.
-		if err := c.signOwn(v); err != nil && time.Now().Before(v.active.cert.NotAfter) {
-			return err
-		}
-	}
-	// Under mu, so that no leaf is counted to an intermediate after it retires.
-	c.mu.Lock()
-	c.view.Store(v)
-	c.mu.Unlock()
-	if prev != nil && prev.trust != v.trust {
-		close(prev.changed)
-	}
-	return nil
-}
+// plan says what is due.
+func (c *CA) plan() (step, time.Time) { return c.view.Load().state.plan(c.pace, c.moment()) }
 
 // moment is what a plan depends on now.
 func (c *CA) moment() moment {
+	v := c.view.Load()
 	c.mu.Lock()
-	defer c.mu.Unlock()
 	m := moment{
 		now:          time.Now(),
-		online:       c.view.Load().online,
+		online:       v.online,
 		running:      c.running,
 		acknowledged: c.acknowledged,
 		issued:       maps.Clone(c.last),
+		leads:        true,
 	}
+	c.mu.Unlock()
 	if c.config.Acknowledged == nil {
 		m.acknowledged = math.MaxUint64
+	}
+	if c.commons == nil {
+		return m
+	}
+	m.replica, m.holds, m.lost, m.published = v.replica, v.holds, v.lost(c.keys), v.published
+	m.leads = c.leads()
+	if v.active != nil {
+		m.issuing = v.active.record.Name
+	}
+	m.acknowledged = c.acknowledges(v)
+	for _, b := range c.others(m.now) {
+		m.acknowledged = min(m.acknowledged, b.Acknowledged)
 	}
 	return m
 }
 
-// plan says what is due.
-func (c *CA) plan() (step, time.Time) { return c.view.Load().state.plan(c.pace, c.moment()) }
+// leads reports whether the steps of the root may be done here.
+func (c *CA) leads() bool { return c.config.Leads == nil || c.config.Leads() }
 
 // step does what is due, unless another process has done it meanwhile.
 func (c *CA) step(want step) error {
-	m := c.moment()
 	err := c.change(func(ch *change) error {
+		// In here, where the view stays: what leaves come from must not change after.
+		m := c.moment()
 		ch.now = m.now
 		if got, _ := ch.state.plan(c.pace, m); got != want {
 			return nil
@@ -286,12 +273,14 @@ func (c *CA) Issue(ctx context.Context, order Order) ([][]byte, error) {
 	c.mu.Lock()
 	v, now := c.view.Load(), time.Now()
 	// Counted before it is signed: see show.
-	_, end := validity(now, c.pace.leaf, v.active.cert)
-	if name := v.active.record.Name; end.After(c.last[name]) {
-		c.last[name] = end
+	if v.active != nil {
+		_, end := validity(now, c.pace.leaf, v.active.cert)
+		if name := v.active.record.Name; end.After(c.last[name]) {
+			c.last[name] = end
+		}
 	}
 	c.mu.Unlock()
-	if err := c.usable(); err != nil {
+	if err := c.usableIn(v); err != nil {
 		return nil, err
 	}
 	leaf, err := signing{now: now, ttl: c.pace.leaf, key: order.Key, issuer: v.active.cert, signer: v.active.signer}.leaf(order.ID)

@@ -47,6 +47,23 @@ type Config struct {
 	Acknowledged func(ctx context.Context, generation uint64) error
 	// Logger is told of rotations; nil means slog.Default().
 	Logger *slog.Logger
+
+	// Shared has the public state where several xdsservers have one authority; nil
+	// means that this is the only one. Dir is this one's own folder also then: it has
+	// the private keys, and a copy of the state for a time without Shared. A trust
+	// domain that is in Dir alone is brought into a Shared that has none.
+	Shared Shared
+	// Replica is the name of this xdsserver among them: lower case letters, digits and
+	// hyphens, 63 at most, the same after each restart. Required with Shared.
+	Replica string
+	// Leads returns whether this replica may do the steps of the root now; nil means
+	// always, which is safe, since every write is a check-and-set. Of the replicas whose
+	// Status has RootOnline, one is to lead in the end: nobody else can sign. It is called
+	// often and must not block.
+	Leads func() bool
+	// Wait is how long NewCA waits for the first intermediate of this replica where
+	// another has to sign it; zero means 30 s.
+	Wait time.Duration
 }
 
 // check fills in the defaults, and says which field is wrong.
@@ -60,6 +77,10 @@ func (c *Config) check() (pace, error) {
 		return p, fmt.Errorf("identity: Config.TrustDomain: %w", err)
 	}
 	switch {
+	case c.Shared != nil && !validReplica(c.Replica):
+		return p, fmt.Errorf("identity: Config.Replica is %.80q, want a name of lower case letters, digits and hyphens, %d at most", c.Replica, maxReplica)
+	case c.Wait < 0:
+		return p, fmt.Errorf("identity: Config.Wait is %v, want none that is negative", c.Wait)
 	case p.leaf < time.Second:
 		return p, fmt.Errorf("identity: Config.LeafTTL is %v, want a second at least", p.leaf)
 	case p.leaf > p.intermediate/2:

@@ -55,8 +55,6 @@ type storedKeys struct {
 
 var _ Keys = (*storedKeys)(nil)
 
-func keyFile(name string) string { return name + ".key" }
-
 // Create implements Keys.
 func (k *storedKeys) Create(name string) (crypto.Signer, error) {
 	key, err := ecdsa.GenerateKey(elliptic.P256(), rand.Reader)

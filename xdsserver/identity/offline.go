@@ -28,6 +28,9 @@ type Export struct {
 // to be kept elsewhere. A running xdsserver notices when the key is removed, within
 // 10 seconds.
 //
+// Where several xdsservers share the authority, it is that of this one's folder, and
+// another may have the key, too.
+//
 // Without the key everything works but rotation, so that it must come back (see
 // Import) within half of an intermediate's life, 15 days by default.
 func ExportRoot(e Export) error {
@@ -38,9 +41,9 @@ func ExportRoot(e Export) error {
 	if err != nil {
 		return err
 	}
-	return onFolder(e.Dir, e.PassphraseFile, func(files storage, keys *storedKeys, s *state) error {
-		root := s.rootIn(Active).Name
-		cert, err := readCertificate(files, root)
+	return onFolder(e.Dir, e.PassphraseFile, nil, func(ch *change, keys *storedKeys) error {
+		root := ch.state.rootIn(Active).Name
+		cert, err := readCertificate(ch.files, root)
 		if err != nil {
 			return err
 		}
@@ -52,7 +55,7 @@ func ExportRoot(e Export) error {
 			return err
 		}
 		if !matches(cert, key) {
-			return mismatch(files, root)
+			return mismatch(ch.files, root)
 		}
 		text, err := encodeKey(key.(*ecdsa.PrivateKey), passphrase)
 		if err != nil {
@@ -71,8 +74,9 @@ func ExportRoot(e Export) error {
 	})
 }
 
-// onFolder does something with a CA's folder under its lock.
-func onFolder(dir, passphraseFile string, do func(storage, *storedKeys, *state) error) error {
+// onFolder does something with a CA's folder under its lock, and with what it shares,
+// unless that is nil: then with the copy that the folder has.
+func onFolder(dir, passphraseFile string, shared Shared, do func(*change, *storedKeys) error) error {
 	passphrase, err := readPassphrase(passphraseFile)
 	if err != nil {
 		return err
@@ -89,18 +93,28 @@ func onFolder(dir, passphraseFile string, do func(storage, *storedKeys, *state) 
 		return err
 	}
 	defer unlock()
-	raw, err := files.read(stateFile)
+	ch := &change{files: files, keys: &storedKeys{files: files, passphrase: passphrase}, now: time.Now()}
+	if shared != nil {
+		ch.commons = &commons{shared: shared, local: files}
+		ch.files = ch.commons
+	}
+	raw, index, err := readState(ch.files)
 	if err != nil {
 		return err
 	}
 	s, err := decodeState(raw)
-	if err == nil && s.Creating {
+	switch {
+	case err != nil:
+	case s.Creating:
 		err = errors.New("is of a CA whose making was interrupted: start xdsserver once")
+	case shared != nil && s.Authority == "":
+		err = errors.New("is of an xdsserver that shares nothing: it belongs into a folder")
 	}
 	if err != nil {
-		return fmt.Errorf("identity: %s %w", files.path(stateFile), err)
+		return fmt.Errorf("identity: %s %w", ch.files.path(stateFile), err)
 	}
-	return do(files, &storedKeys{files: files, passphrase: passphrase}, s)
+	ch.state, ch.index = s, index
+	return do(ch, &storedKeys{files: files, passphrase: passphrase})
 }
 
 // An ImportRequest says what to put into a CA's folder.
@@ -113,6 +127,11 @@ type ImportRequest struct {
 	// Key is a PEM file with the private key; required. KeyPassphraseFile holds
 	// the passphrase it is encrypted with, if it is.
 	Key, KeyPassphraseFile string
+	// Shared and Replica are those of the Config where several xdsservers share the
+	// authority. A root's key needs neither when this one was started once: it stays in
+	// the folder. An intermediate needs both.
+	Shared  Shared
+	Replica string
 }
 
 // Import puts back a root's key that was exported, or adds an intermediate that was
@@ -146,17 +165,25 @@ func Import(r ImportRequest) (string, error) {
 		return "", fmt.Errorf("identity: import: the key in %s is not that of the certificate in %s", r.Key, r.Certificate)
 	}
 	var imported string
-	err = onFolder(r.Dir, r.PassphraseFile, func(files storage, keys *storedKeys, s *state) error {
-		imported, err = put(files, keys, s, certs[0], key)
-		return err
-	})
-	return imported, err
+	if r.Shared != nil && !validReplica(r.Replica) {
+		return "", fmt.Errorf("identity: import: %.80q is no name of an xdsserver among several", r.Replica)
+	}
+	for try := 1; ; try++ {
+		err = onFolder(r.Dir, r.PassphraseFile, r.Shared, func(ch *change, keys *storedKeys) error {
+			imported, err = put(ch, r.Replica, keys, certs[0], key)
+			return err
+		})
+		if !errors.Is(err, ErrSharedConflict) || try == triesMost {
+			return imported, err
+		}
+	}
 }
 
 // put stores a key whose certificate it is.
-func put(files storage, keys *storedKeys, s *state, cert *x509.Certificate, key *ecdsa.PrivateKey) (string, error) {
+func put(ch *change, replica string, keys *storedKeys, cert *x509.Certificate, key *ecdsa.PrivateKey) (string, error) {
+	s := ch.state
 	for _, r := range s.Roots {
-		known, err := readCertificate(files, r.Name)
+		known, err := readCertificate(ch.files, r.Name)
 		if err != nil {
 			return "", err
 		}
@@ -164,28 +191,41 @@ func put(files storage, keys *storedKeys, s *state, cert *x509.Certificate, key 
 			return "the key of " + r.Name, keys.put(r.Name, key)
 		}
 	}
+	if s.Authority != "" && ch.commons == nil {
+		return "", errors.New("identity: import: the certificate is of no root that is known here, and an intermediate " +
+			"is to be known to all xdsservers that share the authority: say where they share it")
+	}
 	root := s.rootIn(Active).Name
-	issuer, err := readCertificate(files, root)
+	issuer, err := readCertificate(ch.files, root)
 	if err != nil {
 		return "", err
 	}
-	now := time.Now()
+	now := ch.now
 	if err := checkIntermediate(cert, issuer, now); err != nil {
 		return "", fmt.Errorf("identity: import: the certificate %q %w", cert.Subject, err)
 	}
-	ch := &change{files: files, keys: keys, now: now, state: s}
+	if ch.commons != nil {
+		ch.replica = replica
+	}
+	longest := duration(0)
+	if a := s.active(ch.replica); a != nil {
+		longest = a.LongestLeaf
+	}
 	name := ch.name(Intermediate)
 	if err := keys.put(name, key); err != nil {
 		return "", err
 	}
-	if err := files.write(certFile(name), encodeCertificate(cert)); err != nil {
+	if err := ch.files.write(certFile(name), encodeCertificate(cert)); err != nil {
 		return "", err
 	}
-	ch.putIntermediate(name, root, Prepared, cert)
+	ch.putIntermediate(record{Name: name, Root: root, Phase: Prepared, Since: now.UTC(), Made: now.UTC(), NotAfter: cert.NotAfter})
 	// Leaves live as long as a running xdsserver has them live; it corrects this when
 	// it starts. Nothing is lost by a longer one.
-	s.Intermediates[len(s.Intermediates)-1].LongestLeaf = s.active().LongestLeaf
-	return "the " + name, files.write(stateFile, s.encode())
+	s.Intermediates[len(s.Intermediates)-1].LongestLeaf = longest
+	if ch.commons != nil {
+		s.Revision++
+	}
+	return "the " + name, writeState(ch.files, s.encode(), ch.index)
 }
 
 // checkIntermediate says why leaves cannot be issued from a certificate. The error

@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"bytes"
 	"crypto/ecdsa"
 	"crypto/elliptic"
 	"crypto/rand"
@@ -36,10 +37,22 @@ func halfLife(cert *x509.Certificate) time.Time {
 	return made.Add(cert.NotAfter.Sub(made) / 2)
 }
 
+// ownIssuer returns what signs xdsserver's certificate now.
+func (v *view) ownIssuer(p pace) *issuer {
+	if v.replica != "" && v.own != v.active && v.active != nil && !time.Now().Before(v.state.turn(p)) {
+		return v.active
+	}
+	return v.own
+}
+
 // signOwn replaces xdsserver's own certificate with one of a view's.
 func (c *CA) signOwn(v *view) error {
-	own, err := ownCertificate(v.state.TrustDomain, c.config.Hosts, c.pace.leaf, v.own, v.own.cert, v.own.root)
-	if err != nil && v.own != v.active {
+	is := v.ownIssuer(c.pace)
+	if is == nil {
+		return c.usableIn(v)
+	}
+	own, err := ownCertificate(v.state.TrustDomain, c.config.Hosts, c.pace.leaf, is, is.cert, is.root)
+	if err != nil && is != v.active && v.active != nil {
 		// The old root's last intermediate has expired before its last leaf.
 		own, err = ownCertificate(v.state.TrustDomain, c.config.Hosts, c.pace.leaf, v.active, v.active.cert, v.active.root)
 	}
@@ -54,8 +67,30 @@ func (c *CA) signOwn(v *view) error {
 func (c *CA) renewOwn() error {
 	c.turn.Lock() // so that show does not sign another at the same time
 	defer c.turn.Unlock()
-	if own := c.own.Load(); own != nil && time.Now().Before(halfLife(own.Leaf)) {
+	v, own := c.view.Load(), c.own.Load()
+	if own != nil && time.Now().Before(halfLife(own.Leaf)) && !c.turned(v, own) {
 		return nil
 	}
-	return c.signOwn(c.view.Load())
+	return c.signOwn(v)
+}
+
+// turned reports whether the certificate is to leave a root that retires.
+func (c *CA) turned(v *view, own *tls.Certificate) bool {
+	is := v.ownIssuer(c.pace)
+	return v.replica != "" && is != nil && !bytes.Equal(own.Certificate[len(own.Certificate)-1], is.root.Raw)
+}
+
+// ownRenewal is when renewOwn has something to do at the latest; zero without a certificate.
+func (c *CA) ownRenewal() time.Time {
+	own, v := c.own.Load(), c.view.Load()
+	if own == nil {
+		return time.Time{}
+	}
+	at := halfLife(own.Leaf)
+	if v.replica != "" && v.own != v.active && v.state.rootIn(Retiring) != nil {
+		if turn := v.state.turn(c.pace); time.Now().Before(turn) {
+			at = earlier(at, turn)
+		}
+	}
+	return at
 }

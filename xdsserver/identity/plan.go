@@ -1,6 +1,7 @@
 package identity
 
 import (
+	"slices"
 	"time"
 )
 
@@ -15,6 +16,12 @@ const (
 	stepActivateRoot
 	stepPrepareIntermediate
 	stepPrepareRoot
+	// The others are of an authority that several replicas share.
+	stepLose
+	stepStop
+	stepSign
+	stepRequest
+	stepWithdrawRoot
 )
 
 const (
@@ -55,12 +62,40 @@ type moment struct {
 	// running is when Run began; zero when it did not: then no root is activated,
 	// since no client can have been asked.
 	running time.Time
-	// acknowledged is the latest generation that all connected clients have.
+	// acknowledged is the latest generation that all connected clients have, of all
+	// replicas that live.
 	acknowledged uint64
 	// issued is when the last leaf of an intermediate expires, as far as this
 	// process issued it.
 	issued map[string]time.Time
+
+	// replica is whose intermediates are to be looked after; empty where the authority
+	// is not shared, and then what follows is not used but leads, which is true.
+	replica string
+	// leads says whether the steps of the root may be done here.
+	leads bool
+	// holds are the roots whose keys are here, lost this replica's intermediates whose
+	// are not.
+	holds, lost map[string]bool
+	// issuing is the intermediate that leaves come from, empty for none.
+	issuing string
+	// published is when this process began to show the bundle there is.
+	published time.Time
 }
+
+// past reports whether the time of something has come.
+func (m moment) past(at time.Time) bool { return !m.now.Before(at) }
+
+// signs reports whether an intermediate of a root can be made here.
+func (m moment) signs(root *record) bool {
+	if m.replica == "" {
+		return m.online && root.Phase == Active
+	}
+	return m.holds[root.Name]
+}
+
+// asks reports whether it has to be asked for.
+func (m moment) asks(root *record) bool { return m.replica != "" && !m.holds[root.Name] }
 
 // expired returns when the last leaf of a retiring intermediate has expired.
 func (m moment) expired(r *record) time.Time {
@@ -80,7 +115,7 @@ func (s *state) plan(p pace, m moment) (step, time.Time) {
 	var next time.Time
 	// due notes an event, and says whether its time has come.
 	due := func(at time.Time) bool {
-		if !m.now.Before(at) {
+		if m.past(at) {
 			return true
 		}
 		if next.IsZero() || at.Before(next) {
@@ -90,36 +125,127 @@ func (s *state) plan(p pace, m moment) (step, time.Time) {
 	}
 	root := s.rootIn(Active)
 
-	if old := s.rootIn(Retiring); old != nil && due(s.lastLeaf(old.Name, m)) {
+	if len(s.lost(m)) > 0 {
+		return stepLose, next
+	}
+	if old := s.rootIn(Retiring); old != nil && m.leads && due(s.lastLeaf(old.Name, m)) {
 		return stepRetireRoot, next
 	}
-	for _, r := range s.inPhase(s.Intermediates, Retiring) {
-		// Those of a retiring root go with it: the last signs for xdsserver itself.
-		if r.Root == root.Name && due(m.expired(r)) {
+	for i := range s.Intermediates {
+		if end, ok := s.end(&s.Intermediates[i], m); ok && due(end) {
 			return stepRetireIntermediate, next
 		}
 	}
-	if s.of(root.Name, Prepared) != nil {
+	if len(s.stoppable(m)) > 0 {
+		return stepStop, next
+	}
+	if s.of(root.Name, Prepared, m.replica) != nil {
 		return stepActivateIntermediate, next
+	}
+	if len(s.signable(m)) > 0 {
+		return stepSign, next
 	}
 	prepared := s.rootIn(Prepared)
 	ended := m.now.After(root.NotAfter) // the server was stopped for years: nobody is left to wait for
-	if prepared != nil && ended {
-		return stepActivateRoot, next
-	}
-	if prepared != nil && !m.running.IsZero() {
-		earliest, latest := s.activation(p, m)
-		if due(earliest) && (m.acknowledged >= prepared.Generation || due(latest)) {
+	if prepared != nil && m.leads {
+		usable := m.replica == "" || m.holds[prepared.Name]
+		if usable && ended {
 			return stepActivateRoot, next
 		}
+		if usable && !m.running.IsZero() {
+			earliest, latest := s.activation(p, m)
+			if due(earliest) && (m.acknowledged >= prepared.Generation || due(latest)) {
+				return stepActivateRoot, next
+			}
+		}
+		// Its key went with a replica: another root is made.
+		if !usable && m.online && due(prepared.Since.Add(2*p.wait())) {
+			return stepWithdrawRoot, next
+		}
 	}
-	if m.online && !ended && s.gains(root) && due(s.renewal()) {
+	if s.lacking(p, m, m.signs, due) != nil {
 		return stepPrepareIntermediate, next
 	}
-	if m.online && prepared == nil && s.rootIn(Retiring) == nil && due(root.NotAfter.Add(-p.lead())) {
+	if s.lacking(p, m, m.asks, due) != nil {
+		return stepRequest, next
+	}
+	if m.online && m.leads && prepared == nil && s.rootIn(Retiring) == nil && due(root.NotAfter.Add(-p.lead())) {
 		return stepPrepareRoot, next
 	}
 	return stepNone, next
+}
+
+// end returns when an intermediate is of no use to anybody, as far as it is for this
+// replica to say so: of those of another that is gone, who leads does.
+func (s *state) end(r *record, m moment) (time.Time, bool) {
+	own := r.Replica == m.replica
+	switch {
+	case !own && !m.leads:
+	case r.Phase == Retiring:
+		// Those of a retiring root go with it: the last signs for xdsserver itself.
+		return m.expired(r), r.Root == s.rootIn(Active).Name
+	case !own && r.Phase != Requested:
+		return r.NotAfter.Add(time.Second), true
+	}
+	return time.Time{}, false
+}
+
+// lost returns this replica's intermediates whose keys are not here.
+func (s *state) lost(m moment) []*record {
+	return slices.DeleteFunc(s.owned(m.replica), func(r *record) bool { return r.Phase == Retiring || !m.lost[r.Name] })
+}
+
+// stoppable returns this replica's retiring intermediates that it has stopped to issue
+// from, which nobody was told yet.
+func (s *state) stoppable(m moment) []*record {
+	return slices.DeleteFunc(s.owned(m.replica), func(r *record) bool {
+		return m.replica == "" || r.Phase != Retiring || r.Stopped || r.Name == m.issuing
+	})
+}
+
+// lacking returns the first root under which this replica is to get an intermediate
+// now, of those that can is true for. Due is told when others will be.
+func (s *state) lacking(p pace, m moment, can func(*record) bool, due func(time.Time) bool) *record {
+	for _, phase := range []Phase{Active, Prepared, Retiring} {
+		r := s.rootIn(phase)
+		if r == nil || !can(r) || m.now.After(r.NotAfter) {
+			continue
+		}
+		if at, ok := s.need(r, p, m); ok && due(at) {
+			return r
+		}
+	}
+	return nil
+}
+
+// need returns when this replica is to get an intermediate under a root, if ever: one
+// that it has is replaced at half of its life.
+func (s *state) need(root *record, p pace, m moment) (time.Time, bool) {
+	var active *record
+	for _, r := range s.owned(m.replica) {
+		switch {
+		case r.Root != root.Name:
+		case r.Phase == Active:
+			active = r
+		case r.Phase != Retiring || root.Phase == Retiring:
+			return time.Time{}, false // under way, or enough
+		}
+	}
+	switch {
+	case active != nil:
+		// Near a root's end, a new one would not outlive the one that is there.
+		return active.halfway(), active.NotAfter.Before(root.NotAfter)
+	case root.Phase == Retiring:
+		return time.Time{}, m.now.Before(s.turn(p))
+	}
+	return time.Time{}, m.replica != ""
+}
+
+// turn is when the certificates of all xdsservers leave a retiring root: a while before
+// it can be retired by anyone, so that those who do not know of that yet are not left
+// with one that nobody accepts.
+func (s *state) turn(p pace) time.Time {
+	return s.rootIn(Retiring).Since.Add(p.leaf + p.slack() - min(backDate, p.leaf/2))
 }
 
 // activation returns when a prepared root is activated at the earliest, when all
@@ -128,8 +254,10 @@ func (s *state) plan(p pace, m moment) (step, time.Time) {
 func (s *state) activation(p pace, m moment) (earliest, latest time.Time) {
 	since := s.rootIn(Prepared).Since
 	began := m.running
-	if began.Before(since) {
-		began = since
+	for _, t := range []time.Time{since, m.published} {
+		if began.Before(t) {
+			began = t
+		}
 	}
 	earliest = began.Add(p.settle())
 	latest = since.Add(p.wait())
@@ -149,13 +277,3 @@ func (s *state) lastLeaf(root string, m moment) time.Time {
 	}
 	return last
 }
-
-// renewal is when the active intermediate is replaced: at half of its life.
-func (s *state) renewal() time.Time {
-	a := s.active()
-	return a.Made.Add(a.NotAfter.Sub(a.Made) / 2)
-}
-
-// gains says whether a new intermediate would outlive the one that is there: near
-// a root's end it would not.
-func (s *state) gains(root *record) bool { return s.active().NotAfter.Before(root.NotAfter) }

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"sync"
 	"time"
 )
@@ -38,7 +40,7 @@ func (c *CA) Run(ctx context.Context) error {
 		}
 		next, err := c.look()
 		if err != nil {
-			c.failed(err)
+			c.failed(c.without(err))
 			next = earlier(next, time.Now().Add(c.pace.retry()))
 		} else {
 			c.mended()
@@ -47,7 +49,9 @@ func (c *CA) Run(ctx context.Context) error {
 			asked = generation
 			wg.Go(func() { c.ask(ctx, generation) })
 		}
-		if c.config.Dir != "" || !c.view.Load().online {
+		if c.commons != nil {
+			next = earlier(next, time.Now().Add(min(sharedPoll, c.pace.leaf/4)))
+		} else if c.config.Dir != "" || !c.view.Load().online {
 			next = earlier(next, time.Now().Add(poll))
 		}
 		timer.Reset(time.Until(next))
@@ -67,17 +71,29 @@ func earlier(a, b time.Time) time.Time {
 
 // look does everything that is due, and returns when something will be.
 func (c *CA) look() (time.Time, error) {
+	next, err := c.steps()
+	// One certificate that cannot be made must not stop the other.
+	err = errors.Join(err, c.renewOwn())
+	return earlier(next, c.ownRenewal()), err
+}
+
+// steps does what is due to the state.
+func (c *CA) steps() (time.Time, error) {
+	if c.commons != nil {
+		err := c.advance()
+		_, next := c.plan()
+		return next, err
+	}
 	if err := c.reload(); err != nil {
-		return halfLife(c.own.Load().Leaf), err
+		return time.Time{}, err
 	}
 	for {
 		s, next := c.plan()
 		if s == stepNone {
-			return earlier(next, halfLife(c.own.Load().Leaf)), c.renewOwn()
+			return next, nil
 		}
 		if err := c.step(s); err != nil {
-			// One certificate that cannot be made must not stop the other.
-			return halfLife(c.own.Load().Leaf), errors.Join(err, c.renewOwn())
+			return time.Time{}, err
 		}
 	}
 }
@@ -85,8 +101,9 @@ func (c *CA) look() (time.Time, error) {
 // reload takes up what another process has changed.
 func (c *CA) reload() error {
 	v := c.view.Load()
-	raw, err := c.files.read(stateFile)
-	if err == nil && string(raw) == v.raw && c.keys.Has(v.state.rootIn(Active).Name) == v.online {
+	raw, _, err := readState(c.files)
+	moved := slices.ContainsFunc(v.state.Roots, func(r record) bool { return c.keys.Has(r.Name) != v.holds[r.Name] })
+	if err == nil && string(raw) == v.raw && !moved {
 		return nil
 	}
 	return c.change(func(*change) error { return nil })
@@ -96,7 +113,10 @@ func (c *CA) reload() error {
 func (c *CA) waiting() (uint64, bool) {
 	v, m := c.view.Load(), c.moment()
 	prepared := v.state.rootIn(Prepared)
-	if prepared == nil || m.acknowledged >= prepared.Generation {
+	c.mu.Lock()
+	acknowledged := c.acknowledged // by this one's clients
+	c.mu.Unlock()
+	if prepared == nil || c.config.Acknowledged == nil || acknowledged >= prepared.Generation {
 		return 0, false
 	}
 	earliest, _ := v.state.activation(c.pace, m)
@@ -135,6 +155,10 @@ func (c *CA) rouse() {
 	}
 }
 
+// Wake has Run look at once, as for a watch of Config.Shared that saw a change; without
+// it a change is seen within 2 seconds.
+func (c *CA) Wake() { c.rouse() }
+
 func (c *CA) setRunning(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -154,20 +178,26 @@ func (c *CA) Rotate(ctx context.Context, l Level) error {
 	}
 	err := c.change(func(ch *change) error {
 		root := ch.state.rootIn(Active)
-		if !c.keys.Has(root.Name) {
-			return fmt.Errorf("identity: the key of %s is offline: put it back with 'xdsserver ca import' first", root.Name)
+		if !c.keys.Has(root.Name) && (c.commons == nil || l == Root) {
+			return c.cannotRotate(root.Name)
 		}
 		switch l {
 		case Root:
+			if !c.leads() {
+				return errors.New("identity: another xdsserver leads: begin the rotation there")
+			}
 			if ch.state.rootIn(Prepared) != nil || ch.state.rootIn(Retiring) != nil {
 				return errors.New("identity: a rotation of the root is under way: see 'xdsserver ca status' for when it ends")
 			}
 			return ch.prepareRoot()
 		case Intermediate:
-			if ch.state.of(root.Name, Prepared) != nil {
+			if ch.state.of(root.Name, Prepared, ch.replica) != nil || ch.state.of(root.Name, Requested, ch.replica) != nil {
 				return errors.New("identity: a rotation of the intermediate is under way")
 			}
-			return ch.addIntermediate(root, Prepared)
+			if !c.keys.Has(root.Name) {
+				return ch.request(root)
+			}
+			return ch.addIntermediate(root)
 		}
 		return fmt.Errorf("identity: %v does not rotate: want %v or %v", l, Root, Intermediate)
 	})
@@ -177,6 +207,14 @@ func (c *CA) Rotate(ctx context.Context, l Level) error {
 	c.logger.InfoContext(ctx, "rotation begun", "level", l.String())
 	c.rouse()
 	return nil
+}
+
+// cannotRotate says where the key is that a rotation needs.
+func (c *CA) cannotRotate(root string) error {
+	if holders := c.holders(root, time.Now()); len(holders) > 0 {
+		return fmt.Errorf("identity: the key of %s is not here but with %s: begin the rotation there", root, strings.Join(holders, ", "))
+	}
+	return fmt.Errorf("identity: the key of %s is offline: put it back with 'xdsserver ca import' first", root)
 }
 
 // failed notes why a change was not made, and logs it once.
@@ -199,9 +237,12 @@ func (c *CA) mended() {
 // logStep tells of a step that was done.
 func (c *CA) logStep(s step) {
 	v := c.view.Load()
-	root, intermediate := v.state.rootIn(Active).Name, v.state.active().Name
+	root, intermediate := v.state.rootIn(Active).Name, ""
+	if v.active != nil {
+		intermediate = v.active.record.Name
+	}
 	switch s {
-	case stepPrepareIntermediate, stepNone:
+	case stepPrepareIntermediate, stepStop, stepNone:
 	case stepPrepareRoot:
 		c.logger.Info("new root published, waiting for clients to have it", "generation", v.trust.Generation)
 	case stepActivateIntermediate:
@@ -212,65 +253,13 @@ func (c *CA) logStep(s step) {
 		c.logger.Info("an old intermediate is retired", "intermediate", intermediate)
 	case stepRetireRoot:
 		c.logger.Info("the old root is retired", "root", root)
+	case stepLose:
+		c.logger.Warn("the key of an intermediate is not here any more, it is replaced")
+	case stepRequest:
+		c.logger.Info("an intermediate is asked for, which an xdsserver with the root's key signs", "root", root)
+	case stepSign:
+		c.logger.Info("intermediates are signed that were asked for", "root", root)
+	case stepWithdrawRoot:
+		c.logger.Warn("a new root is given up, nobody with its key is up", "root", root)
 	}
-}
-
-// Status implements Authority.
-func (c *CA) Status() Status {
-	v, m := c.view.Load(), c.moment()
-	c.mu.Lock()
-	problem := c.problem
-	c.mu.Unlock()
-	s := Status{
-		Kind:        c.Kind(),
-		TrustDomain: v.state.TrustDomain,
-		Generation:  v.trust.Generation,
-		RenewBefore: v.trust.RenewBefore,
-		LeafTTL:     c.pace.leaf,
-		Issued:      c.issued.Load(),
-		RootOnline:  v.online,
-		Problem:     problem,
-		Rotation:    c.rotation(v, m),
-	}
-	s.Roots, s.Intermediates = v.status(c.keys)
-	if !v.online {
-		s.IssuesUntil = v.active.cert.NotAfter
-		if due := v.state.renewal(); problem == "" && m.now.After(due) {
-			s.Problem = fmt.Sprintf("the key of %s is offline, and certificates are issued until %s only: put it back with 'xdsserver ca import'",
-				v.state.rootIn(Active).Name, s.IssuesUntil.UTC().Format(time.RFC3339))
-		}
-	}
-	return s
-}
-
-// rotation describes what is under way.
-func (c *CA) rotation(v *view, m moment) *Rotation {
-	if m.running.IsZero() {
-		m.running = m.now // it is not, and begins now at the earliest
-	}
-	if r := v.state.rootIn(Prepared); r != nil {
-		earliest, latest := v.state.activation(c.pace, m)
-		waiting := "clients to acknowledge the new root"
-		if m.now.Before(earliest) {
-			waiting = "the new root to be published for a moment"
-		}
-		return &Rotation{Level: Root, Phase: Prepared, Since: r.Since, Until: latest, Waiting: waiting}
-	}
-	if old := v.state.rootIn(Retiring); old != nil {
-		return &Rotation{
-			Level: Root, Phase: Active, Since: old.Since, Until: v.state.lastLeaf(old.Name, m),
-			Waiting: "the last certificate under the old root to expire",
-		}
-	}
-	if retiring := v.state.inPhase(v.state.Intermediates, Retiring); len(retiring) > 0 {
-		last := retiring[len(retiring)-1]
-		return &Rotation{
-			Level: Intermediate, Phase: Active, Since: last.Since, Until: m.expired(last),
-			Waiting: "the last certificate under the old intermediate to expire",
-		}
-	}
-	if r := v.state.of(v.state.rootIn(Active).Name, Prepared); r != nil {
-		return &Rotation{Level: Intermediate, Phase: Prepared, Since: r.Since, Waiting: "its activation"}
-	}
-	return nil
 }

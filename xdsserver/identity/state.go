@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 )
 
@@ -12,6 +13,11 @@ const (
 	stateFile = "state.json"
 	// stateVersion is that of the file's form.
 	stateVersion = 1
+	// maxName and maxReplica bound names, in bytes: they become names of files.
+	maxName, maxReplica = 128, 63
+	// maxIntermediates bounds those of all xdsservers together; each has three in a
+	// rotation of the root, and one otherwise.
+	maxIntermediates = 2000
 )
 
 // state is what a CA knows beside its keys and certificates, and the one file
@@ -31,6 +37,11 @@ type state struct {
 	MadeIntermediates int      `json:"madeIntermediates"`
 	Roots             []record `json:"roots"`
 	Intermediates     []record `json:"intermediates"`
+	// Authority tells one that several xdsservers share from every other; empty for
+	// one that is a folder's own. Revision counts the writes of its state, so that a
+	// store which lost some is noticed.
+	Authority string `json:"authority,omitempty"`
+	Revision  uint64 `json:"revision,omitempty"`
 }
 
 // record is one CA certificate.
@@ -38,12 +49,18 @@ type record struct {
 	// Name is that of its files, without their endings.
 	Name string `json:"name"`
 	// Root is the name of the root that signed an intermediate.
-	Root  string `json:"root,omitempty"`
-	Phase Phase  `json:"phase"`
+	Root string `json:"root,omitempty"`
+	// Replica is the xdsserver that has the key of an intermediate; empty for the
+	// folder's own.
+	Replica string `json:"replica,omitempty"`
+	Phase   Phase  `json:"phase"`
 	// Since is when it entered its phase.
 	Since time.Time `json:"since"`
 	// Until is when the last leaf of a retiring intermediate has expired.
 	Until time.Time `json:"until,omitzero"`
+	// Stopped says that its replica knows that it is to issue nothing more from it.
+	// Before, it may do so to the end of the intermediate.
+	Stopped bool `json:"stopped,omitempty"`
 	// Made and NotAfter bound its life; the certificate says the same.
 	Made     time.Time `json:"made"`
 	NotAfter time.Time `json:"notAfter"`
@@ -100,12 +117,13 @@ func (s *state) check() error {
 	}
 	names := map[string]bool{}
 	for _, r := range slices.Concat(s.Roots, s.Intermediates) {
+		requested := r.Phase == Requested && r.Replica != ""
 		switch {
 		case !validName(r.Name):
 			return fmt.Errorf("%q is no name of a certificate", r.Name)
 		case names[r.Name]:
 			return fmt.Errorf("%s is there twice", r.Name)
-		case r.Phase != Prepared && r.Phase != Active && r.Phase != Retiring:
+		case r.Phase != Prepared && r.Phase != Active && r.Phase != Retiring && !requested:
 			return fmt.Errorf("%s has the phase %q, which there is not", r.Name, r.Phase)
 		}
 		names[r.Name] = true
@@ -115,11 +133,38 @@ func (s *state) check() error {
 			return fmt.Errorf("%s is of a root %q, which there is not", r.Name, r.Root)
 		}
 	}
+	if s.Authority != "" {
+		return s.checkReplicas()
+	}
+	if i := slices.IndexFunc(s.Intermediates, func(r record) bool { return r.Replica != "" }); i >= 0 {
+		return fmt.Errorf("%s is of a replica, and the authority of none", s.Intermediates[i].Name)
+	}
 	if n := len(s.inPhase(s.Intermediates, Active)); n != 1 {
 		return fmt.Errorf("%d intermediates are active, want 1", n)
 	}
-	if r := s.rootIn(Prepared); r != nil && s.of(r.Name, Prepared) == nil {
+	if r := s.rootIn(Prepared); r != nil && s.of(r.Name, Prepared, "") == nil {
 		return fmt.Errorf("%s is prepared without an intermediate", r.Name)
+	}
+	return nil
+}
+
+// checkReplicas checks what is so of a state that several xdsservers share: each has
+// one active intermediate at most, and may have none.
+func (s *state) checkReplicas() error {
+	if n := len(s.Intermediates); n > maxIntermediates {
+		return fmt.Errorf("it has %d intermediates, want %d at most", n, maxIntermediates)
+	}
+	active := map[string]bool{}
+	for _, r := range s.Intermediates {
+		if !validReplica(r.Replica) {
+			return fmt.Errorf("%s is of the replica %.80q, which is no name of one", r.Name, r.Replica)
+		}
+		if r.Phase == Active {
+			if active[r.Replica] {
+				return fmt.Errorf("the replica %s has two active intermediates, want 1", r.Replica)
+			}
+			active[r.Replica] = true
+		}
 	}
 	return nil
 }
@@ -131,8 +176,11 @@ func validName(name string) bool {
 			return false
 		}
 	}
-	return name != ""
+	return name != "" && len(name) <= maxName
 }
+
+// validReplica reports whether a name can be that of an xdsserver among several.
+func validReplica(id string) bool { return validName(id) && len(id) <= maxReplica }
 
 func (*state) inPhase(of []record, p Phase) []*record {
 	var in []*record
@@ -162,28 +210,50 @@ func (s *state) root(name string) *record {
 	return nil
 }
 
-// of returns the intermediate of a root in a phase that was made last; nil when
-// there is none.
-func (s *state) of(root string, p Phase) *record {
+// of returns a replica's intermediate of a root in a phase that was made last; nil
+// when there is none.
+func (s *state) of(root string, p Phase, replica string) *record {
 	for _, r := range slices.Backward(s.inPhase(s.Intermediates, p)) {
-		if r.Root == root {
+		if r.Root == root && r.Replica == replica {
 			return r
 		}
 	}
 	return nil
 }
 
-// active returns the intermediate that leaves are issued from. It may have expired
-// while the root's key was away.
-func (s *state) active() *record { return s.inPhase(s.Intermediates, Active)[0] }
+// active returns the intermediate that a replica issues leaves from. It may have
+// expired while the root's key was away. It is nil only where an authority is shared.
+func (s *state) active(replica string) *record {
+	for _, r := range s.inPhase(s.Intermediates, Active) {
+		if r.Replica == replica {
+			return r
+		}
+	}
+	return nil
+}
 
-// newName names a certificate after its level: "root", then "root-2".
-func (s *state) newName(l Level) string {
+// owned returns the intermediates of a replica.
+func (s *state) owned(replica string) []*record {
+	var own []*record
+	for i := range s.Intermediates {
+		if r := &s.Intermediates[i]; r.Replica == replica {
+			own = append(own, r)
+		}
+	}
+	return own
+}
+
+// newName names a certificate after its level: "root", then "root-2"; with a replica
+// "root-1-east", so that two replicas never give one name.
+func (s *state) newName(l Level, replica string) string {
 	made := &s.MadeRoots
 	if l == Intermediate {
 		made = &s.MadeIntermediates
 	}
 	*made++
+	if replica != "" {
+		return l.String() + "-" + strconv.Itoa(*made) + "-" + replica
+	}
 	return nameOf(l, *made)
 }
 
@@ -192,4 +262,41 @@ func nameOf(l Level, n int) string {
 		return l.String()
 	}
 	return l.String() + "-" + strconv.Itoa(n)
+}
+
+// parseName takes a name apart that newName gave.
+func parseName(name string) (l Level, n int, replica string, ok bool) {
+	level, rest, numbered := strings.Cut(name, "-")
+	switch level {
+	case Root.String():
+		l = Root
+	case Intermediate.String():
+		l = Intermediate
+	default:
+		return 0, 0, "", false
+	}
+	if !numbered {
+		return l, 1, "", true
+	}
+	number, replica, shared := strings.Cut(rest, "-")
+	n, err := strconv.Atoi(number)
+	// One of a folder's own has no number 1, and no other form than nameOf gives it.
+	ok = err == nil && n > 0 && strconv.Itoa(n) == number && (shared || n > 1) && shared == (replica != "")
+	return l, n, replica, ok
+}
+
+// names reports whether a certificate is of the state.
+func (s *state) names(name string) bool {
+	is := func(r record) bool { return r.Name == name }
+	return slices.ContainsFunc(s.Roots, is) || slices.ContainsFunc(s.Intermediates, is)
+}
+
+// over reports whether a name was given and is not used any more, so that what is
+// stored under it is of no use: no state that comes after this one can name it.
+func (s *state) over(name string) bool {
+	l, n, _, ok := parseName(name)
+	if !ok || n > map[Level]int{Root: s.MadeRoots, Intermediate: s.MadeIntermediates}[l] {
+		return false
+	}
+	return !s.names(name)
 }

@@ -27,6 +27,8 @@ type Phase string
 
 // The phases, in order.
 const (
+	// Requested: asked for by an xdsserver that has not the root's key, not yet signed.
+	Requested Phase = "requested"
 	// Prepared: made, published where it is a root, not yet used.
 	Prepared Phase = "prepared"
 	// Active: what is issued comes from it.
@@ -41,7 +43,7 @@ type Status struct {
 	Kind        string
 	TrustDomain string
 	// Roots are those in the bundle, Intermediates those whose leaves may be
-	// valid; the active one first.
+	// valid; the active one first. Those of other replicas come after all of this one's.
 	Roots, Intermediates []Certificate
 	// Generation and RenewBefore are those of Trust.
 	Generation  uint64
@@ -52,13 +54,32 @@ type Status struct {
 	LeafTTL time.Duration
 	// Issued counts the certificates issued by this process.
 	Issued uint64
-	// RootOnline says whether intermediates can be made here.
+	// RootOnline says whether intermediates can be made here: the key of the active
+	// root is.
 	RootOnline bool
 	// IssuesUntil is when issuing ends unless an operator does something; zero
 	// when it need not end.
 	IssuesUntil time.Time
 	// Problem is what is wrong, and what to do, in one sentence; empty when nothing is.
 	Problem string
+	// Replica is the name of this xdsserver among several; empty where the authority
+	// is its own. Replicas are all that are known, by name, this one among them.
+	Replica  string
+	Replicas []Replica
+	// Boundary says where the state is that they share, and who is trusted thereby.
+	Boundary string
+}
+
+// A Replica is one of several xdsservers that share an authority.
+type Replica struct {
+	Name string
+	// Live says whether it was heard of in the last minute.
+	Live bool
+	// Acknowledged is the latest generation of Trust that all its connected clients
+	// have, as far as it was asked.
+	Acknowledged uint64
+	// RootOnline says whether it has the key of the active root.
+	RootOnline bool
 }
 
 // A Certificate is a CA certificate in a Status.
@@ -75,6 +96,9 @@ type Certificate struct {
 	Since, Until time.Time
 	// Online says whether its private key is here.
 	Online bool
+	// Replica is the xdsserver whose intermediate it is; empty where the authority is
+	// not shared, and for roots.
+	Replica string
 }
 
 // A Rotation is one that is under way.

@@ -7,6 +7,19 @@ import (
 	"sync"
 )
 
+// The endings of files.
+const (
+	extCertificate = ".pem"
+	extKey         = ".key"
+	extRequest     = ".csr"
+)
+
+func certFile(name string) string { return name + extCertificate }
+
+func keyFile(name string) string { return name + extKey }
+
+func requestFile(name string) string { return name + extRequest }
+
 // storage holds a CA's files by name. Only the holder of its lock writes.
 type storage interface {
 	// lock waits for other holders, in this process and in others.
