@@ -47,6 +47,9 @@ type AccessPolicy struct {
 	Services    []ServiceName
 	Namespaces  []string
 	AllServices bool
+	// Except are services that it does not protect, though AllServices or Namespaces
+	// would have it so.
+	Except []ServiceName
 	// Audit puts Rules on trial: they are evaluated and told of, never enforced.
 	Audit bool
 	Rules AccessRules
@@ -70,11 +73,48 @@ type AccessRule struct {
 	// From are callers, of which one must call. None matches every caller, also one
 	// without an identity, whom only a permissive service lets in.
 	From []Principal
+	// NotFrom are callers that the rule does not match, though From does.
+	NotFrom []Principal
 	// Methods are "/package.Service/Method" or "/package.Service/*", of which one
 	// must be called. None matches every method.
 	Methods []string
+	// Path must hold for the method, too; nil holds for every one.
+	Path *PathMatch
 	// Metadata must all hold.
 	Metadata []MetadataMatch
+	// Unless are calls that the rule does not match, though the others of its parts do.
+	Unless []CallMatch
+}
+
+// A CallMatch holds for a call when all its parts do, whoever calls: those of an
+// [AccessRule] of the same names.
+type CallMatch struct {
+	Methods  []string
+	Path     *PathMatch
+	Metadata []MetadataMatch
+}
+
+// Calls are the calls that the rule matches, whoever calls, but for those of Unless.
+func (r AccessRule) Calls() CallMatch { return CallMatch{r.Methods, r.Path, r.Metadata} }
+
+// Any reports whether it holds for every call.
+func (m CallMatch) Any() bool { return len(m.Methods) == 0 && m.Path == nil && len(m.Metadata) == 0 }
+
+// PathKind is a way to name methods beside that of [AccessRule.Methods].
+type PathKind uint8
+
+// The kinds of paths.
+const (
+	// PathPrefix is every method whose path, "/package.Service/Method", begins so.
+	PathPrefix PathKind = iota
+	// PathExpression is every method whose whole path an RE2 expression matches.
+	PathExpression
+)
+
+// A PathMatch holds for some methods.
+type PathMatch struct {
+	Kind  PathKind
+	Value string
 }
 
 // PrincipalKind is a way to name callers.
@@ -101,12 +141,35 @@ type Principal struct {
 	Value string
 }
 
+// MetadataKind is a way to match a header.
+type MetadataKind uint8
+
+// The kinds of matches. A header that is there more than once has its values joined by
+// commas.
+const (
+	// ValueIs compares the whole value; an empty Value matches any that is not empty.
+	ValueIs MetadataKind = iota
+	ValuePrefix
+	ValueSuffix
+	ValueContains
+	// ValueExpression is an RE2 expression for the whole value.
+	ValueExpression
+	// ValueAny matches any, also an empty one.
+	ValueAny
+)
+
 // A MetadataMatch holds for a call with such a header.
 type MetadataMatch struct {
 	// Name is in lower case.
-	Name string
-	// Value is the whole value; empty matches any that is not empty.
+	Name  string
 	Value string
+	Kind  MetadataKind
+	// Invert has it hold for any other value. A header that is not there has none, so
+	// that no match holds but an inverted ValueAny, or ValueIs with an empty Value.
+	Invert bool
+	// IgnoreCase takes upper and lower case of a value for the same, but not in an
+	// expression, which says (?i).
+	IgnoreCase bool
 }
 
 // Trust is whom certificates of the mesh are verified against. It is immutable.
@@ -134,7 +197,10 @@ func (p *AccessPolicy) Origin() string { return p.From }
 
 // Protects reports whether the policy is about calls to the service.
 func (p *AccessPolicy) Protects(service ServiceName) bool {
-	return p.AllServices || slices.Contains(p.Namespaces, service.Namespace) || slices.Contains(p.Services, service)
+	if slices.Contains(p.Services, service) {
+		return true
+	}
+	return (p.AllServices || slices.Contains(p.Namespaces, service.Namespace)) && !slices.Contains(p.Except, service)
 }
 
 // Permissive returns until when servers of the service take connections without
@@ -155,7 +221,7 @@ func (s *Set) Permissive(service *Service) time.Time {
 func (p *AccessPolicy) Close() *AccessPolicy {
 	return &AccessPolicy{
 		Namespace: p.Namespace, Name: p.Name, From: p.From,
-		Services: p.Services, Namespaces: p.Namespaces, AllServices: p.AllServices,
+		Services: p.Services, Namespaces: p.Namespaces, AllServices: p.AllServices, Except: p.Except,
 		Rules: AccessRules{Deny: []AccessRule{{}}}, Closed: true,
 	}
 }

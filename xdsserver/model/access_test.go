@@ -37,7 +37,7 @@ func TestValidatePolicies(t *testing.T) {
 		{"a rule with everything is good", allowing(AccessRule{
 			From:     []Principal{web, {OfNamespace, "shop"}, {}, {OfID, "spiffe://td/a"}, {Below, "spiffe://td/"}},
 			Methods:  []string{"/a.B/M", "/a.B/*", "/C/m"},
-			Metadata: []MetadataMatch{{"x-a", "1"}, {"x-b", ""}},
+			Metadata: []MetadataMatch{{Name: "x-a", Value: "1"}, {Name: "x-b"}},
 		}), nil},
 		{"rules on trial alone are good", protecting(func(p *AccessPolicy) { p.Rules, p.Shadow = AccessRules{}, &AccessRules{HasAllow: true} }), nil},
 		{"a name is a DNS name", protecting(func(p *AccessPolicy) { p.Name = "a/b" }), []string{"metadata.name: is no DNS name"}},
@@ -78,10 +78,52 @@ func TestValidatePolicies(t *testing.T) {
 		{"a method is there once", allowing(AccessRule{Methods: []string{"/a.B/M", "/a.B/M"}}), []string{"is the same as methods[0]"}},
 		{
 			"metadata is matched once",
-			allowing(AccessRule{Metadata: []MetadataMatch{{"a", "1"}, {"a", ""}}}),
+			allowing(AccessRule{Metadata: []MetadataMatch{{Name: "a", Value: "1"}, {Name: "a"}}}),
 			[]string{"spec.allow[0].metadata[1].name: a is matched by metadata[0] too"},
 		},
-		{"metadata can be sent", allowing(AccessRule{Metadata: []MetadataMatch{{"a", "ü"}}}), []string{"can never be sent"}},
+		{"metadata can be sent", allowing(AccessRule{Metadata: []MetadataMatch{{Name: "a", Value: "ü"}}}), []string{"can never be sent"}},
+		{"a rule with exceptions and finer matches is good", allowing(AccessRule{
+			From: []Principal{{}}, NotFrom: []Principal{web}, Path: &PathMatch{PathExpression, "/a\\.B/.*"},
+			Metadata: []MetadataMatch{
+				{Name: "x-a", Kind: ValuePrefix, Value: "1"}, {Name: "x-a", Kind: ValueSuffix, Value: "2"}, {Name: "x-b", Kind: ValueAny, Invert: true},
+			},
+			Unless: []CallMatch{{Methods: []string{"/a.B/M"}}, {Path: &PathMatch{PathPrefix, "/a.B/N"}}},
+		}), nil},
+		{"an exception is there once", allowing(AccessRule{NotFrom: []Principal{web, web}}), []string{"spec.allow[0].notFrom[1]: is the same as notFrom[0]"}},
+		{"a path begins with a slash", allowing(AccessRule{Path: &PathMatch{Value: "a"}}), []string{"spec.allow[0].path: \"a\" does not begin with a slash"}},
+		{"a path says something", allowing(AccessRule{Path: &PathMatch{}}), []string{"spec.allow[0].path: is empty"}},
+		{"a path is of a known kind", allowing(AccessRule{Path: &PathMatch{Kind: 9, Value: "/"}}), []string{"spec.allow[0].path: is of unknown kind 9"}},
+		{"a path's expression is one", allowing(AccessRule{Path: &PathMatch{PathExpression, "("}}), []string{"spec.allow[0].path: \"(\" is no RE2"}},
+		{
+			"metadata's expression is one",
+			allowing(AccessRule{Metadata: []MetadataMatch{{Name: "a", Kind: ValueExpression, Value: "("}}}),
+			[]string{"spec.allow[0].metadata[0].value: \"(\" is no RE2"},
+		},
+		{
+			"a prefix is not empty",
+			allowing(AccessRule{Metadata: []MetadataMatch{{Name: "a", Kind: ValuePrefix}}}),
+			[]string{"spec.allow[0].metadata[0]: value \"\" is none for its kind"},
+		},
+		{
+			"metadata is matched in a known way",
+			allowing(AccessRule{Metadata: []MetadataMatch{{Name: "a", Kind: 9, Value: "1"}}}),
+			[]string{"spec.allow[0].metadata[0]: is of unknown kind 9"},
+		},
+		{
+			"a rule is not for no call at all",
+			allowing(AccessRule{Unless: []CallMatch{{}}}),
+			[]string{"spec.allow[0].unless[0]: is every call"},
+		},
+		{
+			"a match of Unless is checked",
+			allowing(AccessRule{Unless: []CallMatch{{Methods: []string{"x"}}}}),
+			[]string{"spec.allow[0].unless[0].methods[0]: method"},
+		},
+		{
+			"an excepted service has a name",
+			protecting(func(p *AccessPolicy) { p.AllServices, p.Services, p.Except = true, nil, []ServiceName{{}} }),
+			[]string{"spec.except.name: is no DNS label"},
+		},
 		{
 			"rules on trial are checked, too",
 			protecting(func(p *AccessPolicy) { p.Shadow = &AccessRules{Deny: []AccessRule{{Methods: []string{"x"}}}} }),
@@ -104,6 +146,30 @@ func TestValidatePolicies(t *testing.T) {
 			wantProblems(t, errors, tt.want...)
 			if got := len(set.Policies) == 1 && set.Policies[0] == tt.policy; got != (tt.want == nil) {
 				t.Errorf("accepted: %v", got)
+			}
+		})
+	}
+}
+
+func TestExceptLeavesServicesOut(t *testing.T) {
+	shop := ServiceName{Namespace: "shop", Name: "cart"}
+	for _, tt := range []struct {
+		name    string
+		policy  AccessPolicy
+		service ServiceName
+		want    bool
+	}{
+		{"one of all", AccessPolicy{AllServices: true, Except: []ServiceName{shop}}, shop, false},
+		{"another of all", AccessPolicy{AllServices: true, Except: []ServiceName{shop}}, name("web"), true},
+		{"one of a namespace", AccessPolicy{Namespaces: []string{"shop"}, Except: []ServiceName{shop}}, shop, false},
+		{"one that is named all the same", AccessPolicy{AllServices: true, Services: []ServiceName{shop}, Except: []ServiceName{shop}}, shop, true},
+	} {
+		t.Run(tt.name, func(t *testing.T) {
+			if got := tt.policy.Protects(tt.service); got != tt.want {
+				t.Errorf("got %v", got)
+			}
+			if got := tt.policy.Close().Protects(tt.service); got != tt.want {
+				t.Errorf("closed: got %v", got)
 			}
 		})
 	}

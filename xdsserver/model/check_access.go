@@ -25,6 +25,16 @@ func (c *checker) mesh(m *Mesh) {
 	}
 }
 
+// CheckPolicy returns what is wrong with a policy by itself.
+func CheckPolicy(p *AccessPolicy) []Problem {
+	c := &checker{ref: p.Ref(), from: p.From}
+	c.policy(p)
+	return c.problems
+}
+
+// maxExcept is of services of one policy: one that is for all may have many of its own.
+const maxExcept = 10_000
+
 const (
 	maxRedacted     = 256
 	maxRedactedName = 256
@@ -84,6 +94,10 @@ func (c *checker) protected(p *AccessPolicy) {
 		c.warnf(field, "holds \"*\", which is every service: the others say nothing more")
 	}
 	c.count(field, n, maxProtected)
+	c.count("spec.except", len(p.Except), maxExcept)
+	for _, s := range p.Except {
+		c.name("spec.except", s)
+	}
 	for i, s := range p.Services {
 		if !c.name(field, s) {
 			continue
@@ -118,38 +132,86 @@ func (c *checker) rules(field string, r AccessRules) {
 
 // accessRule checks one rule; fields begin with a dot.
 func (c *checker) accessRule(r AccessRule) {
-	c.count(".from", len(r.From), maxPrincipals)
-	from := make(map[Principal]int, len(r.From))
-	for i, p := range r.From {
+	c.callers(".from", r.From)
+	c.callers(".notFrom", r.NotFrom)
+	c.calls("", r.Calls())
+	c.count(".unless", len(r.Unless), maxAccessRules)
+	for i, m := range r.Unless {
+		n := len(c.problems)
+		c.calls("", m)
+		if m.Any() {
+			c.errorf("", "is every call, so that the rule would match none: remove the rule")
+		}
+		if len(c.problems) > n {
+			c.under(n, fmt.Sprintf(".unless[%d]", i))
+		}
+	}
+}
+
+func (c *checker) callers(field string, list []Principal) {
+	c.count(field, len(list), maxPrincipals)
+	seen := make(map[Principal]int, len(list))
+	for i, p := range list {
 		if err := CheckPrincipal(p); err != nil {
-			c.errorf(fmt.Sprintf(".from[%d]", i), "%v", err)
+			c.errorf(fmt.Sprintf("%s[%d]", field, i), "%v", err)
 		}
-		if j, ok := from[p]; ok {
-			c.errorf(fmt.Sprintf(".from[%d]", i), "is the same as from[%d]: remove one of them", j)
+		if j, ok := seen[p]; ok {
+			c.errorf(fmt.Sprintf("%s[%d]", field, i), "is the same as %s[%d]: remove one of them", field[1:], j)
 		}
-		from[p] = i
+		seen[p] = i
 	}
-	c.count(".methods", len(r.Methods), maxMethods)
-	methods := make(map[string]int, len(r.Methods))
-	for i, m := range r.Methods {
-		if err := CheckMethod(m); err != nil {
-			c.errorf(fmt.Sprintf(".methods[%d]", i), "%v", err)
+}
+
+func (c *checker) calls(field string, m CallMatch) {
+	c.count(field+".methods", len(m.Methods), maxMethods)
+	methods := make(map[string]int, len(m.Methods))
+	for i, method := range m.Methods {
+		if err := CheckMethod(method); err != nil {
+			c.errorf(fmt.Sprintf("%s.methods[%d]", field, i), "%v", err)
 		}
-		if j, ok := methods[m]; ok {
-			c.errorf(fmt.Sprintf(".methods[%d]", i), "is the same as methods[%d]: remove one of them", j)
+		if j, ok := methods[method]; ok {
+			c.errorf(fmt.Sprintf("%s.methods[%d]", field, i), "is the same as methods[%d]: remove one of them", j)
 		}
-		methods[m] = i
+		methods[method] = i
 	}
-	c.count(".metadata", len(r.Metadata), maxHeaders)
-	names := make(map[string]int, len(r.Metadata))
-	for i, m := range r.Metadata {
-		if err := CheckMetadata(m); err != nil {
-			c.errorf(fmt.Sprintf(".metadata[%d]", i), "%v", err)
+	if m.Path != nil {
+		c.path(field+".path", *m.Path)
+	}
+	c.count(field+".metadata", len(m.Metadata), maxHeaders)
+	// Two matches of one kind about one header are one that is meant, or none that holds.
+	type one struct {
+		name string
+		kind MetadataKind
+	}
+	seen := make(map[one]int, len(m.Metadata))
+	for i, match := range m.Metadata {
+		at := fmt.Sprintf("%s.metadata[%d]", field, i)
+		if err := CheckMetadata(match); err != nil {
+			c.errorf(at, "%v", err)
 		}
-		if j, ok := names[m.Name]; ok {
-			c.errorf(fmt.Sprintf(".metadata[%d].name", i), "%s is matched by metadata[%d] too: all would have to hold, write one of them", m.Name, j)
+		if match.Kind == ValueExpression && match.Value != "" {
+			c.regex(at+".value", match.Value, maxMethod)
 		}
-		names[m.Name] = i
+		key := one{match.Name, match.Kind}
+		if j, ok := seen[key]; ok && !match.Invert && match.Kind == ValueIs {
+			c.errorf(at+".name", "%s is matched by metadata[%d] too: all would have to hold, write one of them", match.Name, j)
+		}
+		seen[key] = i
+	}
+}
+
+func (c *checker) path(field string, p PathMatch) {
+	switch {
+	case p.Value == "":
+		c.errorf(field, "is empty: leave it out, and the rule holds for every method")
+	case p.Kind == PathExpression:
+		c.regex(field, p.Value, maxMethod)
+	case p.Kind > PathExpression:
+		c.errorf(field, "is of unknown kind %d", p.Kind)
+	case p.Value[0] != '/':
+		c.errorf(field, "%.80q does not begin with a slash, as all methods do", p.Value)
+	case len(p.Value) > maxMethod:
+		c.errorf(field, "is %d characters long, %d is the most", len(p.Value), maxMethod)
 	}
 }
 
@@ -190,6 +252,10 @@ func CheckMetadata(m MetadataMatch) error {
 		return fmt.Errorf("name %s is the protocol's own: match metadata of the application", m.Name)
 	}
 	switch {
+	case m.Kind > ValueAny:
+		return fmt.Errorf("is of unknown kind %d", m.Kind)
+	case m.Value == "" && m.Kind != ValueIs && m.Kind != ValueAny, m.Value != "" && m.Kind == ValueAny:
+		return fmt.Errorf("value %.80q is none for its kind", m.Value)
 	case len(m.Value) > maxHeaderValue:
 		return fmt.Errorf("value is %d bytes long, %d is the most", len(m.Value), maxHeaderValue)
 	case strings.ContainsFunc(m.Value, func(r rune) bool { return r < ' ' || r > '~' }):

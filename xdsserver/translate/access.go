@@ -5,7 +5,6 @@ import (
 	"strings"
 
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
 	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
@@ -14,10 +13,10 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
-// Only what every gRPC server evaluates alike is ever written (gRFC A41): any, and,
-// or, the path by value or up to a slash, a header by value or presence, and an
-// identity by value or up to a slash. No NOT, no expression, no metadata, no
-// address: some of them hold always or never in servers that do not know them.
+// Only what every gRPC server evaluates alike is ever written (gRFC A41): any, and, or,
+// the path, a header, and an identity by value or up to a slash. No metadata of Envoy's,
+// no address: some of them hold always or never in servers that do not know them, and
+// the other way around within NOT, which is written around what they all know.
 
 // meshDefault is the policy that the mesh's default makes.
 const meshDefault = "mesh/default"
@@ -73,6 +72,9 @@ func (in Input) access() (deny, allow *anypb.Any) {
 	enforced, trial := newCompiler(in), newCompiler(in)
 	onTrial := false
 	for _, p := range in.Policies {
+		if !p.Protects(in.Service.Name) {
+			continue // one of all services, but for this
+		}
 		now, then := p.Rules, p.Rules
 		if p.Audit {
 			now = model.AccessRules{}
@@ -152,54 +154,42 @@ func everything(callers []*rbacv3.Principal) *rbacv3.Policy {
 
 // policy is one rule. Anyone is whom it means by that.
 func (c *compiler) policy(r model.AccessRule, anyone func() []*rbacv3.Principal) *rbacv3.Policy {
-	return &rbacv3.Policy{Permissions: permissions(r), Principals: c.principals(r.From, anyone)}
+	return &rbacv3.Policy{Permissions: permissions(r), Principals: c.callers(r, anyone)}
 }
 
 // permissions of which one must hold.
 func permissions(r model.AccessRule) []*rbacv3.Permission {
-	methods := make([]*rbacv3.Permission, 0, len(r.Methods))
-	for _, m := range r.Methods {
-		methods = append(methods, method(m))
+	if len(r.Unless) == 0 {
+		return matching(r.Calls())
 	}
-	if len(r.Metadata) == 0 {
-		if len(methods) == 0 {
-			return anyPermission()
-		}
-		return methods
+	unless := make([]*rbacv3.Permission, len(r.Unless))
+	for i, m := range r.Unless {
+		unless[i] = anyOf(matching(m))
 	}
-	all := make([]*rbacv3.Permission, 0, 1+len(r.Metadata))
-	switch len(methods) {
-	case 0:
-	case 1:
-		all = append(all, methods[0])
-	default:
-		all = append(all, &rbacv3.Permission{Rule: &rbacv3.Permission_OrRules{OrRules: &rbacv3.Permission_Set{Rules: methods}}})
+	not := notRule(anyOf(unless))
+	if r.Calls().Any() {
+		return []*rbacv3.Permission{not}
 	}
-	for _, m := range r.Metadata {
-		all = append(all, &rbacv3.Permission{Rule: &rbacv3.Permission_Header{Header: metadataMatcher(m)}})
-	}
-	if len(all) == 1 {
-		return all
-	}
-	return []*rbacv3.Permission{{Rule: &rbacv3.Permission_AndRules{AndRules: &rbacv3.Permission_Set{Rules: all}}}}
+	return []*rbacv3.Permission{allOf([]*rbacv3.Permission{anyOf(matching(r.Calls())), not})}
 }
 
-func method(m string) *rbacv3.Permission {
-	path := exactly(m)
-	if service, ok := strings.CutSuffix(m, "*"); ok {
-		path = beginning(service)
+// callers of which one must call.
+func (c *compiler) callers(r model.AccessRule, anyone func() []*rbacv3.Principal) []*rbacv3.Principal {
+	who := c.principals(r.From, anyone)
+	if len(r.NotFrom) == 0 {
+		return who
 	}
-	return &rbacv3.Permission{Rule: &rbacv3.Permission_UrlPath{UrlPath: &matcherv3.PathMatcher{
-		Rule: &matcherv3.PathMatcher_Path{Path: path},
-	}}}
+	not := oneCaller(c.principals(r.NotFrom, anyPrincipal))
+	return []*rbacv3.Principal{{Identifier: &rbacv3.Principal_AndIds{AndIds: &rbacv3.Principal_Set{Ids: []*rbacv3.Principal{
+		oneCaller(who), {Identifier: &rbacv3.Principal_NotId{NotId: not}},
+	}}}}}
 }
 
-func metadataMatcher(m model.MetadataMatch) *routev3.HeaderMatcher {
-	if m.Value == "" {
-		return &routev3.HeaderMatcher{Name: m.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}}
+func oneCaller(list []*rbacv3.Principal) *rbacv3.Principal {
+	if len(list) == 1 {
+		return list[0]
 	}
-	// Deprecated, and the form of gRFC A41, which every gRPC reads.
-	return &routev3.HeaderMatcher{Name: m.Name, HeaderMatchSpecifier: &routev3.HeaderMatcher_ExactMatch{ExactMatch: m.Value}}
+	return &rbacv3.Principal{Identifier: &rbacv3.Principal_OrIds{OrIds: &rbacv3.Principal_Set{Ids: list}}}
 }
 
 // principals of which one must call; none is everybody.
