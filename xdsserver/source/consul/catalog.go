@@ -13,7 +13,6 @@ import (
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tulle-mesh/tulle/xdsserver/consul"
-	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
 const (
@@ -21,16 +20,15 @@ const (
 	maxServices = 10_000
 	// maxAsking is how many ask the leader at one time.
 	maxAsking = 8
-	// joinGap is the least time between two parts: a change after a quiet time is told
-	// at once, a storm of them together.
-	joinGap = 10 * time.Millisecond
+	// blindWait is how long a query for the list waits while ACLs hide it.
+	blindWait = 2 * time.Second
 	// itself is the service that Consul's servers are. Nobody calls it through a mesh,
 	// and who may see anything at all sees it, as a rule.
 	itself = "consul"
 )
 
 // A catalog is the services that are watched. The list of services in Consul says which
-// are; each tells its own state (service.go), and the parts of that state are joined.
+// are; each tells its own state (service.go), and those are joined (catalog_join.go).
 type catalog struct {
 	client    *consul.Client
 	tag, self string
@@ -44,6 +42,10 @@ type catalog struct {
 	// one without a token Consul does not say so.
 	blind atomic.Bool
 
+	// What belongs to list: that not everything was in it, and when a snapshot was restored.
+	partial  bool
+	restored time.Time
+
 	mu       sync.Mutex // held for moments
 	services []*watched // in order of name
 	listed   bool       // the list was read
@@ -51,7 +53,8 @@ type catalog struct {
 	beyond   int        // services over the most
 	// complete says that every service was read once; joining waits for it.
 	complete bool
-	seen     bool // that the list had Consul itself in it
+	index    uint64 // of the list
+	seen     bool   // that the list had Consul itself in it
 }
 
 // watched is one service that is watched.
@@ -62,6 +65,8 @@ type watched struct {
 	// Guarded by the catalog's mu.
 	listed bool  // it is in Consul's list
 	view   *view // nil until there is an answer
+	// renew has the query that waits begin anew.
+	renew context.CancelFunc
 }
 
 // followCatalog emits the part until ctx ends.
@@ -73,13 +78,50 @@ func (s *Source) followCatalog(ctx context.Context, emit func(catalogPart)) erro
 	defer c.watches.Wait()
 	c.watches.Go(func() { c.join(ctx, emit) })
 	return consul.Follow(ctx, c.client, consul.Watch[map[string][]string]{
-		What: "services",
-		Fetch: func(q *api.QueryOptions) (map[string][]string, *api.QueryMeta, error) {
-			q.Filter = "ServiceKind == ``" // a proxy beside each service would be a query more
-			return c.client.API().Catalog().Services(first(q))
-		},
-		Emit: func(a consul.Answer[map[string][]string]) { c.take(ctx, a) },
+		What:  "services",
+		Fetch: c.list,
+		Emit:  func(a consul.Answer[map[string][]string]) { c.take(ctx, a) },
 	})
+}
+
+// list asks for the list, and has what follows it begin anew where the index does not say
+// that it should.
+func (c *catalog) list(q *api.QueryOptions) (map[string][]string, *api.QueryMeta, error) {
+	q.Filter = "ServiceKind == ``" // a proxy beside each service would be a query more
+	if c.blind.Load() {
+		q.WaitTime = blindWait // rights that are given back are no change, and wake nobody
+	}
+	began, since := time.Now(), q.WaitIndex
+	list, meta, err := c.client.API().Catalog().Services(first(q))
+	early := err == nil && since > 0 && meta.LastIndex <= since && time.Since(began) < q.WaitTime/2
+	if early && time.Since(c.restored) > again {
+		// A query that ends before its time, though nothing changed, ends because a snapshot
+		// was restored. Asked for what is newer than a lower index, Consul would wait.
+		c.restored = time.Now()
+		c.renewAll()
+		q.WaitIndex = 0
+		list, meta, err = c.client.API().Catalog().Services(first(q))
+	}
+	if err != nil {
+		return nil, nil, err
+	}
+	_, sees := list[itself]
+	if partial := !sees || meta.ResultsFilteredByACLs; partial != c.partial {
+		c.partial = partial
+		c.renewAll()
+		meta.LastIndex = 0 // the rights changed, and the index did not: that begins from nothing
+	}
+	return list, meta, nil
+}
+
+// renewAll has all services begin anew.
+func (c *catalog) renewAll() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.index = 0
+	for _, w := range c.services {
+		w.renew()
+	}
 }
 
 // take follows the list: who is new in it is watched. Who is no longer ends by itself,
@@ -104,6 +146,7 @@ func (c *catalog) take(ctx context.Context, a consul.Answer[map[string][]string]
 		return
 	}
 	c.listed = true
+	c.renew(names, a.Index)
 	before := make(map[string]*watched, len(c.services))
 	for _, w := range c.services {
 		before[w.name] = w
@@ -112,7 +155,7 @@ func (c *catalog) take(ctx context.Context, a consul.Answer[map[string][]string]
 	for _, name := range names {
 		w := before[name]
 		if w == nil {
-			w = &watched{name: name}
+			w = &watched{name: name, renew: func() {}}
 			c.services = append(c.services, w)
 			ctx, end := context.WithCancel(ctx)
 			w.end = end
@@ -122,6 +165,21 @@ func (c *catalog) take(ctx context.Context, a consul.Answer[map[string][]string]
 	}
 	slices.SortFunc(c.services, func(a, b *watched) int { return strings.Compare(a.name, b.name) })
 	c.services = slices.DeleteFunc(c.services, (*watched).over)
+}
+
+// renew has the leader say how services are of which the list proves that the query that
+// waits may know nothing new: by default an agent answers those from a stream of events,
+// which tells neither that ACLs now hide a service nor, before its time to wait is over,
+// that the index went back.
+func (c *catalog) renew(names []string, index uint64) {
+	back := index < c.index
+	c.index = index
+	for _, w := range c.services {
+		_, still := slices.BinarySearch(names, w.name)
+		if back || w.listed && !still {
+			w.renew()
+		}
+	}
 }
 
 // choose returns which services are to be watched, in order.
@@ -160,88 +218,4 @@ func (c *catalog) wakeUp() {
 	case c.wake <- struct{}{}:
 	default:
 	}
-}
-
-// join emits parts until ctx ends.
-func (c *catalog) join(ctx context.Context, emit func(catalogPart)) {
-	pause := time.NewTimer(0)
-	defer pause.Stop()
-	<-pause.C
-	var last *whole
-	for {
-		select {
-		case <-ctx.Done():
-			return
-		case <-c.wake:
-		}
-		began := time.Now()
-		if w := c.whole(); w != nil && !w.same(last) {
-			emit(w.part())
-			last = w
-		}
-		// A catalog that keeps a core busy leaves half of it to others.
-		pause.Reset(max(joinGap, time.Since(began)))
-		select {
-		case <-ctx.Done():
-			return
-		case <-pause.C:
-		}
-	}
-}
-
-// A whole is what a part is made of.
-type whole struct {
-	views  []*view // in order
-	known  bool
-	err    error
-	beyond int
-}
-
-// whole returns nil while there is neither a whole nor an error.
-func (c *catalog) whole() *whole {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	w := &whole{views: make([]*view, 0, len(c.services)), err: c.err, beyond: c.beyond}
-	unknown := 0
-	for _, s := range c.services {
-		if s.view == nil || !s.view.known {
-			unknown++
-		}
-		if s.view == nil {
-			continue
-		}
-		w.views = append(w.views, s.view)
-		if w.err == nil {
-			w.err = s.view.err // one stands for all: most fail together
-		}
-	}
-	c.complete = c.complete || c.listed && unknown == 0
-	w.known = c.complete
-	if !w.known && c.err == nil && (w.err == nil || len(w.views) < len(c.services)) {
-		return nil
-	}
-	return w
-}
-
-func (w *whole) same(o *whole) bool {
-	return o != nil && w.known == o.known && w.beyond == o.beyond && fmt.Sprint(w.err) == fmt.Sprint(o.err) && slices.Equal(w.views, o.views)
-}
-
-func (w *whole) part() catalogPart {
-	total := 0
-	for _, v := range w.views {
-		total += len(v.instances)
-	}
-	p := catalogPart{part: part{known: w.known, err: w.err}, instances: make([]instance, 0, total)}
-	for _, v := range w.views {
-		p.instances = append(p.instances, v.instances...)
-		p.problems = append(p.problems, v.problems...)
-	}
-	if w.beyond > 0 {
-		p.problems = append(p.problems, model.Problem{
-			From: Name, Field: "services", Warning: true,
-			Message: fmt.Sprintf("Consul has %d services beyond the %d that one xdsserver reads: choose by a tag", w.beyond, maxServices),
-		})
-	}
-	return p
 }

@@ -69,7 +69,7 @@ func (s *service) holds() []model.Problem {
 			held[k.service]++
 		}
 	}
-	var problems []model.Problem
+	problems := make([]model.Problem, 0, len(held))
 	for _, name := range slices.SortedFunc(maps.Keys(held), model.ServiceName.Compare) {
 		problems = append(problems, model.Problem{
 			Object: model.Ref{Kind: model.KindService, Namespace: name.Namespace, Name: name.Name},

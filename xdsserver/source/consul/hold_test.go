@@ -145,7 +145,7 @@ func run(t *testing.T, steps []at) {
 
 func entries(has string) []*api.ServiceEntry {
 	var all []*api.ServiceEntry
-	for _, word := range strings.Fields(has) {
+	for word := range strings.FieldsSeq(has) {
 		id, address, _ := strings.Cut(word, "=")
 		id, own := strings.CutSuffix(id, "*")
 		id, critical := strings.CutSuffix(id, "!")

@@ -137,12 +137,16 @@ func TestEntriesBecomeInstances(t *testing.T) {
 		{
 			name:    "an instance on two nodes is the one that passes, then the first",
 			entries: twice(checked(api.HealthCritical), checked(api.HealthPassing)),
-			want:    want(func(e *model.Endpoint) { e.Instance, e.From, e.Addresses = "i", model.Elsewhere, []string{"10.0.0.3:8080"} }),
+			want: want(func(e *model.Endpoint) {
+				e.Instance, e.From, e.Addresses = "i", model.Elsewhere, []string{"10.0.0.3:8080"}
+			}),
 		},
 		{
 			name:    "an instance on two nodes that are alike is the first",
 			entries: twice(checked(api.HealthPassing), checked(api.HealthPassing)),
-			want:    want(func(e *model.Endpoint) { e.Instance, e.From, e.Addresses = "i", model.Elsewhere, []string{"10.0.0.2:8080"} }),
+			want: want(func(e *model.Endpoint) {
+				e.Instance, e.From, e.Addresses = "i", model.Elsewhere, []string{"10.0.0.2:8080"}
+			}),
 		},
 		{
 			name: "proxies, gateways and what is half there are left out without a word",
@@ -259,8 +263,11 @@ func TestNamesOfInstancesAreReducedWithoutBecomingOne(t *testing.T) {
 // mesh takes.
 func FuzzEntry(f *testing.F) {
 	for _, e := range []*api.ServiceEntry{
-		entry("a", meta("version", "v2", consul.MetaOwner, "r1", consul.MetaInstance, "i")), entry("b/c", checked(api.HealthWarning)),
-		{}, entry("", on("", "::ffff:10.0.0.1")), entry("x", meta(consul.MetaService, "voting.default")),
+		entry("a", meta("version", "v2", consul.MetaOwner, "r1", consul.MetaInstance, "i")),
+		entry("b/c", checked(api.HealthWarning)),
+		entry("", on("", "::ffff:10.0.0.1")),
+		entry("x", meta(consul.MetaService, "voting.default")),
+		{},
 	} {
 		data, err := json.Marshal([]*api.ServiceEntry{e, e})
 		if err != nil {

@@ -20,18 +20,9 @@ func (c *catalog) watch(ctx context.Context, w *watched) {
 	var following sync.WaitGroup
 	defer following.Wait()
 	following.Go(func() {
-		_ = consul.Follow(ctx, c.client, consul.Watch[[]*api.ServiceEntry]{ // which ends with ctx alone
-			What: "service " + w.name,
-			Fetch: func(q *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
-				return c.health(w.name, first(q))
-			},
-			Emit: func(a consul.Answer[[]*api.ServiceEntry]) {
-				select {
-				case readings <- reading{entries: a.Value, filtered: a.Filtered, err: a.Err}:
-				case <-ctx.Done():
-				}
-			},
-		})
+		for ctx.Err() == nil {
+			c.follow(ctx, w, readings)
+		}
 	})
 	l := loop{
 		service: newService(w.name, c.self), readings: readings,
@@ -39,6 +30,27 @@ func (c *catalog) watch(ctx context.Context, w *watched) {
 		publish: func(v *view) { c.publish(w, v) },
 	}
 	l.run(ctx)
+}
+
+// follow sends readings until ctx ends or the list proves that they are old.
+func (c *catalog) follow(ctx context.Context, w *watched, readings chan<- reading) {
+	turn, end := context.WithCancel(ctx)
+	defer end()
+	c.mu.Lock()
+	w.renew = end
+	c.mu.Unlock()
+	_ = consul.Follow(turn, c.client, consul.Watch[[]*api.ServiceEntry]{ // which ends with its context alone
+		What: "service " + w.name,
+		Fetch: func(q *api.QueryOptions) ([]*api.ServiceEntry, *api.QueryMeta, error) {
+			return c.health(w.name, first(q))
+		},
+		Emit: func(a consul.Answer[[]*api.ServiceEntry]) {
+			select {
+			case readings <- reading{entries: a.Value, filtered: a.Filtered || c.blind.Load(), err: a.Err}:
+			case <-turn.Done():
+			}
+		},
+	})
 }
 
 // health asks for the instances of a service, and their health.
