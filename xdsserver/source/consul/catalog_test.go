@@ -20,6 +20,7 @@ import (
 	"github.com/tulle-mesh/tulle/xdsserver/consul"
 	"github.com/tulle-mesh/tulle/xdsserver/consul/consultest"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
+	"github.com/tulle-mesh/tulle/xdsserver/source"
 )
 
 // patience is how long a test waits for what must happen.
@@ -282,4 +283,39 @@ func TestAServiceThatVanishesIsHeldAndThenNotWatched(t *testing.T) {
 	}
 	register(t, client, "voting", "a", "")
 	w.wants(t, "emoji/e", "emoji/f", "voting/a")
+}
+
+func TestTheSourceEmitsTheInstancesOfTheCatalog(t *testing.T) {
+	agent := consultest.Start(t)
+	client := agent.Client(t)
+	three(t, client)
+	c, err := consul.New(consul.Config{Address: agent.Address()})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	ctx, cancel := context.WithCancel(context.Background())
+	outputs, done := make(chan source.Output, 100), make(chan error, 1)
+	go func() {
+		done <- New(Config{Client: c, Self: "r1"}).Run(ctx, func(out source.Output) { outputs <- out })
+	}()
+	defer func() {
+		cancel()
+		if err := <-done; err != nil {
+			t.Error(err)
+		}
+	}()
+	for n, generation := 4, uint64(0); n <= 5; n++ {
+		var out source.Output
+		select {
+		case out = <-outputs:
+		case <-time.After(patience):
+			t.Fatalf("nothing after %v", patience)
+		}
+		if out.Err != nil || len(out.Endpoints) != n || out.Generation <= generation {
+			t.Fatalf("got %d endpoints in generation %d, error %v; want %d, and each generation after the last", len(out.Endpoints), out.Generation, out.Err, n)
+		}
+		generation = out.Generation
+		register(t, client, "voting", "d", "")
+	}
 }

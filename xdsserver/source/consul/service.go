@@ -17,7 +17,7 @@ type reading struct {
 	entries []*api.ServiceEntry
 	// filtered says that ACLs kept something back.
 	filtered bool
-	// fresh says that the leader was asked, because instances are held.
+	// fresh says that the leader was asked, because instances are held or hidden.
 	fresh bool
 	// err is why there is no answer.
 	err error
@@ -38,8 +38,8 @@ type service struct {
 	hidden  int
 	known   bool
 	err     error
-	// asked is the earliest time to ask the leader.
-	asked time.Time
+	// askAfter is the earliest time to ask the leader.
+	askAfter time.Time
 }
 
 // A member is one instance, as Consul last had it.
@@ -75,7 +75,7 @@ func newService(name, self string) *service {
 // take folds one reading in.
 func (s *service) take(r reading, now time.Time) {
 	if r.fresh {
-		s.asked = now.Add(again)
+		s.askAfter = now.Add(again)
 	}
 	if r.err != nil {
 		if !r.fresh {
@@ -158,7 +158,7 @@ func (s *service) lose(found []instance, r reading, now time.Time) {
 // hide sets what follows from how many members ACLs may keep back.
 func (s *service) hide(n int, filtered bool, now time.Time) {
 	if s.hidden == 0 && n > 0 {
-		s.asked = now.Add(again)
+		s.askAfter = now.Add(again)
 	}
 	s.hidden, s.err = n, nil
 	if n == 0 {
@@ -184,14 +184,14 @@ func (s *service) forgive(now time.Time) {
 // askAt is when to ask the leader; zero for never.
 func (s *service) askAt() time.Time {
 	if s.hidden > 0 {
-		return s.asked
+		return s.askAfter
 	}
 	at := time.Time{}
 	for _, m := range s.members {
 		at = earlier(at, m.held)
 	}
-	if !at.IsZero() && at.Before(s.asked) {
-		return s.asked
+	if !at.IsZero() && at.Before(s.askAfter) {
+		return s.askAfter
 	}
 	return at
 }
