@@ -26,33 +26,16 @@ type change struct {
 
 // Apply implements the API.
 func (s *Server) Apply(ctx context.Context, req *adminv1.ApplyRequest) (*adminv1.ApplyResponse, error) {
-	c, err := s.plan(ctx, req)
-	if err != nil {
-		return nil, err
+	answer, stored, err := s.store(ctx, req)
+	if err != nil || !stored {
+		return answer, err
 	}
-	answer := c.answer()
-	answer.Revision = int64(s.config.Store.Revision())
-	if req.GetDryRun() || c.refused() {
-		return answer, nil
-	}
-	changes := make([]store.Change, 0, len(c.objects))
-	for _, o := range c.objects {
-		changes = append(changes, store.Change{Ref: o.Ref(), YAML: c.after[o.Ref()]})
-	}
-	revision, err := s.config.Store.Apply(ctx, changes, intent(ctx, req.GetIfRevision()))
-	if err != nil {
-		return nil, storeError(err)
-	}
-	if int64(revision) != answer.GetRevision() {
-		s.config.Logger.Info("configuration applied", "revision", revision, "objects", len(changes))
-	}
-	answer.Revision = int64(revision)
 	if req.GetWait() != nil {
 		wait, cancel := context.WithTimeout(ctx, req.GetWait().AsDuration())
 		defer cancel()
 		// Who has not acknowledged in time is counted, not an error: the
 		// change is stored and will reach them.
-		_ = s.config.Server.Await(wait, s.config.Store.Name(), s.config.Store.Generation(revision))
+		_ = s.config.Server.Await(wait, s.config.Store.Name(), s.config.Store.Generation(uint64(answer.GetRevision())))
 		for _, stream := range s.config.Server.Ledger().Streams {
 			answer.Clients++
 			if stream.Current {
@@ -61,6 +44,43 @@ func (s *Server) Apply(ctx context.Context, req *adminv1.ApplyRequest) (*adminv1
 		}
 	}
 	return answer, nil
+}
+
+// store finds out what a request would lead to, and stores it, unless that is a dry run
+// or refused. One after another: of many who write at once, those whom another was faster
+// than are told so without the work.
+func (s *Server) store(ctx context.Context, req *adminv1.ApplyRequest) (answer *adminv1.ApplyResponse, stored bool, err error) {
+	select {
+	case s.turn <- struct{}{}:
+		defer func() { <-s.turn }()
+	case <-ctx.Done():
+		return nil, false, connect.NewError(connect.CodeCanceled, ctx.Err())
+	}
+	if want, have := uint64(max(0, req.GetIfRevision())), s.config.Store.Revision(); want != 0 && want < have {
+		return nil, false, storeError(&store.ConflictError{Want: want, Have: have})
+	}
+	c, err := s.plan(ctx, req)
+	if err != nil {
+		return nil, false, err
+	}
+	answer = c.answer()
+	answer.Revision = int64(s.config.Store.Revision())
+	if req.GetDryRun() || c.refused() {
+		return answer, false, nil
+	}
+	changes := make([]store.Change, 0, len(c.objects))
+	for _, o := range c.objects {
+		changes = append(changes, store.Change{Ref: o.Ref(), YAML: c.after[o.Ref()]})
+	}
+	revision, err := s.config.Store.Apply(ctx, changes, intent(ctx, req.GetIfRevision()))
+	if err != nil {
+		return nil, false, storeError(err)
+	}
+	if int64(revision) != answer.GetRevision() {
+		s.config.Logger.Info("configuration applied", "revision", revision, "objects", len(changes))
+	}
+	answer.Revision = int64(revision)
+	return answer, true, nil
 }
 
 // plan reads a request and finds out what it would lead to.
@@ -134,10 +154,9 @@ func noObject(req *adminv1.ApplyRequest) error {
 // request keep where they were read, so that problems name it.
 func (s *Server) with(stored []store.Object, c *change) []model.Object {
 	objects := slices.Clone(c.objects)
-	for _, o := range stored {
-		if _, replaced := c.after[o.Ref]; !replaced {
-			parsed, _ := manifest.Parse(store.Origin, o.YAML)
-			objects = append(objects, parsed...)
+	for _, o := range s.readings.all(stored) {
+		if _, replaced := c.after[o.Ref()]; !replaced {
+			objects = append(objects, o)
 		}
 	}
 	return objects
@@ -230,10 +249,9 @@ func (s *Server) orphans(stored []store.Object, changes []store.Change) error {
 		gone[c.Ref] = true
 	}
 	var left []model.Object
-	for _, o := range stored {
-		if !gone[o.Ref] {
-			objects, _ := manifest.Parse(store.Origin, o.YAML)
-			left = append(left, objects...)
+	for _, o := range s.readings.all(stored) {
+		if !gone[o.Ref()] {
+			left = append(left, o)
 		}
 	}
 	set := s.config.Merger.Preview(s.config.Store.Name(), left)

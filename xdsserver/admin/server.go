@@ -83,8 +83,10 @@ type Publication struct {
 
 // A Server implements the API. It is safe for concurrent use.
 type Server struct {
-	config  Config
-	started time.Time
+	config   Config
+	started  time.Time
+	readings readings
+	turn     chan struct{} // has room for one: who applies
 }
 
 var _ adminv1connect.AdminServiceHandler = (*Server)(nil)
@@ -94,7 +96,7 @@ func New(config Config) *Server {
 	if config.Logger == nil {
 		config.Logger = slog.Default()
 	}
-	return &Server{config: config, started: time.Now()}
+	return &Server{config: config, started: time.Now(), turn: make(chan struct{}, 1)}
 }
 
 // List implements the API.

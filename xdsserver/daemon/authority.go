@@ -47,17 +47,7 @@ func (d *Daemon) newAuthority(c Config) (identity.Authority, error) {
 	dir, isFiles := strings.CutPrefix(c.CA, caFiles)
 	switch {
 	case c.CA == caBuiltIn:
-		return identity.NewCA(identity.Config{
-			Dir:             CADir(c.Data),
-			TrustDomain:     c.TrustDomain,
-			PassphraseFile:  c.CAPassphraseFile,
-			LeafTTL:         c.LeafTTL,
-			IntermediateTTL: c.IntermediateTTL,
-			RootTTL:         c.RootTTL,
-			Hosts:           hosts(c),
-			Acknowledged:    d.trusted,
-			Logger:          c.Logger,
-		})
+		return d.newBuiltIn(c)
 	case isFiles && dir != "":
 		return identity.NewFiles(identity.FilesConfig{
 			TrustDomain: c.TrustDomain,
@@ -86,6 +76,25 @@ func (d *Daemon) newAuthority(c Config) (identity.Authority, error) {
 	}
 	return nil, &ConfigError{Flag: "--ca", Reason: fmt.Sprintf("%q is no authority, want %s, %sDIR, %s[:ADDRESS] or %s",
 		c.CA, caBuiltIn, caFiles, caWorkload, caConsul)}
+}
+
+// newBuiltIn opens the built-in authority. Several xdsservers over Consul have one.
+func (d *Daemon) newBuiltIn(c Config) (identity.Authority, error) {
+	config := identity.Config{
+		Dir:             CADir(c.Data),
+		TrustDomain:     c.TrustDomain,
+		PassphraseFile:  c.CAPassphraseFile,
+		LeafTTL:         c.LeafTTL,
+		IntermediateTTL: c.IntermediateTTL,
+		RootTTL:         c.RootTTL,
+		Hosts:           hosts(c),
+		Acknowledged:    d.trusted,
+		Logger:          c.Logger,
+	}
+	if d.announcer != nil {
+		config.Shared, config.Replica, config.Leads = sharedAuthority{client: d.consul}, d.replica, d.leads.Load
+	}
+	return identity.NewCA(config)
 }
 
 // newConnect opens Consul's authority.

@@ -39,6 +39,7 @@ import (
 	tapv1 "github.com/tulle-mesh/tulle/mesh/api/tap/v1"
 	"github.com/tulle-mesh/tulle/mesh/resource"
 	"github.com/tulle-mesh/tulle/xdsserver/admin"
+	"github.com/tulle-mesh/tulle/xdsserver/announce"
 	"github.com/tulle-mesh/tulle/xdsserver/consul"
 	"github.com/tulle-mesh/tulle/xdsserver/dashboard"
 	"github.com/tulle-mesh/tulle/xdsserver/enrol"
@@ -68,10 +69,8 @@ const stopWithin = 2 * time.Second
 type Daemon struct {
 	// Immutable after New.
 	logger    *slog.Logger
-	store     *store.Store
-	replica   string               // its name among others; empty without Consul
-	consul    *consul.Client       // nil without Consul
-	catalog   *consulsource.Source // nil without Consul
+	store     *store.Store // endpoints last known, and all else without Consul
+	objects   objects
 	authority identity.Authority
 	audit     *enrol.Audit
 	enrol     *enrol.Server
@@ -94,6 +93,14 @@ type Daemon struct {
 	publishing      prometheus.Histogram
 
 	published atomic.Pointer[admin.Publication]
+
+	// Without Consul all of these are nil, and with a read-only one the last three.
+	replica   string // its name among others
+	consul    *consul.Client
+	catalog   *consulsource.Source
+	announcer *announce.Announcer
+	compact   func(context.Context, consul.Fence) error
+	leads     atomic.Bool // the duties of the authority's root are its
 }
 
 // New opens everything that can fail: the store, the configuration and the
@@ -123,7 +130,10 @@ func New(c Config) (_ *Daemon, err error) {
 	}
 	d.members = registry.New(registry.Config{Store: d.store, Settled: d.settled, Identify: registrant, Logger: c.Logger})
 	d.taps = tap.New(tap.Config{Identify: reporter, Processes: d.obeying, Logger: c.Logger})
-	d.sources = []source.Source{d.store, d.members, identity.NewSource(d.authority), d.taps}
+	d.sources = []source.Source{d.objects, d.members, identity.NewSource(d.authority), d.taps}
+	if d.announcer != nil {
+		d.sources[1] = announced{Source: d.members, announcer: d.announcer}
+	}
 	if c.Path != "" {
 		files, err := file.New(file.Config{Path: c.Path, Logger: c.Logger})
 		if err != nil {
@@ -166,7 +176,7 @@ func New(c Config) (_ *Daemon, err error) {
 		names = append(names, "metrics http://"+d.metricsListener.Addr().String()+"/metrics")
 	}
 	api := admin.New(admin.Config{
-		Store:     d.store,
+		Store:     d.objects,
 		Merger:    d.merger,
 		Check:     d.builder.Check,
 		Published: d.published.Load,
@@ -211,7 +221,7 @@ func (d *Daemon) openIdentity(c Config, ways enrolment) (err error) {
 	}
 	if d.enrol, err = enrol.New(enrol.Config{
 		Authority:     d.authority,
-		Tokens:        d.store,
+		Tokens:        d.objects,
 		Issuers:       issuers,
 		Socket:        ways.socket,
 		TokensAllowed: ways.token,
@@ -260,6 +270,7 @@ func (d *Daemon) Run(ctx context.Context) error {
 	}
 	group.Go(func() error { return d.page.Run(ctx) })
 	group.Go(func() error { return d.authority.Run(ctx) })
+	group.Go(func() error { return d.runConsul(ctx) })
 	group.Go(func() error { return d.telemetry.Run(ctx) })
 	group.Go(d.serveMetrics)
 	group.Go(func() error {
@@ -291,7 +302,10 @@ func (d *Daemon) publish(ctx context.Context, set *model.Set) {
 
 // settled waits until clients have let go of an endpoint that leaves.
 func (d *Daemon) settled(ctx context.Context, generation uint64) error {
-	return d.server.Await(ctx, d.members.Name(), generation)
+	if err := d.server.Await(ctx, d.members.Name(), generation); err != nil {
+		return err
+	}
+	return d.elsewhere(ctx)
 }
 
 // obeying counts the processes that take commands, and those that have them.

@@ -150,7 +150,7 @@ func TestNewLeavesNothingBehindWhenItFails(t *testing.T) {
 		"a socket that is a file":       {func(c *Config) { c.Socket = file }, "is no socket"},
 		"a socket with a path too long": {func(c *Config) { c.Socket = "/" + strings.Repeat("a", 110) }, "103 are the most"},
 		"a trust domain that is none":   {func(c *Config) { c.TrustDomain = "Tulle Local" }, "--trust-domain"},
-		"an authority that is none":     {func(c *Config) { c.CA = "vault" }, `--ca "vault" is no authority, want built-in, files:DIR or workload-api[:ADDRESS]`},
+		"an authority that is none":     {func(c *Config) { c.CA = "vault" }, `--ca "vault" is no authority, want built-in, files:DIR, workload-api[:ADDRESS] or consul`},
 		"files of an authority missing": {func(c *Config) { c.CA = "files:" + filepath.Dir(file) }, "tls.crt"},
 		"an issuer that is none":        {func(c *Config) { c.OIDC = []string{"https://issuer.test"} }, "--oidc"},
 		"a life below nothing":          {func(c *Config) { c.LeafTTL = -time.Hour }, "--leaf-ttl -1h0m0s"},
