@@ -17,15 +17,53 @@ import (
 // A server is the demo's xdsserver, which may be killed and started again.
 type server struct {
 	crew  *crew
+	name  string // of the process
 	args  []string
 	mesh  string // the address that instances join at
 	url   string // of the admin API
 	admin adminv1connect.AdminServiceClient
 }
 
+// startServers starts one xdsserver or, over a Consul, two that instances may join alike.
+// It returns the first.
+func startServers(ctx context.Context, crew *crew, consul string, say func(format string, args ...any)) (*server, error) {
+	if consul == "" {
+		say("starting xdsserver ...")
+		return startServer(ctx, crew, config)
+	}
+	say("starting two xdsservers over Consul at %s ...", consul)
+	first, err := newServer(crew, "xdsserver", "--consul", consul)
+	if err != nil {
+		return nil, err
+	}
+	second, err := newServer(crew, "xdsserver-2", "--consul", consul)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range []*server{first, second} {
+		if err := s.start(ctx); err != nil {
+			return nil, err
+		}
+	}
+	first.mesh += "," + second.mesh
+	return first, first.apply(ctx, "demo", configOverConsul, 0)
+}
+
 // startServer starts xdsserver, waits until it answers, and applies a configuration.
 // That is applied and not read from a file, so that everybody may change it.
 func startServer(ctx context.Context, crew *crew, config string) (*server, error) {
+	s, err := newServer(crew, "xdsserver")
+	if err != nil {
+		return nil, err
+	}
+	if err := s.start(ctx); err != nil {
+		return nil, err
+	}
+	return s, s.apply(ctx, "demo", config, 0)
+}
+
+// newServer is an xdsserver that is yet to start, on ports and a directory of its own.
+func newServer(crew *crew, name string, flags ...string) (*server, error) {
 	meshPort, err := freePort()
 	if err != nil {
 		return nil, err
@@ -35,25 +73,23 @@ func startServer(ctx context.Context, crew *crew, config string) (*server, error
 		return nil, err
 	}
 	// Over its socket the kernel says whose the processes are: none needs a token.
-	socket := filepath.Join(crew.dir, "xds.sock")
-	s := &server{
+	dir := filepath.Join(crew.dir, name)
+	socket := filepath.Join(dir, "xds.sock")
+	return &server{
 		crew: crew,
-		args: []string{
-			"serve", "--data", filepath.Join(crew.dir, "data"),
+		name: name,
+		args: append([]string{
+			"serve", "--data", filepath.Join(dir, "data"),
 			"--socket", socket, "--listen", meshPort, "--http", adminPort,
-		},
+		}, flags...),
 		mesh:  "unix://" + socket,
 		url:   "http://" + adminPort,
 		admin: adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+adminPort),
-	}
-	if err := s.start(ctx); err != nil {
-		return nil, err
-	}
-	return s, s.apply(ctx, "demo", config, 0)
+	}, nil
 }
 
 func (s *server) start(ctx context.Context) error {
-	if err := s.crew.start("xdsserver", "xdsserver", s.args); err != nil {
+	if err := s.crew.start(s.name, "xdsserver", s.args); err != nil {
 		return err
 	}
 	return await(ctx, s.crew, "xdsserver does not answer", func(ctx context.Context) bool {

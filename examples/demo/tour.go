@@ -13,6 +13,11 @@ import (
 //go:embed mesh.yaml
 var config string
 
+// configOverConsul is less: routes and access are Consul's to say.
+//
+//go:embed mesh-over-consul.yaml
+var configOverConsul string
+
 // errUsage is a command line that makes no sense; what is wrong has been said.
 var errUsage = errors.New("usage")
 
@@ -36,6 +41,7 @@ func tour(ctx context.Context, args []string) (err error) {
 	requests := flags.Int("requests", 0, "stop after this many requests; 0 runs until stopped")
 	rps := flags.Float64("rps", 100, "requests a second")
 	format := flags.String("o", "table", "output: table, json")
+	over := flags.String("consul", "", "run two xdsservers over the Consul agent at this `address`; see examples/consul")
 	named := flags.String("scenario", "", "play trouble, before and after the mesh heals it; see below")
 	phase := flags.Duration("phase", 8*time.Second, "how long each phase of a scenario takes")
 	flags.Usage = func() {
@@ -49,7 +55,8 @@ func tour(ctx context.Context, args []string) (err error) {
 		}
 		return errUsage
 	}
-	if flags.NArg() > 0 || *requests < 0 || *rps <= 0 || *phase < time.Second || (*format != "table" && *format != "json") {
+	if flags.NArg() > 0 || *requests < 0 || *rps <= 0 || *phase < time.Second || (*format != "table" && *format != "json") ||
+		(*over != "" && *named != "") {
 		flags.Usage()
 		return errUsage
 	}
@@ -69,8 +76,7 @@ func tour(ctx context.Context, args []string) (err error) {
 	defer func() { err = done(err) }()
 	say := func(format string, args ...any) { fmt.Fprintf(os.Stderr, format+"\n", args...) }
 
-	say("starting xdsserver ...")
-	server, err := startServer(ctx, crew, config)
+	server, err := startServers(ctx, crew, *over, say)
 	if err != nil {
 		return err
 	}
