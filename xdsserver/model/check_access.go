@@ -32,6 +32,13 @@ func CheckPolicy(p *AccessPolicy) []Problem {
 	return c.problems
 }
 
+// CheckCalls returns what is wrong with a match by itself.
+func CheckCalls(m CallMatch) []Problem {
+	c := &checker{}
+	c.calls("", m)
+	return c.problems
+}
+
 // maxExcept is of services of one policy: one that is for all may have many of its own.
 const maxExcept = 10_000
 
