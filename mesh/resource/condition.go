@@ -47,7 +47,7 @@ func (c *condition) equals(values []string) bool {
 	if c.present {
 		return len(values) > 1 || len(values) == 1 && values[0] != ""
 	}
-	rest, ok := c.value, true
+	rest := c.value
 	for i, value := range values {
 		if i > 0 {
 			if rest == "" || rest[0] != ',' {
@@ -55,6 +55,7 @@ func (c *condition) equals(values []string) bool {
 			}
 			rest = rest[1:]
 		}
+		var ok bool
 		if rest, ok = strings.CutPrefix(rest, value); !ok {
 			return false
 		}

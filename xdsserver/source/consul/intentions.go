@@ -166,7 +166,7 @@ func compileIntentions(r ruling) part {
 	for _, name := range slices.Sorted(maps.Keys(own)) {
 		services := servicesOf(name)
 		if len(services) == 0 {
-			c.refuse(own[name], "Name", "service %.80q has a name that the mesh does not take: it is in no mesh, and its intentions protect nobody", name)
+			c.refusef(own[name], "Name", "service %.80q has a name that the mesh does not take: it is in no mesh, and its intentions protect nobody", name)
 			continue
 		}
 		all.Except = append(all.Except, services...)

@@ -21,9 +21,9 @@ type intentionCompiler struct {
 	told map[string][]string
 }
 
-// refuse tells what is not done of an entry, each once, since that of the wildcard is
+// refusef tells what is not done of an entry, each once, since that of the wildcard is
 // part of every destination, and no more than a few of one entry.
-func (c *intentionCompiler) refuse(e *api.ServiceIntentionsConfigEntry, field, format string, args ...any) {
+func (c *intentionCompiler) refusef(e *api.ServiceIntentionsConfigEntry, field, format string, args ...any) {
 	p := model.Problem{
 		Object: model.Ref{Kind: model.KindAccessPolicy, Namespace: model.DefaultNamespace, Name: everyName},
 		From:   intentionsFrom(e.Name), Field: field, Message: fmt.Errorf(format, args...).Error(),
@@ -64,7 +64,7 @@ func (c *intentionCompiler) compile(p *model.AccessPolicy, entries ...*api.Servi
 		}
 		for _, e := range entries {
 			if e != nil {
-				c.refuse(e, "", "cannot be written as a policy, so every call is denied: %s %s", problems[0].Field, problems[0].Message)
+				c.refusef(e, "", "cannot be written as a policy, so every call is denied: %s %s", problems[0].Field, problems[0].Message)
 				break
 			}
 		}
@@ -88,7 +88,7 @@ func (c *intentionCompiler) sources(entries []*api.ServiceIntentionsConfigEntry)
 			continue
 		}
 		if why := elsewhere(e.Partition, e.Namespace); why != "" {
-			c.refuse(e, "Name", "is in %s, which the mesh does not have: every call to %s is denied", why, e.Name)
+			c.refusef(e, "Name", "is in %s, which the mesh does not have: every call to %s is denied", why, e.Name)
 			return nil, false
 		}
 		for i, s := range e.Sources {
@@ -117,16 +117,16 @@ func (c *intentionCompiler) source(e *api.ServiceIntentionsConfigEntry, field st
 	allows := len(s.Permissions) == 0 && s.Action == api.IntentionActionAllow
 	untold := func(why string) (intentionSource, bool, bool) {
 		if allows {
-			c.refuse(e, field, "source %.80s %s: it is not allowed", s.Name, why)
+			c.refusef(e, field, "source %.80s %s: it is not allowed", s.Name, why)
 		} else {
-			c.refuse(e, field, "source %.80s %s, and nobody can tell whom it denies: every call is denied", s.Name, why)
+			c.refusef(e, field, "source %.80s %s, and nobody can tell whom it denies: every call is denied", s.Name, why)
 		}
 		return out, false, allows
 	}
 	switch where := elsewhere(s.Partition, s.Namespace); {
 	case s.Peer != "":
 		// Of another trust domain: its callers get no connection at all.
-		c.refuse(e, field+".Peer", "source %.80s is of the peer %.80s, and nobody but callers of the mesh's own trust domain gets in", s.Name, s.Peer)
+		c.refusef(e, field+".Peer", "source %.80s is of the peer %.80s, and nobody but callers of the mesh's own trust domain gets in", s.Name, s.Peer)
 		return out, false, true
 	case s.SamenessGroup != "":
 		return untold("is of a sameness group, which the mesh does not have")
@@ -137,10 +137,10 @@ func (c *intentionCompiler) source(e *api.ServiceIntentionsConfigEntry, field st
 	}
 	out = intentionSource{name: s.Name, allow: allows, l7: len(s.Permissions) > 0}
 	if !out.l7 && s.Action != api.IntentionActionAllow && s.Action != api.IntentionActionDeny {
-		c.refuse(e, field+".Action", "source %.80s has the action %.80q, which is unknown: it is denied", s.Name, s.Action)
+		c.refusef(e, field+".Action", "source %.80s has the action %.80q, which is unknown: it is denied", s.Name, s.Action)
 	}
 	if e.JWT != nil && out.allow {
-		c.refuse(e, "JWT", "source %.80s is allowed with a token alone, and servers of the mesh look at no JWT: it is denied", s.Name)
+		c.refusef(e, "JWT", "source %.80s is allowed with a token alone, and servers of the mesh look at no JWT: it is denied", s.Name)
 		out.allow = false
 	}
 	for i, p := range s.Permissions {

@@ -21,8 +21,7 @@ func intentionPaths(at string, t reflect.Type) []string {
 		return []string{at}
 	}
 	var out []string
-	for i := range t.NumField() {
-		f := t.Field(i)
+	for f := range t.Fields() {
 		name := f.Name
 		if at != "" {
 			name = at + "." + name

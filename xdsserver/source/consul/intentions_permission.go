@@ -23,10 +23,10 @@ type permission struct {
 func (c *intentionCompiler) permission(e *api.ServiceIntentionsConfigEntry, field, source string, p *api.IntentionPermission) (out permission, ok bool) {
 	r := &permissionReader{c: c, entry: e, field: field, source: source, allow: p.Action == api.IntentionActionAllow, ok: true}
 	if !r.allow && p.Action != api.IntentionActionDeny {
-		r.refuse("Action", "the action %.80q is unknown", p.Action)
+		r.refusef("Action", "the action %.80q is unknown", p.Action)
 	}
 	if p.JWT != nil || e.JWT != nil {
-		r.refuse("JWT", "servers of the mesh look at no JWT")
+		r.refusef("JWT", "servers of the mesh look at no JWT")
 	}
 	if p.HTTP != nil {
 		r.http(p.HTTP)
@@ -44,12 +44,12 @@ type permissionReader struct {
 	ok    bool // it may match
 }
 
-func (r *permissionReader) refuse(field, format string, args ...any) {
+func (r *permissionReader) refusef(field, format string, args ...any) {
 	then := "it denies whatever that is"
 	if r.allow {
 		r.ok, then = false, "it allows nothing"
 	}
-	r.c.refuse(r.entry, r.field+"."+field, "source %.80s: "+format+": "+then, append([]any{r.source}, args...)...)
+	r.c.refusef(r.entry, r.field+"."+field, "source %.80s: "+format+": "+then, append([]any{r.source}, args...)...)
 }
 
 func (r *permissionReader) http(p *api.IntentionHTTPPermission) {
@@ -93,7 +93,7 @@ func (r *permissionReader) below(prefix string) {
 
 func (r *permissionReader) path(field string, m model.PathMatch) {
 	if problems := model.CheckCalls(model.CallMatch{Path: &m}); len(problems) > 0 {
-		r.refuse("HTTP."+field, "%s", problems[0].Message)
+		r.refusef("HTTP."+field, "%s", problems[0].Message)
 		return
 	}
 	r.calls.Path = &m
@@ -115,7 +115,7 @@ func (r *permissionReader) header(h *api.IntentionHTTPHeaderPermission) {
 	case h.Present:
 		m.Kind, m.IgnoreCase = model.ValueAny, false
 	default:
-		r.refuse("HTTP.Header", "header %.80s says nothing to match by", h.Name)
+		r.refusef("HTTP.Header", "header %.80s says nothing to match by", h.Name)
 		return
 	}
 	if m.Kind == model.ValueIs && slices.ContainsFunc(r.calls.Metadata, func(o model.MetadataMatch) bool {
@@ -129,7 +129,7 @@ func (r *permissionReader) header(h *api.IntentionHTTPHeaderPermission) {
 	}
 	metadata := append(slices.Clone(r.calls.Metadata), m)
 	if problems := model.CheckCalls(model.CallMatch{Metadata: metadata}); len(problems) > 0 {
-		r.refuse("HTTP.Header", "%s", problems[0].Message)
+		r.refusef("HTTP.Header", "%s", problems[0].Message)
 		return
 	}
 	r.calls.Metadata = metadata
