@@ -19,7 +19,6 @@ import (
 	"context"
 	"errors"
 	"log/slog"
-	"slices"
 	"sync"
 	"time"
 
@@ -32,6 +31,8 @@ const (
 	// refreshed. Lower finds a lost xdsserver sooner, and costs the agent a write per
 	// endpoint each refresh.
 	ttl, refresh = 15 * time.Second, 5 * time.Second
+	// beat is how often it is looked which are to be refreshed: a part of them, each time.
+	beat = 250 * time.Millisecond
 	// look is how often what the agent has is compared with what it should have.
 	look = 10 * time.Second
 	// retryLeast and retryMost bound the pause after a failure.
@@ -86,9 +87,12 @@ func (a *Announcer) Set(endpoints []model.Endpoint) {
 		if e.Health == model.Leaving {
 			continue
 		}
-		if s, ok := a.serviceOf(e); ok {
-			want[s.id] = s
+		s, err := a.serviceOf(e)
+		if err != nil {
+			a.logger.Debug("consul is not told of an endpoint", "service", e.Service, "instance", e.Instance, "error", err)
+			continue
 		}
+		want[s.id] = s
 	}
 	a.mu.Lock()
 	a.want = want
@@ -101,7 +105,11 @@ func (a *Announcer) Set(endpoints []model.Endpoint) {
 }
 
 // Flushed returns when Consul knows everything that was Set before, or with ctx's error.
+// It is [consul.ErrReadOnly] where Consul is told nothing.
 func (a *Announcer) Flushed(ctx context.Context) error {
+	if a.client.ReadOnly() {
+		return consul.ErrReadOnly
+	}
 	a.mu.Lock()
 	set := a.set
 	a.mu.Unlock()
@@ -127,37 +135,35 @@ func (a *Announcer) Run(ctx context.Context) error {
 		return nil
 	}
 	teller := newTeller(a)
-	beat := time.NewTicker(refresh)
-	defer beat.Stop()
-	retry := time.NewTimer(time.Hour)
-	defer retry.Stop()
+	next := time.NewTimer(0)
+	defer next.Stop()
 	failures := 0
 	for {
-		var err error
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-a.wake:
-			err = teller.reconcile(ctx)
-		case <-retry.C:
-			err = teller.reconcile(ctx)
-		case <-beat.C:
-			if err = teller.reconcile(ctx); err == nil {
-				err = teller.refresh(ctx)
-			}
+		case <-next.C:
 		}
-		if err == nil || ctx.Err() != nil {
-			if failures > 0 && err == nil {
-				a.logger.Info("consul is told of endpoints again")
+		more, err := teller.turn(ctx)
+		switch {
+		case ctx.Err() != nil:
+			return nil
+		case err != nil:
+			if failures++; failures == 1 {
+				a.logger.Warn("consul is not told of endpoints; it is tried again", "error", err)
 			}
-			failures = 0
-			retry.Reset(time.Hour)
+			next.Reset(min(retryMost, retryLeast<<min(failures, 4)))
 			continue
+		case failures > 0:
+			failures = 0
+			a.logger.Info("consul is told of endpoints again")
 		}
-		if failures++; failures == 1 {
-			a.logger.Warn("consul is not told of endpoints; it is tried again", "error", err)
+		if more {
+			next.Reset(0)
+		} else {
+			next.Reset(beat)
 		}
-		retry.Reset(min(retryMost, retryLeast<<min(failures, 4)))
 	}
 }
 
@@ -178,14 +184,4 @@ func (a *Announcer) know(set uint64) {
 	a.told = set
 	close(a.news)
 	a.news = make(chan struct{})
-}
-
-// sorted returns the keys of a map in order.
-func sorted[T any](m map[string]T) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
 }

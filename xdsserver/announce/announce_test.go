@@ -1,10 +1,14 @@
 package announce
 
 import (
+	"cmp"
 	"context"
+	"errors"
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -18,11 +22,19 @@ import (
 // run runs an Announcer until stop is called, or the test ends.
 func run(t *testing.T, agent *consultest.Agent, owner string) (a *Announcer, stop func()) {
 	t.Helper()
-	client, err := consul.New(consul.Config{Address: agent.Address(), Logger: slog.New(slog.DiscardHandler)})
+	return runWith(t, Config{Owner: owner}, consul.Config{Address: agent.Address()})
+}
+
+func runWith(t *testing.T, c Config, of consul.Config) (a *Announcer, stop func()) {
+	t.Helper()
+	of.Logger = slog.New(slog.DiscardHandler)
+	c.Logger = cmp.Or(c.Logger, of.Logger)
+	client, err := consul.New(of)
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, err = New(Config{Client: client, Owner: owner, Logger: slog.New(slog.DiscardHandler)})
+	c.Client = client
+	a, err = New(c)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,9 +167,10 @@ func TestAnAgentThatForgotIsToldAgain(t *testing.T) {
 	if err := a.Flushed(ctx); err != nil {
 		t.Fatal(err)
 	}
+	client := agent.Client(t)
 	known := func() bool {
-		all, _, err := agent.Client(t).Health().Service("voting", "", false, nil)
-		return err == nil && len(all) == 2 && len(passing(t, agent.Client(t), "voting")) == 1
+		all, _, err := client.Health().Service("voting", "", false, nil)
+		return err == nil && len(all) == 2 && len(passing(t, client, "voting")) == 1
 	}
 	for _, forget := range []bool{false, true} {
 		agent.Kill(t)
@@ -216,13 +229,132 @@ func TestAThousandEndpointsAreAnnounced(t *testing.T) {
 		t.Fatal(err)
 	}
 	told := time.Since(began)
-	teller := newTeller(a)
-	began = time.Now()
-	if err := teller.refresh(ctx); err != nil {
-		t.Fatal(err)
-	}
-	t.Logf("1,000 endpoints: told in %v, refreshed in %v every %v", told.Round(time.Millisecond), time.Since(began).Round(time.Millisecond), refresh)
 	if told > 10*time.Second {
 		t.Errorf("told in %v, want 10 s", told)
 	}
+	teller := newTeller(a)
+	if err := teller.read(ctx); err != nil {
+		t.Fatal(err)
+	}
+	want, _ := a.wanted()
+	jobs, _ := teller.jobs(want, time.Now())
+	began = time.Now()
+	if err := teller.all(ctx, jobs); err != nil || len(jobs) != len(endpoints) {
+		t.Fatalf("%d jobs, %v", len(jobs), err)
+	}
+	t.Logf("1,000 endpoints: told in %v, refreshed in %v every %v", told.Round(time.Millisecond), time.Since(began).Round(time.Millisecond), refresh)
+	// Among many a change is there as soon, and nobody lapses.
+	client := agent.Client(t)
+	var took []time.Duration
+	for i := range 20 {
+		changed := slices.Clone(endpoints)
+		changed[0].Health = model.NotServing
+		if i%2 == 1 {
+			changed[0].Health = model.Healthy
+		}
+		began := time.Now()
+		a.Set(changed)
+		eventually(t, 5*time.Second, "a change is there", func() bool { return len(passing(t, client, "s-0")) == 9+i%2 })
+		took = append(took, time.Since(began))
+	}
+	slices.Sort(took)
+	t.Logf("a change among them is in Consul after %v at the median, %v at most", took[len(took)/2], took[len(took)-1])
+	if took[len(took)/2] > 200*time.Millisecond {
+		t.Errorf("%v at the median, want 200 ms", took[len(took)/2])
+	}
+	wait := time.NewTimer(ttl + refresh)
+	defer wait.Stop()
+	<-wait.C
+	found, _, err := client.Health().State(api.HealthCritical, nil)
+	if err != nil || len(found) > 0 {
+		t.Errorf("%d of 1,000 lapsed, %v", len(found), err)
+	}
+}
+
+func TestWhatIsRefusedHoldsUpNothingElse(t *testing.T) {
+	agent := consultest.Start(t, consultest.ACLs("a5c0ffee-0000-4000-8000-000000000003"))
+	root := agent.Client(t)
+	policy, _, err := root.ACL().PolicyCreate(&api.ACLPolicy{Name: "voting", Rules: `service "voting" { policy = "write" }`}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	token, _, err := root.ACL().TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := &lines{}
+	a, _ := runWith(t, Config{Owner: "one", Logger: slog.New(slog.NewTextHandler(log, nil))}, consul.Config{Address: agent.Address(), Token: token.SecretID})
+	a.Set([]model.Endpoint{endpoint("emoji", "a", 8000, model.Healthy), endpoint("voting", "a", 8001, model.Healthy)})
+	eventually(t, 10*time.Second, "what may be is registered", func() bool { return len(passing(t, root, "voting")) == 1 })
+	short, cancel := context.WithTimeout(t.Context(), ttl+refresh)
+	defer cancel()
+	if err := a.Flushed(short); err == nil {
+		t.Error("everything is said to be known")
+	}
+	if len(passing(t, root, "voting")) != 1 {
+		t.Error("what may be registered lapsed")
+	}
+	text := log.String()
+	if n := strings.Count(text, "lacks a rule"); n != 1 || !strings.Contains(text, `service \"emoji\" { policy = \"write\" }`) {
+		t.Errorf("told %d times, want once with the rule:\n%s", n, text)
+	}
+	policy.Rules = `service_prefix "" { policy = "write" }`
+	if _, _, err := root.ACL().PolicyUpdate(policy, nil); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 60*time.Second)
+	defer cancel()
+	if err := a.Flushed(ctx); err != nil || len(passing(t, root, "emoji")) != 1 {
+		t.Errorf("with the rule: %v", err)
+	}
+}
+
+func TestAReadOnlyClientTellsNothing(t *testing.T) {
+	agent := consultest.Start(t)
+	a, _ := runWith(t, Config{Owner: "one"}, consul.Config{Address: agent.Address(), ReadOnly: true})
+	a.Set([]model.Endpoint{endpoint("voting", "a", 8000, model.Healthy)})
+	if err := a.Flushed(t.Context()); !errors.Is(err, consul.ErrReadOnly) {
+		t.Errorf("got %v", err)
+	}
+	if all, err := agent.Client(t).Agent().Services(); err != nil || len(all) != 0 {
+		t.Errorf("got %v, %v", all, err)
+	}
+}
+
+func TestACheckThatWasRemovedComesBack(t *testing.T) {
+	agent := consultest.Start(t)
+	client := agent.Client(t)
+	a, _ := run(t, agent, "one")
+	a.Set([]model.Endpoint{endpoint("voting", "a", 8000, model.NotServing)})
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := a.Flushed(ctx); err != nil {
+		t.Fatal(err)
+	}
+	if err := client.Agent().CheckDeregister("service:tulle/one/voting/a"); err != nil {
+		t.Fatal(err)
+	}
+	took := eventually(t, 10*time.Second, "the check is there again", func() bool {
+		checks, _, err := client.Health().Checks("voting", nil)
+		return err == nil && len(checks) == 1 && checks[0].Status == api.HealthCritical
+	})
+	t.Logf("after %v", took)
+}
+
+// lines keeps what is logged.
+type lines struct {
+	mu   sync.Mutex
+	text strings.Builder
+}
+
+func (l *lines) Write(p []byte) (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.Write(p)
+}
+
+func (l *lines) String() string {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	return l.text.String()
 }

@@ -1,9 +1,9 @@
 package announce
 
 import (
+	"errors"
 	"maps"
-	"net"
-	"strconv"
+	"net/netip"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
@@ -26,39 +26,44 @@ type service struct {
 	meta              map[string]string
 	// serving is whether it takes calls; it is its check's, not the registration's.
 	serving bool
-	// inherited is true of what an earlier run registered.
-	inherited bool
 }
 
-// serviceOf is what Consul is told of an endpoint.
-func (a *Announcer) serviceOf(e model.Endpoint) (service, bool) {
+// serviceOf is what Consul is told of an endpoint, at the first of its addresses.
+func (a *Announcer) serviceOf(e model.Endpoint) (service, error) {
 	if len(e.Addresses) == 0 {
-		return service{}, false
+		return service{}, errors.New("it has no address")
 	}
-	host, port, err := net.SplitHostPort(e.Addresses[0])
+	address, err := netip.ParseAddrPort(e.Addresses[0])
 	if err != nil {
-		return service{}, false
-	}
-	number, err := strconv.Atoi(port)
-	if err != nil {
-		return service{}, false
+		return service{}, err
 	}
 	name := e.Service.String()
 	s := service{
 		id:      idPrefix + a.owner + "/" + name + "/" + e.Instance,
 		name:    consul.CatalogName(name),
-		address: host,
-		port:    number,
+		address: address.Addr().String(),
+		port:    int(address.Port()),
 		weight:  int(max(1, e.Weight)),
-		meta:    map[string]string{consul.MetaOwner: a.owner, consul.MetaService: name, consul.MetaInstance: e.Instance},
+		meta:    map[string]string{consul.MetaOwner: a.owner},
 		serving: e.Health == model.Healthy || e.Health == model.Lost,
 	}
-	for key, value := range map[string]string{consul.MetaVersion: e.Version, consul.MetaRegion: e.Region, consul.MetaZone: e.Zone} {
-		if value != "" && len(value) <= maxMeta {
-			s.meta[key] = value
+	for key, value := range map[string]string{
+		consul.MetaService: name, consul.MetaInstance: e.Instance,
+		consul.MetaVersion: e.Version, consul.MetaRegion: e.Region, consul.MetaZone: e.Zone,
+	} {
+		if value != "" {
+			s.meta[key] = cut(value)
 		}
 	}
-	return s, true
+	return s, nil
+}
+
+// cut keeps what Consul takes of a value.
+func cut(value string) string {
+	if len(value) <= maxMeta {
+		return value
+	}
+	return strings.ToValidUTF8(value[:maxMeta], "")
 }
 
 // owned reports whether a registration is this xdsserver's, by its id and by its mark.

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/http"
+	"net/url"
 	"strings"
 
 	"github.com/hashicorp/consul/api"
@@ -28,6 +29,9 @@ func Denied(err error) bool {
 func (c *Client) Explain(what string, err error) error {
 	if err == nil {
 		return nil
+	}
+	if asked, ok := errors.AsType[*url.Error](err); ok {
+		err = asked.Err // without the whole address of the request
 	}
 	status := api.StatusError{}
 	switch {

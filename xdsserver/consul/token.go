@@ -8,6 +8,7 @@ import (
 	"os"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 )
 
@@ -73,6 +74,8 @@ type tokens struct {
 	file   string
 	logger *slog.Logger
 
+	changes atomic.Uint64
+
 	mu       sync.Mutex
 	looked   time.Time
 	modified time.Time
@@ -123,6 +126,12 @@ func (t *tokens) read() error {
 	if t.token != "" && token != t.token {
 		t.logger.Info("consul token was renewed", "file", t.file)
 	}
+	if token != t.token {
+		t.changes.Add(1)
+	}
 	t.token, t.modified, t.size = token, info.ModTime(), info.Size()
 	return nil
 }
+
+// TokenChanges counts how often the token was another than before.
+func (c *Client) TokenChanges() uint64 { return c.tokens.changes.Load() }

@@ -23,9 +23,9 @@ const (
 	staleMost = 10 * time.Second
 	// retryLeast and retryMost bound the pause after a failure, with full jitter.
 	retryLeast, retryMost = 250 * time.Millisecond, 3 * time.Second
-	// Changes of one thing in quick succession: the first few are seen at once, then
-	// one a second.
-	changeBurst, changeGap = 5, time.Second
+	// Answers for one thing in quick succession: the first few are taken at once, then
+	// ten a second. Lower spares Consul, higher sees the last of many changes sooner.
+	changeBurst, changeGap = 10, 100 * time.Millisecond
 )
 
 // A Watch is one thing in Consul that is followed by blocking queries.
@@ -59,7 +59,10 @@ type Answer[T any] struct {
 //
 // The rules of Consul's blocking queries: an index that goes back starts from nothing;
 // so does a failure, since what answers next may be another server; an index is never
-// zero in a query that is to wait; that a query returned is no proof of a change.
+// zero in a query that is to wait; that a query returned is no proof of a change. One that
+// returned before its time at the index it had may have been let go by a restore of a
+// snapshot, and counts as a change. What starts from nothing asks the leader: a server
+// that has just started knows nothing, and says so.
 func Follow[T any](ctx context.Context, c *Client, w Watch[T]) error {
 	c.join()
 	defer c.watching.Add(-1)
@@ -81,6 +84,8 @@ type follower[T any] struct {
 	failures int
 	failed   string // the failure that was emitted; empty for none
 	known    bool   // there was an answer since the last failure
+	filtered bool   // ACLs kept something of it back
+	waited   bool   // the last query took the time that it might
 }
 
 // turn is one query and what follows from it; false when ctx has ended.
@@ -95,8 +100,8 @@ func (f *follower[T]) turn(ctx context.Context) bool {
 		return true // gave way to others
 	}
 	last := meta.LastIndex
-	same := f.known && last == f.index
-	f.failures, f.failed, f.known = 0, "", true
+	same := f.known && last == f.index && meta.ResultsFilteredByACLs == f.filtered && f.waited
+	f.failures, f.failed, f.known, f.filtered = 0, "", true, meta.ResultsFilteredByACLs
 	if f.index = max(last, 1); same {
 		return true
 	}
@@ -123,8 +128,10 @@ func (f *follower[T]) ask(ctx context.Context) (value T, meta *api.QueryMeta, er
 		// A long wait gives its slot up when others come to need it.
 		defer context.AfterFunc(c.calm, cancel)()
 	}
-	q := (&api.QueryOptions{WaitIndex: f.index, WaitTime: wait, AllowStale: true}).WithContext(asking)
+	began := time.Now()
+	q := (&api.QueryOptions{WaitIndex: f.index, WaitTime: wait, AllowStale: f.index > 0}).WithContext(asking)
 	value, meta, err = f.watch.Fetch(q)
+	f.waited = time.Since(began) >= wait
 	if err != nil && ctx.Err() == nil && asking.Err() == context.Canceled {
 		return value, nil, nil
 	}
