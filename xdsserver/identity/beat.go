@@ -14,6 +14,8 @@ const (
 	// beatEvery is how often a replica gives a sign of life; beatMost is how long one
 	// without may still live. Both are of one's own clock.
 	beatEvery, beatMost = 20 * time.Second, time.Minute
+	// beatLate is how much later than that a sign of life may come of one that is well.
+	beatLate = 5 * time.Second
 	// meetEvery is how often signs of life are read, but for a rotation of the root.
 	meetEvery = 5 * time.Second
 	// maxBeat bounds a sign of life, in bytes, maxReplicas how many are read.
@@ -165,12 +167,12 @@ func (c *CA) mine(name string, now time.Time) (uint64, error) {
 	if errors.Is(err, fs.ErrNotExist) {
 		return 0, nil
 	}
-	if errors.As(err, &unreachableError{}) {
+	if err != nil {
 		return 0, err
 	}
-	b, derr := decodeBeat(data, c.config.Replica)
-	if derr != nil || err != nil || c.told.index == 0 || b.Process == c.process {
-		return index, nil
+	b, err := decodeBeat(data, c.config.Replica)
+	if own := err != nil || b.Process == c.process; own || c.told.index == 0 {
+		return index, nil //nolint:nilerr // what is no sign of life is written over
 	}
 	if c.twin.index != index {
 		c.twin = sighting{beat: b, index: index, moved: now}

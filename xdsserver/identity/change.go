@@ -52,8 +52,9 @@ func (c *change) create(domain string) error {
 	if err != nil {
 		return err
 	}
-	// In the folder of a replica a state that is complete was put back before.
-	if c.state == nil && !(c.commons != nil && slices.Contains(names, stateFile)) {
+	// A replica comes here with a state in its folder only where its making was interrupted.
+	interrupted := c.commons != nil && slices.Contains(names, stateFile)
+	if c.state == nil && !interrupted {
 		if i := slices.IndexFunc(names, isSecret); i >= 0 {
 			return fmt.Errorf("identity: %s is there, but %s is not: put it back from a backup, "+
 				"or move the folder away to begin a new trust domain", own.path(names[i]), own.path(stateFile))
@@ -229,6 +230,7 @@ func (c *change) activateIntermediate() {
 	}
 	next := c.state.of(c.state.rootIn(Active).Name, Prepared, c.replica)
 	next.Phase, next.Since = Active, c.now.UTC()
+	c.answered = append(c.answered, next.Name)
 	c.dirty = true
 }
 
@@ -386,11 +388,20 @@ func (c *change) sweep() error {
 		}
 		for _, file := range shared {
 			// Nobody but xdsservers writes there, so that this is of any of them.
-			if isPublic(file) && c.state.over(strings.TrimSuffix(file, filepath.Ext(file))) {
+			name, ext := strings.TrimSuffix(file, filepath.Ext(file)), filepath.Ext(file)
+			answered := ext == extRequest && slices.ContainsFunc(c.state.Intermediates, func(r record) bool {
+				return r.Name == name && r.Phase != Requested
+			})
+			if answered || isPublic(file) && c.state.over(name) {
 				c.orphans = append(c.orphans, file)
 			}
 		}
 	}
+	return c.sweepFolder(own)
+}
+
+// sweepFolder does so for what is in the folder alone.
+func (c *change) sweepFolder(own storage) error {
 	files, err := own.list()
 	if err != nil {
 		return err

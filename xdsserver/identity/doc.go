@@ -16,6 +16,9 @@
 //	go ca.Run(ctx) // rotates
 //	chain, err := ca.Issue(ctx, identity.Order{ID: "spiffe://tulle.local/ns/default/svc/voting", Key: key})
 //
+// Several xdsservers may have one CA: what is public is in a [Shared] store, and each
+// keeps its private keys, see [Config]. Without that, one folder is all there is.
+//
 // It does not decide who may be whom: that is attestation's (xdsserver/enrol), and
 // an [Order] is the result of one. It keeps no list of what it signed, and revokes
 // nothing: leaves are short-lived, and access is denied per call.

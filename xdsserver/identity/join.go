@@ -8,8 +8,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -87,10 +87,20 @@ func (c *CA) alone(err error) error {
 // missing says who could sign an intermediate for this replica, and what to do.
 func (c *CA) missing(v *view) string {
 	root := v.state.rootIn(Active).Name
-	if holders := c.holders(root, time.Now()); len(holders) > 0 {
-		return fmt.Sprintf("%s has the key of %s, and has not signed one yet: see its log", strings.Join(holders, ", "), root)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	start := "the one that has it"
+	for _, id := range slices.Sorted(maps.Keys(c.replicas)) {
+		s := c.replicas[id]
+		switch {
+		case !slices.Contains(s.beat.Holds, root):
+		case time.Since(s.moved) < beatEvery+beatLate:
+			return fmt.Sprintf("%s has the key of %s, and has not signed one yet: see its log", id, root)
+		default:
+			start = id + ", which has it"
+		}
 	}
-	return fmt.Sprintf("no xdsserver with the key of %s is up: start the one that has it, or run 'xdsserver ca export' there and 'xdsserver ca import' here", root)
+	return fmt.Sprintf("no xdsserver with the key of %s is up: start %s, or run 'xdsserver ca export' there and 'xdsserver ca import' here", root, start)
 }
 
 // holders returns the other replicas that live and have the key of a root.

@@ -80,7 +80,8 @@ func (c *CA) turned(v *view, own *tls.Certificate) bool {
 	return v.replica != "" && is != nil && !bytes.Equal(own.Certificate[len(own.Certificate)-1], is.root.Raw)
 }
 
-// ownRenewal is when renewOwn has something to do at the latest; zero without a certificate.
+// ownRenewal is when renewOwn has something to do; zero when it could not do it in time,
+// and is to be called again after a while.
 func (c *CA) ownRenewal() time.Time {
 	own, v := c.own.Load(), c.view.Load()
 	if own == nil {
@@ -91,6 +92,9 @@ func (c *CA) ownRenewal() time.Time {
 		if turn := v.state.turn(c.pace); time.Now().Before(turn) {
 			at = earlier(at, turn)
 		}
+	}
+	if !time.Now().Before(at) {
+		return time.Time{}
 	}
 	return at
 }

@@ -35,7 +35,7 @@ type shelved struct {
 
 var _ Shared = (*shelf)(nil)
 
-// newShelf returns one that fails the test when a private key was ever written to it.
+// newShelf returns one that panics when a private key is written to it.
 func newShelf() *shelf { return &shelf{values: map[string]shelved{}} }
 
 func (s *shelf) Read(name string) ([]byte, uint64, error) {
@@ -119,15 +119,17 @@ type replicas struct {
 	shelf Shared
 	// change is made to each one's Config.
 	change func(*Config)
-	disks  map[string]storage
-	cas    map[string]*CA
-	stops  map[string]func()
+	// seen is what a replica sees of shelf, where that is not all.
+	seen  map[string]Shared
+	disks map[string]storage
+	cas   map[string]*CA
+	stops map[string]func()
 	// issued is the last leaf of each intermediate, which is valid the longest.
 	issued map[string][]*x509.Certificate
 }
 
 func newReplicas(t *testing.T, shelf Shared, change func(*Config)) *replicas {
-	return &replicas{t: t, shelf: shelf, change: change, disks: map[string]storage{}, cas: map[string]*CA{}, stops: map[string]func(){}, issued: map[string][]*x509.Certificate{}}
+	return &replicas{t: t, shelf: shelf, change: change, seen: map[string]Shared{}, disks: map[string]storage{}, cas: map[string]*CA{}, stops: map[string]func(){}, issued: map[string][]*x509.Certificate{}}
 }
 
 // open opens a replica that does not run.
@@ -136,7 +138,9 @@ func (r *replicas) open(name string) (*CA, error) {
 		r.disks[name] = newMemory()
 	}
 	return openOn(r.disks[name], func(c *Config) {
-		c.Shared, c.Replica = r.shelf, name
+		if c.Shared, c.Replica = r.shelf, name; r.seen[name] != nil {
+			c.Shared = r.seen[name]
+		}
 		if r.change != nil {
 			r.change(c)
 		}
@@ -252,8 +256,10 @@ func TestReplicasHaveOneTrustDomainAndIntermediatesOfTheirOwn(t *testing.T) {
 		if len(keys) != 3 {
 			t.Errorf("%d intermediates issue, want 3", len(keys))
 		}
-		want := []string{"intermediate-1-east.pem", "intermediate-2-west.pem", "intermediate-3-north.pem",
-			"replica-east.json", "replica-north.json", "replica-west.json", "root-1-east.pem", "state.json"}
+		want := []string{
+			"intermediate-1-east.pem", "intermediate-2-west.pem", "intermediate-3-north.pem",
+			"replica-east.json", "replica-north.json", "replica-west.json", "root-1-east.pem", "state.json",
+		}
 		if got, _ := s.List(); !slices.Equal(got, want) {
 			t.Errorf("shared are %q, want %q", got, want)
 		}

@@ -67,9 +67,12 @@ func (c *CA) attempt(do func(*change) error) error {
 	}
 	if c.commons != nil {
 		c.commons.copy(stateFile, raw)
-		ch.outdate(prev)
+		if prev != nil && prev.raw != v.raw {
+			ch.outdate(prev)
+			err = ch.sweepFolder(c.commons.local)
+		}
 	}
-	if err := ch.clean(); err != nil {
+	if err := errors.Join(err, ch.clean()); err != nil {
 		c.logger.Warn("files of a certificate that is no longer used remain", "error", err)
 	}
 	return nil
@@ -128,21 +131,26 @@ func (c *CA) collect(ch *change) {
 			continue
 		}
 		delete(c.leftover, name)
-		if ch.state == nil || !ch.state.names(name) {
-			ch.gone = append(ch.gone, name)
+		if ch.state != nil && ch.state.names(name) {
+			continue
+		}
+		// At once, so that its name is free.
+		only := &change{files: ch.files, keys: ch.keys, commons: ch.commons, gone: []string{name}}
+		if err := only.clean(); err != nil {
+			c.leave(name, index)
 		}
 	}
 }
 
 // outdate removes from the folder what the state named before and does not any more,
-// because another replica has changed it. Keys of roots stay, which nothing can replace:
-// whoever takes a root out of the state by a step of the plan removes its own.
+// because another replica has changed it. The key of an active root stays, which nothing
+// can replace: no step of a plan takes it out at once.
 func (c *change) outdate(prev *view) {
 	if prev == nil {
 		return
 	}
-	for _, r := range prev.state.Intermediates {
-		if !c.state.names(r.Name) && !slices.Contains(c.gone, r.Name) {
+	for _, r := range slices.Concat(prev.state.Roots, prev.state.Intermediates) {
+		if active := r.Root == "" && r.Phase == Active; !active && !c.state.names(r.Name) && !slices.Contains(c.gone, r.Name) {
 			c.stale = append(c.stale, r.Name)
 		}
 	}
