@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -237,6 +239,10 @@ func TestAThousandEndpointsAreAnnounced(t *testing.T) {
 		t.Fatal(err)
 	}
 	want, _ := a.wanted()
+	for id, had := range teller.has {
+		had.refreshed, had.serving = time.Now().Add(-refresh), true
+		teller.has[id] = had
+	}
 	jobs, _ := teller.jobs(want, time.Now())
 	began = time.Now()
 	if err := teller.all(ctx, jobs); err != nil || len(jobs) != len(endpoints) {
@@ -307,6 +313,42 @@ func TestWhatIsRefusedHoldsUpNothingElse(t *testing.T) {
 	if err := a.Flushed(ctx); err != nil || len(passing(t, root, "emoji")) != 1 {
 		t.Errorf("with the rule: %v", err)
 	}
+}
+
+// TestAnotherTokenSpeaksForEveryService is about tokens that are renewed and deleted: an
+// agent tells Consul of a service by the token that it was registered with.
+func TestAnotherTokenSpeaksForEveryService(t *testing.T) {
+	agent := consultest.Start(t, consultest.ACLs("a5c0ffee-0000-4000-8000-000000000004"))
+	root := agent.Client(t)
+	policy, _, err := root.ACL().PolicyCreate(&api.ACLPolicy{Name: "all", Rules: `service_prefix "" { policy = "write" }`}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(t.TempDir(), "token")
+	token := func() *api.ACLToken {
+		made, _, err := root.ACL().TokenCreate(&api.ACLToken{Policies: []*api.ACLLink{{ID: policy.ID}}}, nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(file, []byte(made.SecretID), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return made
+	}
+	old := token()
+	a, _ := runWith(t, Config{Owner: "one"}, consul.Config{Address: agent.Address(), TokenFile: file})
+	a.Set([]model.Endpoint{endpoint("voting", "a", 8000, model.Healthy)})
+	eventually(t, 10*time.Second, "it is registered", func() bool { return len(passing(t, root, "voting")) == 1 })
+	token()
+	wait := time.NewTimer(2*time.Second + refresh)
+	defer wait.Stop()
+	<-wait.C
+	if _, err := root.ACL().TokenDelete(old.AccessorID, nil); err != nil {
+		t.Fatal(err)
+	}
+	// Whatever changes from here on, the agent tells Consul by the token of the service.
+	a.Set([]model.Endpoint{endpoint("voting", "a", 8000, model.NotServing)})
+	eventually(t, 10*time.Second, "a change is told by the new token", func() bool { return len(passing(t, root, "voting")) == 0 })
 }
 
 func TestAReadOnlyClientTellsNothing(t *testing.T) {

@@ -37,7 +37,7 @@ type teller struct {
 	// grace ends the time in which what an earlier run registered is left alone: its
 	// processes may be on their way back.
 	grace time.Time
-	// refused is when what Consul's ACLs refused is tried again, by id.
+	// refused is when what the agent refused is tried again, by id.
 	refused map[string]time.Time
 }
 
@@ -46,8 +46,11 @@ type registered struct {
 	service
 
 	// refreshed is when the agent was told last that it is there; zero where this run did
-	// not, so that what its check says is not known.
+	// not, or something failed since: it is registered anew.
 	refreshed time.Time
+	// token is which of our tokens it was registered with. The agent speaks for a service
+	// by that one, also when we have long had another.
+	token uint64
 	// inherited is true of what an earlier run registered.
 	inherited bool
 }
@@ -65,8 +68,8 @@ type job struct {
 	after *registered
 }
 
-// jobKind orders jobs: who must not be called any more comes first, who is still there
-// last but before who is new, since a check that lapses is a loss.
+// jobKind orders jobs: who must not be called any more comes first, then who is still
+// there, since a check that lapses is a loss, and who is new last.
 type jobKind int
 
 const (
@@ -82,6 +85,7 @@ func (t *teller) turn(ctx context.Context) (more bool, err error) {
 	defer cancel()
 	if !t.sound || time.Since(t.looked) >= look {
 		if err := t.read(ctx); err != nil {
+			t.doubt()
 			return false, err
 		}
 	}
@@ -98,14 +102,27 @@ func (t *teller) turn(ctx context.Context) (more bool, err error) {
 	more = len(jobs) > most
 	jobs = jobs[:min(most, len(jobs))]
 	if err := t.all(ctx, jobs); err != nil {
-		t.sound = false // the agent may have forgotten some
+		t.doubt()
 		return false, err
 	}
-	changed := slices.ContainsFunc(jobs, func(j job) bool { return t.refused[j.id].After(t.looked) && j.kind != jobRefresh })
-	if !more && !waiting && !changed {
+	refused := slices.ContainsFunc(jobs, func(j job) bool {
+		_, refused := t.refused[j.id]
+		return refused && j.kind != jobRefresh
+	})
+	if !more && !waiting && !refused {
 		t.know(set)
 	}
 	return more, nil
+}
+
+// doubt has everything be registered anew: the agent may have forgotten what it does not
+// seem to have.
+func (t *teller) doubt() {
+	t.sound = false
+	for id, had := range t.has {
+		had.refreshed = time.Time{}
+		t.has[id] = had
+	}
 }
 
 // jobs are what is to be done, in order; waiting says that more is, and is refused now.
@@ -118,14 +135,15 @@ func (t *teller) jobs(want map[string]service, now time.Time) (jobs []job, waiti
 			waiting = true
 		}
 	}
+	token := t.client.TokenChanges()
 	for id, s := range want {
 		had, ok := t.has[id]
-		j := job{id: id, name: s.name, after: &registered{service: s, refreshed: now}}
+		j := job{id: id, name: s.name, after: &registered{service: s, refreshed: now, token: token}}
 		switch {
-		case !ok || !had.same(s):
+		case !ok || !had.same(s) || had.refreshed.IsZero() || had.token != token:
 			// The refreshes of many that came together are spread.
 			j.kind, j.do, j.after.refreshed = jobRegister, func(ctx context.Context) error { return t.register(ctx, s) }, now.Add(-spread(id))
-		case had.serving != s.serving || had.refreshed.IsZero():
+		case had.serving != s.serving:
 			j.kind, j.do = jobStatus, func(ctx context.Context) error { return t.pass(ctx, s) }
 		case now.Sub(had.refreshed) >= refresh:
 			j.kind, j.do = jobRefresh, func(ctx context.Context) error { return t.pass(ctx, s) }
@@ -166,7 +184,7 @@ func (t *teller) read(ctx context.Context) error {
 		}
 		now := registered{service: of(f), inherited: first}
 		if before, known := t.has[f.ID]; known {
-			now.serving, now.inherited, now.refreshed = before.serving, before.inherited, before.refreshed
+			now.serving, now.inherited, now.refreshed, now.token = before.serving, before.inherited, before.refreshed, before.token
 		}
 		has[f.ID] = now
 	}
@@ -175,7 +193,7 @@ func (t *teller) read(ctx context.Context) error {
 }
 
 // all does jobs side by side, and keeps what came of each. The error is the first that
-// is no refusal of Consul's ACLs: those concern one service, and hold up no other.
+// is no answer of the agent: those concern one service, and hold up no other.
 func (t *teller) all(ctx context.Context, jobs []job) error {
 	results := make([]error, len(jobs))
 	var group errgroup.Group
@@ -190,7 +208,7 @@ func (t *teller) all(ctx context.Context, jobs []job) error {
 	var first error
 	for i, j := range jobs {
 		switch err := results[i]; {
-		case consul.Denied(err):
+		case answered(err):
 			t.refuse(j, err)
 		case err != nil:
 			first = cmp.Or(first, err)
@@ -206,13 +224,31 @@ func (t *teller) all(ctx context.Context, jobs []job) error {
 	return first
 }
 
-// refuse puts off what Consul's ACLs refuse, and tells of it once.
+// refuse puts off what the agent refuses, and tells of it once.
 func (t *teller) refuse(j job, err error) {
-	if _, told := t.refused[j.id]; !told {
-		t.logger.Warn("consul is not told of an endpoint: the token lacks a rule", "service", j.name,
-			"rule", fmt.Sprintf("service %q { policy = \"write\" }", j.name), "error", err)
+	_, told := t.refused[j.id]
+	again := retryMost
+	switch {
+	case consul.Denied(err):
+		again = look
+		if !told {
+			t.logger.Warn("consul is not told of an endpoint: the token lacks a rule", "service", j.name,
+				"rule", fmt.Sprintf("service %q { policy = \"write\" }", j.name), "error", err)
+		}
+	case !told:
+		t.logger.Warn("consul is not told of an endpoint; it is tried again", "service", j.name, "error", err)
 	}
-	t.refused[j.id] = time.Now().Add(look)
+	t.refused[j.id] = time.Now().Add(again)
+	if had, ok := t.has[j.id]; ok {
+		had.refreshed = time.Time{}
+		t.has[j.id] = had
+	}
+}
+
+// answered reports whether an error is what the agent says.
+func answered(err error) bool {
+	status := api.StatusError{}
+	return errors.As(err, &status) && status.Code != http.StatusTooManyRequests
 }
 
 func (t *teller) register(ctx context.Context, s service) error {
