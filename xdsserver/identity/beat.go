@@ -172,7 +172,7 @@ func (c *CA) mine(name string, now time.Time) (uint64, error) {
 	}
 	b, err := decodeBeat(data, c.config.Replica)
 	if own := err != nil || b.Process == c.process; own || c.told.index == 0 {
-		return index, nil //nolint:nilerr // what is no sign of life is written over
+		return index, nil // what is no sign of life is written over
 	}
 	if c.twin.index != index {
 		c.twin = sighting{beat: b, index: index, moved: now}

@@ -266,6 +266,14 @@ func (c *CA) advance() error {
 		if s == stepNone {
 			break
 		}
+		if s == stepLose {
+			// Another xdsserver may have this one's name, and the keys: its sign of life
+			// would be there, and neither is to undo what the other does.
+			c.told.moved = time.Time{}
+			if err := c.tell(); err != nil {
+				return err
+			}
+		}
 		if err := c.step(s); err != nil {
 			return err
 		}

@@ -89,7 +89,9 @@ func TestARootRotatesInConsulWhileLeavesAreIssuedAndVerifiedAllTheTime(t *testin
 	issued, verified, bundles := 0, 0, map[uint64]bool{}
 	live := func(until func() bool) {
 		t.Helper()
-		for deadline := time.Now().Add(90 * time.Second); !until(); time.Sleep(20 * time.Millisecond) {
+		tick := time.NewTicker(20 * time.Millisecond)
+		defer tick.Stop()
+		for deadline := time.Now().Add(90 * time.Second); !until(); <-tick.C {
 			if time.Now().After(deadline) {
 				t.Fatalf("not within 90 s: %+v and %+v", cas[0].Status(), cas[1].Status())
 			}
