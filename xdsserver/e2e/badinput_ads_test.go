@@ -31,15 +31,22 @@ type adsStream struct {
 	node *corev3.Node
 }
 
-// ads opens a stream on a connection of its own. It ends with the test.
+// ads opens a stream on a connection of its own. It ends with the test, and after 30
+// seconds.
 func (s *server) ads(t *testing.T, id string) *adsStream {
+	t.Helper()
+	return s.adsFor(t, id, 30*time.Second)
+}
+
+// adsFor is ads for a longer test.
+func (s *server) adsFor(t *testing.T, id string, within time.Duration) *adsStream {
 	t.Helper()
 	conn, err := grpc.NewClient(s.mesh, grpc.WithTransportCredentials(s.credentials(t, "hostile")), grpc.WithStaticStreamWindowSize(64<<10))
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { conn.Close() })
-	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	ctx, cancel := context.WithTimeout(t.Context(), within)
 	t.Cleanup(cancel)
 	stream, err := discoveryv3.NewAggregatedDiscoveryServiceClient(conn).StreamAggregatedResources(ctx)
 	if err != nil {

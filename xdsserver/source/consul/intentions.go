@@ -40,6 +40,7 @@ type intentionsReader struct {
 	address string
 	last    intentionsPart
 	known   map[model.Ref]*model.AccessPolicy
+	said    *bool // whether Consul allows by default, as it said last; nil until it has
 }
 
 // newIntentionsReader returns one that lets nobody call anybody until intentions were
@@ -59,6 +60,12 @@ func (r *intentionsReader) read(a consul.Answer[ruling]) intentionsPart {
 		r.last.err = fmt.Errorf("intentions: consul at %s does not show all of them to xdsserver's token: give it intentions = \"read\" "+
 			"in a rule of every service (service_prefix \"\")", r.address)
 	default:
+		if a.Value.doubt == nil {
+			r.said = &a.Value.allow
+		} else if r.said != nil {
+			// It has said so before: an agent that restarts knows no token for a moment.
+			a.Value.allow, a.Value.doubt = *r.said, nil
+		}
 		r.last = intentionsPart{compileIntentions(a.Value)}
 		r.known = reuse(r.last.objects, r.known)
 	}
