@@ -83,14 +83,16 @@ func (s *Store) keepCache(ctx context.Context) {
 			last = v.state
 		}
 	}
+	defer keep()
 	for {
 		keep()
+		if !sleep(ctx, cacheGap) {
+			return
+		}
 		select {
 		case <-ctx.Done():
-			keep()
 			return
 		case <-s.keep:
-			sleep(ctx, cacheGap)
 		}
 	}
 }

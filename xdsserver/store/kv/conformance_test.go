@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
+	"slices"
 	"strings"
 	"testing"
 
@@ -175,7 +176,7 @@ var behaviours = []struct {
 			{"a", put("one"), "a=one", nil},
 			{"a", put("one"), "a=one", nil},
 			{"b", func(old []byte) ([]byte, error) { return fmt.Appendf(nil, "%v", old == nil), nil }, "a=one b=true", nil},
-			{"a", func(old []byte) ([]byte, error) { return append(old[:len(old):len(old)], '!'), nil }, "a=one! b=true", nil},
+			{"a", func(old []byte) ([]byte, error) { return append(slices.Clip(old), '!'), nil }, "a=one! b=true", nil},
 			{"a", func([]byte) ([]byte, error) { return nil, no }, "a=one! b=true", no},
 			{"a", gone, "b=true", nil},
 			{"a", gone, "b=true", nil},

@@ -28,6 +28,13 @@ type drafter struct {
 // something that came before that; with one, it may be [consul.ErrConflict], and the
 // record is the entry's if it is there in spite of the error.
 func (d *drafter) create(ctx context.Context, v *view, diff []store.Change) (*entry, error) {
+	size := 0
+	for _, c := range diff {
+		size += len(c.YAML)
+	}
+	if size > maxUnpacked {
+		return nil, tooLarge(size, maxUnpacked)
+	}
 	r := record{
 		Format: format, After: v.id, Nonce: rand.Text(), At: time.Now().UTC().Round(0),
 		By: strings.ToValidUTF8(d.intent.By[:min(len(d.intent.By), maxBy)], ""), Changes: toRecord(diff),

@@ -129,6 +129,33 @@ func (r *recorder) check(t *testing.T) {
 	}
 }
 
+func TestTheModelOfAStoreBites(t *testing.T) {
+	op := func(begin, end int64, in write, out outcome) porcupine.Operation {
+		return porcupine.Operation{Input: in, Call: begin, Output: out, Return: end}
+	}
+	one, two := write{key: 1, value: 1}, write{key: 1, value: 2}
+	for name, test := range map[string]struct {
+		ops  []porcupine.Operation
+		want bool
+	}{
+		"one after the other":        {[]porcupine.Operation{op(0, 1, one, outcome{revision: 1}), op(2, 3, two, outcome{revision: 2})}, true},
+		"a lost change":              {[]porcupine.Operation{op(0, 3, one, outcome{revision: 1}), op(1, 2, two, outcome{revision: 1})}, false},
+		"out of order":               {[]porcupine.Operation{op(0, 1, one, outcome{revision: 2}), op(2, 3, two, outcome{revision: 1})}, false},
+		"a conflict without another": {[]porcupine.Operation{op(0, 1, one, outcome{revision: 1}), op(2, 3, write{1, 2, 1}, outcome{conflict: true})}, false},
+		"nobody knows, and it was made": {[]porcupine.Operation{
+			op(0, math.MaxInt64, one, outcome{unknown: true}), op(2, 3, two, outcome{revision: 2}),
+		}, true},
+		"nobody knows, and it was not": {[]porcupine.Operation{
+			op(0, math.MaxInt64, one, outcome{unknown: true}), op(2, 3, two, outcome{revision: 1}),
+		}, true},
+		"old objects": {[]porcupine.Operation{op(0, 1, one, outcome{revision: 1}), op(2, 3, write{}, outcome{})}, false},
+	} {
+		if got := porcupine.CheckOperations(sequential.ToModel(), test.ops); got != test.want {
+			t.Errorf("%s: got %v", name, got)
+		}
+	}
+}
+
 // alike waits until two stores have the same.
 func alike(t *testing.T, a, b rig) {
 	t.Helper()

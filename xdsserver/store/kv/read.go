@@ -17,7 +17,7 @@ const (
 	reads = 16
 	// loads is how often a log that changes while it is read is read anew.
 	loads = 5
-	// toTheEnd is the revision up to which all there are are read.
+	// toTheEnd is no revision: all of the log is read.
 	toTheEnd = math.MaxUint64
 )
 

@@ -136,7 +136,7 @@ func pack(v any, most int) ([]byte, error) {
 		return nil, err
 	}
 	if len(plain) > most {
-		return nil, fmt.Errorf("%d MiB are too much at a time, %d are the most: apply it in several steps", len(plain)>>20, most>>20)
+		return nil, tooLarge(len(plain), most)
 	}
 	var b bytes.Buffer
 	w := gzip.NewWriter(&b)
@@ -147,6 +147,10 @@ func pack(v any, most int) ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+func tooLarge(size, most int) error {
+	return fmt.Errorf("%d MiB are too much at a time, %d are the most: apply it in several steps", size>>20, most>>20)
 }
 
 func unpack(packed []byte, v any, most int) error {
