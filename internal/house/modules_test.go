@@ -52,6 +52,7 @@ var requirements = map[string]string{
 	"github.com/google/go-cmp":               "tests: differences between values",
 	"go.uber.org/goleak":                     "tests: goroutines that outlive their owner",
 	"pgregory.net/rapid":                     "tests: random values that shrink",
+	"github.com/anishathalye/porcupine":      "tests: histories of several xdsservers are linearizable",
 	"github.com/rogpeppe/go-internal":        "tests: the command line as testdata/*.txtar scripts",
 	"github.com/failsafe-go/failsafe-go":     "tests: its policies are the yardstick of what a client's call costs",
 	"github.com/envoyproxy/go-control-plane": "tests: its caches are the yardstick of the stream engine's benchmark",
