@@ -97,7 +97,7 @@ func find() (string, error) {
 
 // command is a program that ends in order when ctx does.
 func command(ctx context.Context, name string, args ...string) *exec.Cmd {
-	cmd := exec.CommandContext(context.WithoutCancel(ctx), name, args...)
+	cmd := exec.CommandContext(context.WithoutCancel(ctx), name, args...) //nolint:gosec // it is Consul, or the go command
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
 	// A group of its own: Ctrl-C reaches this process alone, which stops the others in order.
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}

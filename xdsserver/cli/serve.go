@@ -56,7 +56,8 @@ create'), or with an ID token of an OIDC issuer.`,
 	flags.StringVar(&c.TrustDomain, "trust-domain", "", "`NAME` that every identity begins with (default: "+daemon.DefaultTrustDomain+")")
 	flags.StringVar(&c.Enrol, "enrol", "", "how processes join: `WAYS` is socket, token, both with a comma between, or none (default: socket,token)")
 	flags.StringArrayVar(&c.OIDC, "oidc", nil, "`ISSUER` whose ID tokens attest processes: issuer=URL,audience=NAME,identity=TEMPLATE; may be repeated")
-	flags.StringVar(&c.CA, "ca", "", "who signs: `AUTHORITY` is built-in, files:DIR (tls.crt, tls.key, ca.crt), workload-api[:ADDRESS] or consul (default: built-in)")
+	flags.StringVar(&c.CA, "ca", "",
+		"who signs: `AUTHORITY` is built-in, files:DIR (tls.crt, tls.key, ca.crt), workload-api[:ADDRESS] or consul (default: built-in)")
 	flags.StringVar(&c.CAPassphraseFile, "ca-passphrase-file", "", "`FILE` with the passphrase of the built-in authority's keys")
 	flags.DurationVar(&c.LeafTTL, "leaf-ttl", 0,
 		"how long a process's certificate lasts, and the mesh at least half of that without an xdsserver, a `DURATION` (default: 24h)")

@@ -14,7 +14,8 @@ func (f *consulFlags) add(flags *pflag.FlagSet, c *daemon.Config) {
 	g := &f.given
 	flags.StringVar(&g.Address, "consul", "",
 		"`ADDRESS` of a Consul agent, HOST:PORT, https://HOST:PORT or unix:///PATH: registry and store of many xdsservers (default: none)")
-	flags.StringVar(&g.TokenFile, "consul-token-file", "", "`FILE` with the ACL token, read again when it changes (default: $CONSUL_HTTP_TOKEN_FILE, $CONSUL_HTTP_TOKEN)")
+	flags.StringVar(&g.TokenFile, "consul-token-file", "",
+		"`FILE` with the ACL token, read again when it changes (default: $CONSUL_HTTP_TOKEN_FILE, $CONSUL_HTTP_TOKEN)")
 	flags.StringVar(&g.CAFile, "consul-ca", "", "roots that Consul is verified against, a PEM `FILE` (default: $CONSUL_CACERT, the system's)")
 	flags.StringVar(&g.CertFile, "consul-cert", "", "certificate to show to Consul, a PEM `FILE` (default: $CONSUL_CLIENT_CERT)")
 	flags.StringVar(&g.KeyFile, "consul-key", "", "key of --consul-cert, a PEM `FILE` (default: $CONSUL_CLIENT_KEY)")
@@ -24,7 +25,8 @@ func (f *consulFlags) add(flags *pflag.FlagSet, c *daemon.Config) {
 	flags.StringVar(&g.Prefix, "consul-prefix", "", "`PREFIX` of the mesh's keys in Consul (default: "+consul.DefaultPrefix+")")
 	flags.IntVar(&g.Connections, "consul-connections", 0, "how many queries may wait at Consul over HTTP/1.1, a `NUMBER` (default: 150)")
 	flags.BoolVar(&g.ReadOnly, "consul-read-only", false, "read services, config entries and intentions from Consul, and write nothing to it")
-	flags.StringVar(&c.ConsulGRPC, "consul-grpc", "", "`HOST:PORT` where a Consul server speaks gRPC, for --ca consul (default: the host of --consul, port 8502 or 8503)")
+	flags.StringVar(&c.ConsulGRPC, "consul-grpc", "",
+		"`HOST:PORT` where a Consul server speaks gRPC, for --ca consul (default: the host of --consul, port 8502 or 8503)")
 	flags.StringVar(&c.ConsulTag, "consul-tag", "", "take only instances in Consul that have this `TAG` (default: all)")
 }
 

@@ -103,9 +103,9 @@ func (s *server) follow(t *testing.T, service string) *follower {
 				close(f.counts)
 				return
 			}
-			for _, any := range answer.GetResources() {
+			for _, r := range answer.GetResources() {
 				var a endpointv3.ClusterLoadAssignment
-				if err := any.UnmarshalTo(&a); err != nil {
+				if err := r.UnmarshalTo(&a); err != nil {
 					t.Error(err)
 				}
 				f.counts <- healthyOf(&a)

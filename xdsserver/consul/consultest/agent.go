@@ -127,7 +127,7 @@ func (a *Agent) start(tb testing.TB) {
 		tb.Fatal(err)
 	}
 	defer log.Close()
-	a.cmd = exec.CommandContext(context.Background(), a.binary, "agent", "-config-file", file)
+	a.cmd = exec.CommandContext(context.Background(), a.binary, "agent", "-config-file", file) //nolint:gosec // it is Consul
 	a.cmd.Stdout, a.cmd.Stderr = log, log
 	a.cmd.SysProcAttr = dieWithParent()
 	if err := a.cmd.Start(); err != nil {

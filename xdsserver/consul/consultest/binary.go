@@ -30,7 +30,7 @@ var build = sync.OnceValues(func() (string, error) {
 	_, here, _, _ := runtime.Caller(0)
 	root := filepath.Join(filepath.Dir(here), "..", "..", "..")
 	binary := filepath.Join(root, "bin", "consul")
-	if err := os.MkdirAll(filepath.Dir(binary), 0o755); err != nil {
+	if err := os.MkdirAll(filepath.Dir(binary), 0o750); err != nil {
 		return "", err
 	}
 	// Test binaries of other packages may be at it, too.
@@ -47,7 +47,8 @@ var build = sync.OnceValues(func() (string, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), buildWithin)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, "go", "-C", filepath.Join(root, ".ci", "consul"), "build", "-o", binary, "github.com/hashicorp/consul")
+	args := []string{"-C", filepath.Join(root, ".ci", "consul"), "build", "-o", binary, "github.com/hashicorp/consul"}
+	cmd := exec.CommandContext(ctx, "go", args...) //nolint:gosec // paths of this repository
 	if out, err := cmd.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("%w: %s", err, out)
 	}
