@@ -25,6 +25,8 @@ const (
 	rootPoll = 10 * time.Second
 	// cacheFile keeps, in the data directory, what was applied as Consul had it last.
 	cacheFile = "consul.cache"
+	// sourceCache keeps there what services, routes and access were in Consul last.
+	sourceCache = "consul-services.cache"
 	// settleElsewhere is how long an endpoint that leaves waits for the clients of other
 	// xdsservers, once Consul knows: they hear of it within that.
 	settleElsewhere = 500 * time.Millisecond
@@ -53,7 +55,7 @@ func (d *Daemon) openConsul(c Config) (err error) {
 	if d.consul, err = consul.New(config); err != nil {
 		return &ConfigError{Flag: "--consul", Reason: err.Error()}
 	}
-	d.catalog = consulsource.New(consulsource.Config{Client: d.consul, Self: d.replica, Tag: c.ConsulTag, Logger: c.Logger})
+	d.catalog = consulsource.New(consulsource.Config{Client: d.consul, Self: d.replica, Tag: c.ConsulTag, CacheFile: filepath.Join(c.Data, sourceCache), Logger: c.Logger})
 	if d.consul.ReadOnly() {
 		return nil
 	}

@@ -16,6 +16,7 @@ import (
 	"errors"
 	"log/slog"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -42,6 +43,8 @@ type Config struct {
 	Self string
 	// Tag keeps to instances that have it; empty takes all.
 	Tag string
+	// CacheFile keeps what Consul said last, for a start while it is away; empty is none.
+	CacheFile string
 	// Logger takes what an operator should know; nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -53,6 +56,8 @@ type Source struct {
 
 	// wake has room for one: that a part changed.
 	wake chan struct{}
+	// newest is an output that is not on disk yet; nil when it is.
+	newest atomic.Pointer[source.Output]
 
 	mu         sync.Mutex // held for moments
 	catalog    catalogPart
@@ -115,6 +120,7 @@ func (s *Source) Run(ctx context.Context, emit func(source.Output)) error {
 		return s.followIntentions(ctx, func(p intentionsPart) { s.take(func() { s.intentions = p }) })
 	})
 	group.Go(func() error { return s.fold(ctx, emit) })
+	group.Go(func() error { return s.keep(ctx) })
 	return group.Wait()
 }
 
@@ -134,15 +140,32 @@ func (s *Source) fold(ctx context.Context, emit func(source.Output)) error {
 	pause := time.NewTimer(0)
 	defer pause.Stop()
 	<-pause.C
+	late := time.NewTimer(silence)
+	defer late.Stop()
+	before := s.remember()
 	generation := uint64(0)
 	for {
+		silent := false
 		select {
 		case <-ctx.Done():
 			return nil
 		case <-s.wake:
+		case <-late.C:
+			silent = generation == 0
 		}
-		out, ok := s.output()
-		if !ok {
+		out, known, ok := s.output()
+		switch {
+		case known:
+			before = nil
+			s.newest.Store(&out)
+		case before != nil && (ok || silent):
+			out = before.output()
+			out.Err = cmp.Or(s.failure(), errSilent)
+		case silent:
+			// Others would go on without this source: then at least nothing is open that
+			// Consul may have closed.
+			out = source.Output{Objects: []model.Object{unread()}, Err: errSilent}
+		case !ok:
 			continue
 		}
 		generation++
@@ -157,15 +180,31 @@ func (s *Source) fold(ctx context.Context, emit func(source.Output)) error {
 	}
 }
 
-// output joins the parts; ok is false while one was neither read nor failed.
-func (s *Source) output() (out source.Output, ok bool) {
+// silence is how long Consul may take to answer at first, before the source says what it
+// can without it.
+const silence = 3 * time.Second
+
+var errSilent = errors.New("consul has not answered yet")
+
+// failure is why parts may be old.
+func (s *Source) failure() error {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return errors.Join(s.catalog.err, s.routing.err, s.intentions.err)
+}
+
+// output joins the parts; known is whether all were read, ok false while one was neither
+// read nor failed.
+func (s *Source) output() (out source.Output, known, ok bool) {
 	s.mu.Lock()
 	catalog, routing, intentions := s.catalog, s.routing, s.intentions
 	s.mu.Unlock()
+	known = true
 	for _, p := range []part{catalog.part, routing.part, intentions.part} {
 		if !p.known && p.err == nil {
-			return out, false
+			return out, false, false
 		}
+		known = known && p.known
 		out.Objects = append(out.Objects, p.objects...)
 		out.Problems = append(out.Problems, p.problems...)
 		out.Err = errors.Join(out.Err, p.err)
@@ -177,5 +216,5 @@ func (s *Source) output() (out source.Output, ok bool) {
 			out.Endpoints[i].Subsets = routing.subsets(in.endpoint.Service, in.entry)
 		}
 	}
-	return out, true
+	return out, known, true
 }
