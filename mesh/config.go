@@ -4,9 +4,11 @@ import (
 	"context"
 	"fmt"
 	"log/slog"
+	"math/rand/v2"
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"go.opentelemetry.io/otel/trace"
@@ -31,9 +33,11 @@ type Config struct {
 	// makes a client only: it may call others, as the service "client", and
 	// registers nothing.
 	Service string
-	// Server lists xdsservers in order of preference, separated by commas, each
-	// a gRPC target such as "10.0.0.5:18000" or "unix:///run/tulle/xds.sock".
-	// Empty means the address in the token, and DefaultServer without one.
+	// Server lists xdsservers, separated by commas, each a gRPC target such as
+	// "10.0.0.5:18000" or "unix:///run/tulle/xds.sock". Each process draws its own
+	// order, so that processes spread over them, keeps to the first that answers, and
+	// returns to an earlier one when that is back; sockets, being of this machine, come
+	// before others. Empty means the address in the token, and DefaultServer without one.
 	Server string
 	// Token lets the process join from another machine, once: a line that
 	// `xdsserver token create` prints. It is a secret.
@@ -138,6 +142,7 @@ func (c Config) withDefaults() (Config, error) {
 	if len(c.servers()) == 0 {
 		return c, fmt.Errorf("mesh: Config.Server (TULLE_SERVER) %q names no server, want for example %q", c.Server, DefaultServer())
 	}
+	c.Server = strings.Join(drawn(c.servers()), ",")
 	if c.Identity != nil && c.IdentityDir != "" {
 		return c, fmt.Errorf("mesh: Config.IdentityDir (TULLE_IDENTITY_DIR) %q stands beside Config.Identity: choose one", c.IdentityDir)
 	}
@@ -206,6 +211,22 @@ func checkAdvertise(addr string) error {
 		return fmt.Errorf("%q has no port", addr)
 	}
 	return nil
+}
+
+// drawn is an order of servers: those of this machine first, and among equals by lot.
+func drawn(servers []string) []string {
+	rand.Shuffle(len(servers), func(i, j int) { servers[i], servers[j] = servers[j], servers[i] })
+	slices.SortStableFunc(servers, func(a, b string) int {
+		switch local := strings.HasPrefix(a, "unix:"); {
+		case local == strings.HasPrefix(b, "unix:"):
+			return 0
+		case local:
+			return -1
+		default:
+			return 1
+		}
+	})
+	return servers
 }
 
 func (c Config) servers() []string {

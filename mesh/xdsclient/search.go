@@ -10,8 +10,10 @@ import (
 )
 
 // failoverAfter is how long a server that was in use may be away before others
-// are tried: the restart of a server moves nobody.
-const failoverAfter = 3 * time.Second
+// are tried. Lower moves clients that a restart would have had back at once; higher
+// leaves them longer without news: all of a move, with the pause before it and the other
+// server's first answer, takes less than 3 s.
+const failoverAfter = time.Second
 
 // A connector remembers between streams how the servers behaved. It belongs to
 // the goroutine that connects.
