@@ -100,7 +100,7 @@ func (s *Server) callerID(from string) (string, error) {
 	if s.config.Authority == nil {
 		return "", errors.New("this server has no trust domain: name the caller by its SPIFFE id")
 	}
-	return spiffe.ServiceID(s.config.Authority.Trust().Bundle.TrustDomain(), name.String()), nil
+	return s.config.Authority.Trust().Domain().ServiceID(name.String()), nil
 }
 
 // inbound puts together what a server of a service is served.

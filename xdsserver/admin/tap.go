@@ -10,7 +10,6 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	adminv1 "github.com/tulle-mesh/tulle/mesh/api/admin/v1"
-	"github.com/tulle-mesh/tulle/mesh/spiffe"
 	"github.com/tulle-mesh/tulle/xdsserver/enrol"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 	"github.com/tulle-mesh/tulle/xdsserver/tap"
@@ -164,7 +163,7 @@ func tapError(err error) error {
 func (s *Server) entry(caller Caller, name model.ServiceName, instance string) enrol.Entry {
 	e := enrol.Entry{Peer: caller.Name, Identity: name.String(), Instance: instance}
 	if s.config.Authority != nil {
-		e.Identity = spiffe.ServiceID(s.config.Authority.Trust().Bundle.TrustDomain(), name.String())
+		e.Identity = s.config.Authority.Trust().Domain().ServiceID(name.String())
 	}
 	return e
 }

@@ -67,7 +67,7 @@ create'), or with an ID token of an OIDC issuer.`,
 	flags.StringVar(&c.MetricsListen, "metrics-listen", "", "`HOST:PORT` that serves /metrics to Prometheus, without a password (default: none)")
 	flags.StringVar(&c.Forward, "otlp-forward", "",
 		"`COLLECTOR` that gets what processes report: grpc://HOST:4317, or grpcs:// for TLS (default: $OTEL_EXPORTER_OTLP_ENDPOINT)")
-	over.add(flags, &c)
+	over.add(cmd, &c)
 	flags.StringVar(&level, "log", "info", "log `LEVEL`: debug, info, warn, error")
 	cmd.RunE = func(cmd *cobra.Command, _ []string) error {
 		var threshold slog.Level

@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"github.com/spf13/pflag"
+	"github.com/spf13/cobra"
 
 	"github.com/tulle-mesh/tulle/xdsserver/consul"
 	"github.com/tulle-mesh/tulle/xdsserver/daemon"
@@ -10,8 +10,8 @@ import (
 // consulFlags are what serve is told of Consul.
 type consulFlags struct{ given consul.Config }
 
-func (f *consulFlags) add(flags *pflag.FlagSet, c *daemon.Config) {
-	g := &f.given
+func (f *consulFlags) add(cmd *cobra.Command, c *daemon.Config) {
+	g, flags := &f.given, cmd.Flags()
 	flags.StringVar(&g.Address, "consul", "",
 		"`ADDRESS` of a Consul agent, HOST:PORT, https://HOST:PORT or unix:///PATH: registry and store of many xdsservers (default: none)")
 	flags.StringVar(&g.TokenFile, "consul-token-file", "",

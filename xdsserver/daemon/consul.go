@@ -55,7 +55,9 @@ func (d *Daemon) openConsul(c Config) (err error) {
 	if d.consul, err = consul.New(config); err != nil {
 		return &ConfigError{Flag: "--consul", Reason: err.Error()}
 	}
-	d.catalog = consulsource.New(consulsource.Config{Client: d.consul, Self: d.replica, Tag: c.ConsulTag, CacheFile: filepath.Join(c.Data, sourceCache), Logger: c.Logger})
+	d.catalog = consulsource.New(consulsource.Config{
+		Client: d.consul, Self: d.replica, Tag: c.ConsulTag, CacheFile: filepath.Join(c.Data, sourceCache), Logger: c.Logger,
+	})
 	if d.consul.ReadOnly() {
 		return nil
 	}

@@ -26,6 +26,7 @@ func (s trustSource) Run(ctx context.Context, emit func(source.Output)) error {
 			Generation: t.Generation,
 			Trust: &model.Trust{
 				Domain:      t.Bundle.TrustDomain(),
+				Datacenter:  t.Datacenter,
 				Authorities: t.Bundle.DER(),
 				RenewBefore: t.RenewBefore,
 			},

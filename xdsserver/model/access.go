@@ -176,6 +176,9 @@ type MetadataMatch struct {
 type Trust struct {
 	// Domain is the trust domain, as in "example.org".
 	Domain string
+	// Datacenter is that of Consul where its authority signs; empty elsewhere. It is part
+	// of identities then.
+	Datacenter string
 	// Authorities are the roots, DER.
 	Authorities [][]byte
 	// RenewBefore asks holders of certificates issued before it to renew them

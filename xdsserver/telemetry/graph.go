@@ -401,5 +401,5 @@ func serverID(caller, service string) string {
 	if err != nil {
 		return ""
 	}
-	return spiffe.ServiceID(id.TrustDomain, service)
+	return id.Domain().ServiceID(service)
 }

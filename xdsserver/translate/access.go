@@ -9,7 +9,6 @@ import (
 	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	"github.com/tulle-mesh/tulle/mesh/spiffe"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
@@ -199,14 +198,14 @@ func (c *compiler) principals(from []model.Principal, anyone func() []*rbacv3.Pr
 	}
 	out := make([]*rbacv3.Principal, 0, len(from))
 	for _, p := range from {
-		domain := c.in.TrustDomain
+		domain := c.in.Domain
 		switch p.Kind {
 		case model.Anyone:
 			out = append(out, anyone()...)
 		case model.OfService:
-			out = append(out, identity(exactly(spiffe.ServiceID(domain, p.Value))))
+			out = append(out, identity(exactly(domain.ServiceID(p.Value))))
 		case model.OfNamespace:
-			out = append(out, identity(beginning("spiffe://"+domain+"/ns/"+p.Value+"/")))
+			out = append(out, identity(beginning("spiffe://"+domain.Name+"/ns/"+p.Value+"/")))
 		case model.OfID:
 			out = append(out, identity(exactly(p.Value)))
 		case model.Below:
@@ -218,7 +217,7 @@ func (c *compiler) principals(from []model.Principal, anyone func() []*rbacv3.Pr
 
 // authenticated is every identity of the trust domain.
 func (c *compiler) authenticated() []*rbacv3.Principal {
-	return []*rbacv3.Principal{identity(beginning("spiffe://" + c.in.TrustDomain + "/"))}
+	return []*rbacv3.Principal{identity(beginning("spiffe://" + c.in.Domain.Name + "/"))}
 }
 
 func identity(name *matcherv3.StringMatcher) *rbacv3.Principal {

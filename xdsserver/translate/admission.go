@@ -3,7 +3,6 @@ package translate
 import (
 	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
 	"github.com/tulle-mesh/tulle/mesh/resource"
-	"github.com/tulle-mesh/tulle/mesh/spiffe"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
@@ -30,7 +29,7 @@ func (in Input) admission() *policyv1.Admission {
 		for _, p := range l.Callers {
 			id := p.Value
 			if p.Kind == model.OfService {
-				id = spiffe.ServiceID(in.TrustDomain, p.Value)
+				id = in.Domain.ServiceID(p.Value)
 			}
 			limit.Callers = append(limit.Callers, id)
 		}

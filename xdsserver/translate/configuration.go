@@ -16,7 +16,6 @@ import (
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	"github.com/tulle-mesh/tulle/mesh/resource"
-	"github.com/tulle-mesh/tulle/mesh/spiffe"
 )
 
 const (
@@ -94,8 +93,8 @@ func (in Input) cluster(name string) *clusterv3.Cluster {
 		c.LoadBalancingPolicy = policies(in.Service)
 		c.OutlierDetection = outliers(in.Service)
 	}
-	if in.TrustDomain != "" {
-		c.TransportSocket = upstreamTLS(spiffe.ServiceID(in.TrustDomain, in.Service.Name.String()))
+	if in.Domain.Name != "" {
+		c.TransportSocket = upstreamTLS(in.Domain.ServiceID(in.Service.Name.String()))
 	}
 	return c
 }

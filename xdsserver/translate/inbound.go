@@ -35,7 +35,7 @@ const (
 // change with them: a stock server drains all its connections when its Listener
 // changes.
 func (in Input) Inbound() []Resource {
-	if in.TrustDomain == "" {
+	if in.Domain.Name == "" {
 		return nil
 	}
 	name := resource.ServerListener(in.Service.Name.String())

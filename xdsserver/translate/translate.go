@@ -32,6 +32,7 @@ import (
 
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tulle-mesh/tulle/mesh/spiffe"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
@@ -51,8 +52,8 @@ type Input struct {
 	Versions []string
 	// Endpoints are the service's, in order of instance.
 	Endpoints []model.Endpoint
-	// TrustDomain is empty where there are no identities.
-	TrustDomain string
+	// Domain is where identities are; without a name there are none.
+	Domain spiffe.Domain
 	// Policies are those that protect the service, in order of namespace and name.
 	Policies      []*model.AccessPolicy
 	AccessDefault model.AccessDefault
@@ -85,9 +86,9 @@ func Inputs(set *model.Set) []Input {
 		}
 	}
 	policies := policyIndex(set.Policies)
-	domain, access := "", model.AccessAuthenticated
+	domain, access := spiffe.Domain{}, model.AccessAuthenticated
 	if set.Trust != nil {
-		domain = set.Trust.Domain
+		domain = spiffe.Domain{Name: set.Trust.Domain, Datacenter: set.Trust.Datacenter}
 	}
 	if set.Mesh != nil {
 		access = set.Mesh.AccessDefault
@@ -102,7 +103,7 @@ func Inputs(set *model.Set) []Input {
 			Versions:  slices.Compact(v),
 			Endpoints: set.Endpoints[name],
 
-			TrustDomain:     domain,
+			Domain:          domain,
 			Policies:        policies.of(name),
 			AccessDefault:   access,
 			PermissiveUntil: set.Permissive(service),
@@ -138,7 +139,7 @@ func (in Input) Resources() []Resource {
 // the one before, and so may say false where values are equal.
 func (in Input) SameConfiguration(other Input) bool {
 	return sameService(in.Service, other.Service) &&
-		in.TrustDomain == other.TrustDomain &&
+		in.Domain == other.Domain &&
 		maps.Equal(in.HashHeaders, other.HashHeaders) &&
 		slices.Equal(in.Routes, other.Routes) &&
 		slices.Equal(in.Versions, other.Versions)
@@ -160,7 +161,7 @@ func sameService(a, b *model.Service) bool {
 // policies by identity, as SameConfiguration does routes.
 func (in Input) SameInbound(other Input) bool {
 	return sameService(in.Service, other.Service) &&
-		in.TrustDomain == other.TrustDomain &&
+		in.Domain == other.Domain &&
 		in.AccessDefault == other.AccessDefault &&
 		in.PermissiveUntil.Equal(other.PermissiveUntil) &&
 		slices.Equal(in.Policies, other.Policies) &&
