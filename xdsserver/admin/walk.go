@@ -150,7 +150,7 @@ func (q *question) backend(
 
 	g := cluster{balancing: &c.Cluster.Balancing, traffic: t, endpoints: c.Endpoints, caller: q.caller, md: sent}
 	if err == nil {
-		g.known = slices.DeleteFunc(slices.Clone(q.set.Endpoints[name]), func(e model.Endpoint) bool { return version != "" && e.Version != version })
+		g.known = slices.DeleteFunc(slices.Clone(q.set.Endpoints[name]), func(e model.Endpoint) bool { return !e.In(version) })
 	}
 	step.Candidates, step.Notes = g.candidates(), g.notes()
 	for _, d := range c.Endpoints.Drops {

@@ -81,6 +81,7 @@ func (c *checker) backends(field string, backends []Backend) {
 		if b.Weight > maxBackendWeight {
 			c.errorf(at+".weight", "%d is above %d, the most: weights are shares, divide them all", b.Weight, maxBackendWeight)
 		}
+		c.failover(at+".failover", b)
 		sum += uint64(b.Weight)
 		d := destination{b.Service, b.Version}
 		if j, ok := seen[d]; ok {
@@ -90,6 +91,25 @@ func (c *checker) backends(field string, backends []Backend) {
 	}
 	if sum == 0 {
 		c.errorf(field, "weights sum to zero, so no call could be sent: give one of them a weight above zero")
+	}
+}
+
+// maxFailover bounds the targets of one backend: each is a priority of its own.
+const maxFailover = 8
+
+func (c *checker) failover(field string, b Backend) {
+	c.count(field, len(b.Failover), maxFailover)
+	for i, to := range b.Failover {
+		at := fmt.Sprintf("%s[%d]", field, i)
+		c.name(at, to.Service)
+		if to.Version != "" {
+			if err := CheckVersion(to.Version); err != nil {
+				c.errorf(at+".version", "%v", err)
+			}
+		}
+		if to == (Target{b.Service, b.Version}) {
+			c.errorf(at, "is the backend itself: name other endpoints, or remove it")
+		}
 	}
 }
 

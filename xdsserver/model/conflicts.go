@@ -82,7 +82,7 @@ func (m Match) key() string {
 	}
 	headers := make([]string, 0, len(m.Headers))
 	for _, h := range m.Headers {
-		headers = append(headers, strings.ToLower(h.Name)+strconv.FormatBool(h.Regex)+strconv.Quote(h.Value))
+		headers = append(headers, strings.ToLower(h.Name)+strconv.FormatBool(h.Regex)+strconv.FormatBool(h.Invert)+strconv.Quote(h.Value))
 	}
 	slices.Sort(headers)
 	return strconv.FormatBool(m.Regex) + strconv.Quote(m.Service) + strconv.Quote(m.Method) + strings.Join(headers, "")
@@ -103,6 +103,7 @@ func (v *validation) versions() {
 			if e.Version != "" {
 				known = append(known, e.Version)
 			}
+			known = append(known, e.Subsets...)
 		}
 		slices.Sort(known)
 		running[n] = slices.Compact(known)

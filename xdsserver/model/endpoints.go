@@ -14,7 +14,11 @@ func (v *validation) endpoints(registered []Endpoint) {
 	good := make([]bool, len(registered))
 	var problems []Problem
 	c := &checker{}
+	mirrored := subsetsMirrored(registered)
 	for i, e := range registered {
+		if e.From == Mirrored {
+			continue
+		}
 		c.ref, c.from, c.problems = Ref{KindService, e.Service.Namespace, e.Service.Name}, e.From, nil
 		c.name(".service", e.Service)
 		c.endpoint(e)
@@ -30,15 +34,7 @@ func (v *validation) endpoints(registered []Endpoint) {
 	slices.SortStableFunc(problems, compareProblems)
 	v.accept(problems)
 	for name := range count {
-		if v.set.Services[name] == nil {
-			// What is set aside may have said that it is strict.
-			_, aside := v.aside[name]
-			s := v.previous.Services[name]
-			if s == nil || s.From != Registered || s.Strict != aside {
-				s = &Service{Name: name, From: Registered, Strict: aside}
-			}
-			v.set.Services[name] = s // the same while nothing is said of it, so that nobody compares
-		}
+		v.unconfigured(name)
 	}
 	for name, s := range v.set.Services {
 		if n := count[name] + len(s.Endpoints); n > 0 {
@@ -47,6 +43,9 @@ func (v *validation) endpoints(registered []Endpoint) {
 	}
 	for i, e := range registered {
 		if good[i] {
+			if subsets, ok := mirrored[mirror{e.Service, e.Instance}]; ok && e.From == Registered {
+				e.Subsets = subsets
+			}
 			v.set.Endpoints[e.Service] = append(v.set.Endpoints[e.Service], e)
 		}
 	}
@@ -59,6 +58,69 @@ func (v *validation) endpoints(registered []Endpoint) {
 		}
 		v.set.Endpoints[name] = v.unique(name, endpoints)
 	}
+}
+
+// unconfigured makes known a service that nothing is said of, unless it is.
+func (v *validation) unconfigured(name ServiceName) {
+	if v.set.Services[name] != nil {
+		return
+	}
+	// What is set aside may have said that it is strict.
+	_, aside := v.aside[name]
+	s := v.previous.Services[name]
+	if s == nil || s.From != Registered || s.Strict != aside {
+		s = &Service{Name: name, From: Registered, Strict: aside}
+	}
+	v.set.Services[name] = s // the same while nothing is said of it, so that nobody compares
+}
+
+// vouched makes known the services that routes vouch for.
+func (v *validation) vouched(routes []*Route) {
+	for _, r := range routes {
+		if !r.Vouches {
+			continue
+		}
+		for _, name := range r.names() {
+			if CheckLabel(name.Name) == nil && CheckLabel(name.Namespace) == nil {
+				v.unconfigured(name)
+			}
+		}
+	}
+}
+
+// names are the services that a route names.
+func (r *Route) names() []ServiceName {
+	names := slices.Clone(r.Parents)
+	for _, rule := range r.Rules {
+		for _, b := range rule.Backends {
+			names = append(names, b.Service)
+			for _, to := range b.Failover {
+				names = append(names, to.Service)
+			}
+		}
+	}
+	return names
+}
+
+// A mirror names an endpoint.
+type mirror struct {
+	service  ServiceName
+	instance string
+}
+
+// subsetsMirrored are those of endpoints that registered themselves here; nil for none.
+func subsetsMirrored(registered []Endpoint) map[mirror][]string {
+	var all map[mirror][]string
+	for _, e := range registered {
+		if e.From != Mirrored || len(e.Subsets) == 0 {
+			continue
+		}
+		if all == nil {
+			all = make(map[mirror][]string)
+		}
+		all[mirror{e.Service, e.Instance}] = e.Subsets
+	}
+	return all
 }
 
 func compareProblems(a, b Problem) int {
@@ -115,6 +177,12 @@ func prefer(a, b Endpoint) int {
 		slices.Compare(a.Addresses, b.Addresses),
 		strings.Compare(a.From, b.From),
 	)
+}
+
+// In reports whether the endpoint has the version, or is in the subset of that name;
+// every endpoint is in the empty one.
+func (e Endpoint) In(version string) bool {
+	return version == "" || e.Version == version || slices.Contains(e.Subsets, version)
 }
 
 // registered reports whether the process registered itself, here or elsewhere.

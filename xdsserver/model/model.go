@@ -80,6 +80,13 @@ type Service struct {
 	Endpoints []Endpoint
 }
 
+// A Target is endpoints of a service.
+type Target struct {
+	Service ServiceName
+	// Version keeps to endpoints with that version, or in that subset; empty takes all.
+	Version string
+}
+
 // A Route is a GRPCRoute of the Gateway API.
 type Route struct {
 	Namespace, Name string
@@ -89,6 +96,12 @@ type Route struct {
 	// Rules in order; among rules that match, the most specific wins as the
 	// Gateway API orders them.
 	Rules []Rule
+	// Ordered has the first rule win that matches, whatever the others; rules of routes
+	// that are not ordered come before. Consul's service-routers are.
+	Ordered bool
+	// Vouches says that the services it names exist, also while nobody runs them: they are
+	// known where the route comes from.
+	Vouches bool
 }
 
 // A Rule says where the calls that it matches go.
@@ -124,6 +137,8 @@ type HeaderMatch struct {
 	Name, Value string
 	// Regex makes Value an RE2 expression that matches in whole.
 	Regex bool
+	// Invert matches a header that is there and has another value.
+	Invert bool
 }
 
 // A Backend takes a share of a rule's calls.
@@ -133,6 +148,10 @@ type Backend struct {
 	Version string
 	// Weight is the share among the rule's backends; zero takes no calls.
 	Weight uint32
+	// Failover takes the backend's calls while none of its endpoints does: the first of
+	// them with one that takes calls. Of several routes that say it of the same service and
+	// version, the first counts.
+	Failover []Target
 }
 
 // A Fault is injected into a share of calls, on purpose.
@@ -171,8 +190,8 @@ type Endpoint struct {
 	Instance string
 	// Version is the label routes choose by; may be empty.
 	Version string
-	// Subsets are the named subsets of the service that it is in, in order; a route may
-	// choose by one as it does by Version. They come from Consul's service-resolvers.
+	// Subsets are the named subsets of the service that it is in, in order; a route
+	// chooses by one as it does by Version. They come from Consul's service-resolvers.
 	Subsets      []string
 	Region, Zone string
 	// Addresses are host:port, the preferred first; at least one.

@@ -10,6 +10,10 @@ import (
 // services that are known from such endpoints alone.
 const Registered = "registered"
 
+// Mirrored is the From of endpoints that registered themselves here, as a registry that
+// was told of them has them: they say which subsets the endpoints are in, and no more.
+const Mirrored = "registered here, as mirrored"
+
 // Elsewhere is the From of endpoints that registered themselves with another xdsserver.
 const Elsewhere = "registered elsewhere"
 
@@ -57,6 +61,7 @@ func Validate(objects []Object, endpoints []Endpoint, previous *Set) *Set {
 		v.service(s)
 	}
 	v.endpoints(endpoints)
+	v.vouched(sorted.routes)
 	for _, n := range sortedNames(v.set.Services) {
 		v.known = append(v.known, n.String())
 	}

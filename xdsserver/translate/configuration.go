@@ -1,6 +1,7 @@
 package translate
 
 import (
+	"slices"
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
@@ -35,11 +36,10 @@ func (in Input) Configuration() []Resource {
 	resources = append(resources,
 		Resource{resource.ListenerType, name, listener(name, in.Service.Timeout)},
 		Resource{resource.RouteType, name, routes(in)},
-		Resource{resource.ClusterType, name, in.cluster(name)},
+		Resource{resource.ClusterType, name, in.cluster("")},
 	)
 	for _, version := range in.Versions {
-		name := clusterName(in.Service.Name, version)
-		resources = append(resources, Resource{resource.ClusterType, name, in.cluster(name)})
+		resources = append(resources, Resource{resource.ClusterType, clusterName(in.Service.Name, version), in.cluster(version)})
 	}
 	return resources
 }
@@ -70,14 +70,15 @@ func listener(name string, timeout time.Duration) *listenerv3.Listener {
 }
 
 // cluster is one of the service's, of all versions or of one. Whoever calls it
-// connects to nobody but the service itself, and without a trust domain to nobody.
-func (in Input) cluster(name string) *clusterv3.Cluster {
+// connects to nobody but the service itself, and those who take its calls while it does
+// not; without a trust domain to nobody.
+func (in Input) cluster(version string) *clusterv3.Cluster {
 	maxRequests := in.Service.MaxRequests
 	if maxRequests == 0 {
 		maxRequests = defaultMaxRequests
 	}
 	c := &clusterv3.Cluster{
-		Name:                 name,
+		Name:                 clusterName(in.Service.Name, version),
 		ClusterDiscoveryType: &clusterv3.Cluster_Type{Type: clusterv3.Cluster_EDS},
 		EdsClusterConfig:     &clusterv3.Cluster_EdsClusterConfig{EdsConfig: ads()},
 		// load_balancing_policy goes before it, and clients hold it to its rules (gRFC A52).
@@ -94,7 +95,13 @@ func (in Input) cluster(name string) *clusterv3.Cluster {
 		c.OutlierDetection = outliers(in.Service)
 	}
 	if in.Domain.Name != "" {
-		c.TransportSocket = upstreamTLS(in.Domain.ServiceID(in.Service.Name.String()))
+		ids := []string{in.Domain.ServiceID(in.Service.Name.String())}
+		for _, to := range in.Failover[version] {
+			if id := in.Domain.ServiceID(to.Service.String()); !slices.Contains(ids, id) {
+				ids = append(ids, id)
+			}
+		}
+		c.TransportSocket = upstreamTLS(ids)
 	}
 	return c
 }

@@ -21,19 +21,40 @@ const metadataKey = "tulle"
 // Assignments returns the ClusterLoadAssignments of the service: who takes calls.
 func (in Input) Assignments() []Resource {
 	resources := make([]Resource, 0, 1+len(in.Versions))
-	resources = append(resources, assignment(in.Service.Name, "", in.Endpoints))
+	resources = append(resources, in.assignment(""))
 	for _, version := range in.Versions {
-		resources = append(resources, assignment(in.Service.Name, version, in.Endpoints))
+		resources = append(resources, in.assignment(version))
 	}
 	return resources
 }
 
-func assignment(service model.ServiceName, version string, endpoints []model.Endpoint) Resource {
-	name := clusterName(service, version)
+// assignment is of one cluster: its own endpoints first, and those that take calls while
+// none of them does below, by priority.
+func (in Input) assignment(version string) Resource {
+	name := clusterName(in.Service.Name, version)
+	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	seen := map[string]bool{} // an address that is there twice is refused as a whole
+	// Priorities have no gaps: who has no endpoints has none either.
+	priority := uint32(0)
+	add := func(endpoints []model.Endpoint, version string) {
+		if group := localities(endpoints, version, priority, seen); len(group) > 0 {
+			out.Endpoints = append(out.Endpoints, group...)
+			priority++
+		}
+	}
+	add(in.Endpoints, version)
+	for _, to := range in.Failover[version] {
+		add(in.Elsewhere[to.Service], to.Version)
+	}
+	return Resource{resource.EndpointsType, name, out}
+}
+
+// localities are the endpoints of one priority, by place.
+func localities(endpoints []model.Endpoint, version string, priority uint32, seen map[string]bool) []*endpointv3.LocalityLbEndpoints {
 	type place struct{ region, zone string }
 	groups := map[place][]model.Endpoint{}
 	for _, e := range endpoints {
-		if e.Health == model.Leaving || (version != "" && e.Version != version) {
+		if e.Health == model.Leaving || !e.In(version) || slices.ContainsFunc(e.Addresses, func(a string) bool { return seen[a] }) {
 			continue
 		}
 		p := place{e.Region, e.Zone}
@@ -45,11 +66,14 @@ func assignment(service model.ServiceName, version string, endpoints []model.End
 	}
 	slices.SortFunc(places, func(a, b place) int { return cmp.Or(cmp.Compare(a.region, b.region), cmp.Compare(a.zone, b.zone)) })
 
-	out := &endpointv3.ClusterLoadAssignment{ClusterName: name}
+	out := make([]*endpointv3.LocalityLbEndpoints, 0, len(places))
 	for _, p := range places {
-		locality := &endpointv3.LocalityLbEndpoints{Locality: &corev3.Locality{Region: p.region, Zone: p.zone}}
+		locality := &endpointv3.LocalityLbEndpoints{Locality: &corev3.Locality{Region: p.region, Zone: p.zone}, Priority: priority}
 		var sum uint64
 		for _, e := range groups[p] {
+			for _, a := range e.Addresses {
+				seen[a] = true
+			}
 			weight := max(1, e.Weight)
 			if e.Health != model.NotServing {
 				sum += uint64(weight)
@@ -60,9 +84,9 @@ func assignment(service model.ServiceName, version string, endpoints []model.End
 		// one with few is not sent as much as one with many. Clients leave out
 		// a locality of weight zero, and with it endpoints nobody may call.
 		locality.LoadBalancingWeight = wrapperspb.UInt32(uint32(min(max(1, sum), math.MaxUint32/maxLocalities)))
-		out.Endpoints = append(out.Endpoints, locality)
+		out = append(out, locality)
 	}
-	return Resource{resource.EndpointsType, name, out}
+	return out
 }
 
 // maxLocalities keeps the sum of the localities' weights in 32 bits (gRFC A27).

@@ -33,9 +33,10 @@ func whole(service model.ServiceName) entry {
 // ordered returns the matches of all routes, the most specific first. xDS takes
 // the first route that matches; the Gateway API says which that must be: more
 // characters of the service, then of the method, then more headers, then the
-// order of names and of rules. An exact method comes before an expression.
+// order of names and of rules. An exact method comes before an expression. Routes that
+// have an order of their own keep it, behind all others.
 func ordered(routes []*model.Route) []entry {
-	var entries []entry
+	var entries, kept []entry
 	for _, r := range routes {
 		for i := range r.Rules {
 			rule := &r.Rules[i]
@@ -48,7 +49,11 @@ func ordered(routes []*model.Route) []entry {
 				matches = []model.Match{{}}
 			}
 			for _, m := range matches {
-				entries = append(entries, entry{name: name, match: m, rule: rule})
+				if r.Ordered {
+					kept = append(kept, entry{name: name, match: m, rule: rule})
+				} else {
+					entries = append(entries, entry{name: name, match: m, rule: rule})
+				}
 			}
 		}
 	}
@@ -60,7 +65,7 @@ func ordered(routes []*model.Route) []entry {
 			cmp.Compare(len(b.match.Headers), len(a.match.Headers)),
 		)
 	})
-	return entries
+	return append(entries, kept...)
 }
 
 // kind ranks the ways to match a method.
@@ -125,7 +130,9 @@ func header(h model.HeaderMatch) *routev3.HeaderMatcher {
 	if h.Regex {
 		value = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: h.Value}}}
 	}
-	return &routev3.HeaderMatcher{Name: strings.ToLower(h.Name), HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}}
+	return &routev3.HeaderMatcher{
+		Name: strings.ToLower(h.Name), HeaderMatchSpecifier: &routev3.HeaderMatcher_StringMatch{StringMatch: value}, InvertMatch: h.Invert,
+	}
 }
 
 func action(rule *model.Rule) *routev3.RouteAction {

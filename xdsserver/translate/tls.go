@@ -16,12 +16,16 @@ import (
 // tlsSocket is the one name that gRPC takes (gRFC A29).
 const tlsSocket = "envoy.transport_sockets.tls"
 
-// upstreamTLS has clients connect to nobody but who has the identity. Without it
-// any certificate of the authority would do, which is any service's.
-func upstreamTLS(id string) *corev3.TransportSocket {
+// upstreamTLS has clients connect to nobody but who has one of the identities. Without
+// them any certificate of the authority would do, which is any service's.
+func upstreamTLS(ids []string) *corev3.TransportSocket {
 	common := commonTLS()
+	matchers := make([]*matcherv3.StringMatcher, len(ids))
+	for i, id := range ids {
+		matchers[i] = exactly(id)
+	}
 	// Deprecated in favour of typed matchers, which gRPC does not read (gRFC A29).
-	common.GetValidationContext().MatchSubjectAltNames = []*matcherv3.StringMatcher{exactly(id)}
+	common.GetValidationContext().MatchSubjectAltNames = matchers
 	return socket(&tlsv3.UpstreamTlsContext{CommonTlsContext: common})
 }
 

@@ -52,6 +52,10 @@ type Input struct {
 	Versions []string
 	// Endpoints are the service's, in order of instance.
 	Endpoints []model.Endpoint
+	// Failover is, by version, who takes calls while none of the service's own endpoints
+	// does; Elsewhere are the endpoints of those services.
+	Failover  map[string][]model.Target
+	Elsewhere map[model.ServiceName][]model.Endpoint
 	// Domain is where identities are; without a name there are none.
 	Domain spiffe.Domain
 	// Policies are those that protect the service, in order of namespace and name.
@@ -68,6 +72,7 @@ type Input struct {
 func Inputs(set *model.Set) []Input {
 	routes := map[model.ServiceName][]*model.Route{}
 	versions := map[model.ServiceName][]string{}
+	failovers := map[model.ServiceName]map[string][]model.Target{}
 	for _, r := range set.Routes {
 		for _, parent := range r.Parents {
 			routes[parent] = append(routes[parent], r)
@@ -76,6 +81,15 @@ func Inputs(set *model.Set) []Input {
 			for _, b := range rule.Backends {
 				if b.Version != "" {
 					versions[b.Service] = append(versions[b.Service], b.Version)
+				}
+				if len(b.Failover) == 0 {
+					continue
+				}
+				if failovers[b.Service] == nil {
+					failovers[b.Service] = make(map[string][]model.Target)
+				}
+				if _, said := failovers[b.Service][b.Version]; !said {
+					failovers[b.Service][b.Version] = b.Failover
 				}
 			}
 			for _, m := range rule.Mirrors {
@@ -108,6 +122,8 @@ func Inputs(set *model.Set) []Input {
 			AccessDefault:   access,
 			PermissiveUntil: set.Permissive(service),
 			HashHeaders:     hashHeaders(set, service, routes[name]),
+			Failover:        failovers[name],
+			Elsewhere:       elsewhere(set, failovers[name]),
 		})
 	}
 	slices.SortFunc(inputs, func(a, b Input) int { return a.Service.Name.Compare(b.Service.Name) })
@@ -142,7 +158,8 @@ func (in Input) SameConfiguration(other Input) bool {
 		in.Domain == other.Domain &&
 		maps.Equal(in.HashHeaders, other.HashHeaders) &&
 		slices.Equal(in.Routes, other.Routes) &&
-		slices.Equal(in.Versions, other.Versions)
+		slices.Equal(in.Versions, other.Versions) &&
+		sameFailover(in.Failover, other.Failover)
 }
 
 // sameService compares all that a service says but where it says it, and its
@@ -174,15 +191,39 @@ func (in Input) SameInbound(other Input) bool {
 func (in Input) SameAssignments(other Input) bool {
 	return in.Service.Name == other.Service.Name &&
 		slices.Equal(in.Versions, other.Versions) &&
-		slices.EqualFunc(in.Endpoints, other.Endpoints, sameEndpoint)
+		sameEndpoints(in.Endpoints, other.Endpoints) &&
+		sameFailover(in.Failover, other.Failover) &&
+		maps.EqualFunc(in.Elsewhere, other.Elsewhere, sameEndpoints)
 }
 
 // sameEndpoint compares what clients are told of an endpoint.
 func sameEndpoint(a, b model.Endpoint) bool {
-	return a.Instance == b.Instance && a.Version == b.Version && a.Region == b.Region && a.Zone == b.Zone &&
+	return a.Instance == b.Instance && a.Version == b.Version && slices.Equal(a.Subsets, b.Subsets) && a.Region == b.Region && a.Zone == b.Zone &&
 		a.Weight == b.Weight && health(a.Health) == health(b.Health) && (a.Health == model.Leaving) == (b.Health == model.Leaving) &&
 		slices.Equal(a.Addresses, b.Addresses)
 }
+
+// elsewhere are the endpoints of the services that a failover names.
+func elsewhere(set *model.Set, failover map[string][]model.Target) map[model.ServiceName][]model.Endpoint {
+	if len(failover) == 0 {
+		return nil
+	}
+	all := make(map[model.ServiceName][]model.Endpoint)
+	for _, targets := range failover {
+		for _, to := range targets {
+			all[to.Service] = set.Endpoints[to.Service]
+		}
+	}
+	return all
+}
+
+// sameFailover compares who takes calls in whose place.
+func sameFailover(a, b map[string][]model.Target) bool {
+	return maps.EqualFunc(a, b, slices.Equal[[]model.Target])
+}
+
+// sameEndpoints compares what clients are told of endpoints.
+func sameEndpoints(a, b []model.Endpoint) bool { return slices.EqualFunc(a, b, sameEndpoint) }
 
 // hashHeaders are those of other services that the routes send calls to.
 func hashHeaders(set *model.Set, service *model.Service, routes []*model.Route) map[model.ServiceName]string {
