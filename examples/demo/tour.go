@@ -13,7 +13,7 @@ import (
 //go:embed mesh.yaml
 var config string
 
-// configOverConsul is less: access is Consul's to say.
+// configOverConsul is less: routes and access are Consul's to say.
 //
 //go:embed mesh-over-consul.yaml
 var configOverConsul string

@@ -30,6 +30,7 @@ var requirements = map[string]string{
 	"github.com/youmark/pkcs8":                     "xdsserver: keys of the authority encrypted on disk, in the format openssl reads",
 	"golang.org/x/time":                            "xdsserver: rate limits of enrolment, and of queries to Consul",
 	"github.com/hashicorp/consul/api":              "xdsserver: Consul as registry, store and authority",
+	"github.com/hashicorp/go-bexpr":                "xdsserver: filters of subsets in Consul's service-resolvers, as Consul reads them",
 	"github.com/hashicorp/consul/proto-public":     "xdsserver: Consul's authority signs by gRPC, where keys stay in their process",
 
 	"github.com/sony/gobreaker/v2": "the state machine of a circuit breaker; nothing beneath it but the standard library",

@@ -16,6 +16,7 @@ import (
 // Consul signs, and makes another root under load, twice: no call fails, and every
 // process proves itself by the newest.
 func TestConsulsRootRotatesUnderLoad(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	agent := consultest.Start(t)
 	connect := agent.Client(t).Connect()
 	all := replicas(t, 2, "--consul", agent.Address(), "--ca", "consul")

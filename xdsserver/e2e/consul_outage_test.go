@@ -30,6 +30,7 @@ func TestConsulFails(t *testing.T) {
 	if raced {
 		t.Skip("measures a load that the race detector would not carry")
 	}
+	t.Parallel() // it waits more than it works
 	servers := consultest.Cluster(t, 3, consultest.ACLs(management),
 		// Without it Consul's ACLs, which deny by default, deny calls by default, too.
 		consultest.With("default_intention_policy", "allow"))

@@ -40,6 +40,7 @@ func TestReplicasAreKilledInTurn(t *testing.T) {
 	if raced {
 		t.Skip("measures a load that the race detector would not carry")
 	}
+	t.Parallel() // it waits more than it works
 	agent := consultest.Start(t)
 	all := replicas(t, 2, "--consul", agent.Address())
 	for range 3 {
@@ -71,7 +72,7 @@ func TestReplicasAreKilledInTurn(t *testing.T) {
 func TestReplicasApplyAtOnce(t *testing.T) {
 	agent := consultest.Start(t)
 	all := replicas(t, 2, "--consul", agent.Address())
-	const appliers, each = 10, 100
+	const appliers, each = 10, 30
 	var wait sync.WaitGroup
 	began := time.Now()
 	for i := range appliers {

@@ -18,6 +18,7 @@ import (
 
 // What is registered in Consul by Consul's own API reaches a stream that is open.
 func TestConsulReachesAnOpenStream(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	agent := consultest.Start(t)
 	client := agent.Client(t)
 	s := startServer(t, "--consul", agent.Address())

@@ -209,11 +209,14 @@ func (s *Source) output() (out source.Output, known, ok bool) {
 		out.Problems = append(out.Problems, p.problems...)
 		out.Err = errors.Join(out.Err, p.err)
 	}
-	out.Endpoints = make([]model.Endpoint, len(catalog.instances))
-	for i, in := range catalog.instances {
-		out.Endpoints[i] = in.endpoint
+	out.Endpoints = make([]model.Endpoint, 0, len(catalog.instances))
+	for _, in := range catalog.instances {
+		e := in.endpoint
 		if routing.subsets != nil {
-			out.Endpoints[i].Subsets = routing.subsets(in.endpoint.Service, in.entry)
+			e.Subsets = routing.subsets(e.Service, in.entry)
+		}
+		if e.From != model.Mirrored || len(e.Subsets) > 0 {
+			out.Endpoints = append(out.Endpoints, e)
 		}
 	}
 	return out, known, true

@@ -41,7 +41,7 @@ func (in instance) key() key { return key{in.endpoint.Service, in.endpoint.Insta
 func (in instance) usable() bool { return in.endpoint.Health == model.Healthy }
 
 // ours reports whether this xdsserver registered the instance, and so knows it without
-// asking.
+// asking, but for the subsets that it is in.
 func (in instance) ours() bool { return in.endpoint.From == model.Registered }
 
 // same reports whether nothing that anybody asks about an instance differs. The output

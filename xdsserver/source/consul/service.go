@@ -221,9 +221,11 @@ func (s *service) view(now time.Time) *view {
 			e.Health = model.NotServing
 		}
 		m.show(e, now)
-		if !m.ours() {
-			v.instances = append(v.instances, instance{endpoint: m.shown, entry: m.entry})
+		shown := instance{endpoint: m.shown, entry: m.entry}
+		if m.ours() {
+			shown.endpoint.From = model.Mirrored
 		}
+		v.instances = append(v.instances, shown)
 	}
 	v.problems = append(v.problems, s.holds()...)
 	return v
