@@ -236,7 +236,7 @@ func TestReplicasHaveOneTrustDomainAndIntermediatesOfTheirOwn(t *testing.T) {
 		s := newShelf()
 		r := newReplicas(t, s, nil)
 		r.start("east", "west", "north")
-		time.Sleep(3 * time.Second)
+		time.Sleep(30 * time.Second) // each has seen the others' signs of life
 		synctest.Wait()
 		r.check()
 		r.calm()

@@ -11,6 +11,7 @@ import (
 	"encoding/pem"
 	"net/url"
 	"strings"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -108,27 +109,28 @@ func TestAReplicaWithoutAnIntermediateSaysWhatToDo(t *testing.T) {
 
 func TestOnlyWhoLeadsDoesTheStepsOfTheRoot(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
-		leads := true
+		var leads atomic.Bool
+		leads.Store(true)
 		r := newReplicas(t, newShelf(), func(c *Config) {
 			minutes(c)
 			if c.Replica == "east" {
-				c.Leads = func() bool { return leads }
+				c.Leads = leads.Load
 			}
 		})
 		r.start("east")
-		leads = false
+		leads.Store(false)
 		_, err := r.open("west")
 		wantError(t, err, "east has the key of root-1-east, and has not signed one yet")
 		wantError(t, r.cas["east"].Rotate(context.Background(), Root), "another xdsserver leads")
-		leads = true
+		leads.Store(true)
 		r.start("west")
 		must(t, r.cas["east"].Rotate(context.Background(), Root))
-		leads = false
+		leads.Store(false)
 		r.live(20*time.Second, time.Second)
 		if got := r.cas["west"].Status().Roots[0].Name; got != "root-1-east" {
 			t.Errorf("%s was activated by nobody who leads", got)
 		}
-		leads = true
+		leads.Store(true)
 		r.live(40*time.Second, time.Second)
 		r.calm()
 		if got := r.cas["west"].Trust().Bundle.Roots(); len(got) != 1 {
