@@ -11,7 +11,6 @@ import (
 	"net/http"
 	"os"
 	"sync"
-	"sync/atomic"
 	"time"
 
 	"github.com/hashicorp/consul/api"
@@ -24,6 +23,9 @@ const (
 	// quiet is when a connection that says nothing is probed: Consul may be gone
 	// without a word while a query waits.
 	quiet = 10 * time.Second
+	// maxShared is in connections that each carry 250 queries (Consul's bound), enough
+	// for all that may wait. Without it, queries that begin together dial together.
+	maxShared = overTLS / 250
 )
 
 // A Client is one connection to Consul, for all who use it. It is safe for concurrent
@@ -37,13 +39,15 @@ type Client struct {
 	tokens   *tokens
 	logger   *slog.Logger
 
-	// slots are the queries that may wait at one time. watching counts those that want
-	// to; crowded ends calm when they are more.
-	slots    chan struct{}
-	watching atomic.Int64
-	calm     context.Context //nolint:containedctx // of all who wait long; ends once
+	slots chan struct{} // the queries that may wait at one time
+
+	// mu guards how many want to wait. While they are more than the slots, calm has
+	// ended: it is the context of those who wait for long.
+	mu       sync.Mutex
+	watching int
+	calm     context.Context //nolint:containedctx // see above
 	crowded  context.CancelFunc
-	crowd    sync.Once
+	warned   bool
 }
 
 // New returns a Client that has connected to nobody yet. The error names the setting
@@ -60,7 +64,8 @@ func New(c Config) (*Client, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	if c.Connections == 0 {
+	own := c.Connections == 0
+	if own {
 		if c.Connections = DefaultConnections; at.scheme == "https" {
 			c.Connections = overTLS
 		}
@@ -84,6 +89,9 @@ func New(c Config) (*Client, error) {
 		MaxIdleConnsPerHost: c.Connections,
 		IdleConnTimeout:     90 * time.Second,
 	}
+	if at.scheme == "https" && own {
+		pool.MaxConnsPerHost = maxShared
+	}
 	host, scheme := at.host, at.scheme
 	if scheme == "unix" {
 		host, scheme = "consul", "http"
@@ -95,7 +103,7 @@ func New(c Config) (*Client, error) {
 		Datacenter: c.Datacenter,
 		Namespace:  c.Namespace,
 		Partition:  c.Partition,
-		HttpClient: &http.Client{Transport: &transport{next: pool, tokens: credential}},
+		HttpClient: &http.Client{Transport: &transport{next: pool, tokens: credential, most: maxAnswer}},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
@@ -110,6 +118,15 @@ func New(c Config) (*Client, error) {
 // API is Consul's own client, with this one's token, TLS and limits. Writes go through
 // the methods of Client, which a read-only one refuses.
 func (c *Client) API() *api.Client { return c.api }
+
+// String leaves the token out, as that of Config does.
+func (c *Client) String() string { return c.config.String() }
+
+// GoString is String.
+func (c *Client) GoString() string { return c.String() }
+
+// LogValue implements [slog.LogValuer], as String.
+func (c *Client) LogValue() slog.Value { return slog.StringValue(c.String()) }
 
 // Address is where Consul is, for people.
 func (c *Client) Address() string { return c.endpoint.String() }
@@ -129,7 +146,41 @@ func (c *Client) Close() error {
 // Crowd returns how many things are watched, and how many queries may wait at one time;
 // where the first is more, changes are seen late.
 func (c *Client) Crowd() (watched, connections int) {
-	return int(c.watching.Load()), c.config.Connections
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.watching, cap(c.slots)
+}
+
+// join counts one more who watches.
+func (c *Client) join() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.watching++
+	if c.watching <= cap(c.slots) {
+		return
+	}
+	c.crowded()
+	if !c.warned {
+		c.warned = true
+		c.logger.Warn("more is watched in Consul than connections may wait: changes are seen up to some seconds late; reach it by https://, "+
+			"or raise --consul-connections here and limits.http_max_conns_per_client there", "connections", cap(c.slots))
+	}
+}
+
+// leave counts one less.
+func (c *Client) leave() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.watching--; c.watching == cap(c.slots) {
+		c.calm, c.crowded = context.WithCancel(context.Background())
+	}
+}
+
+// peace ends when more want to wait than may.
+func (c *Client) peace() context.Context {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return c.calm
 }
 
 // Query is for a request that does not wait: it sees every write that was acknowledged

@@ -8,6 +8,7 @@ import (
 	"net"
 	"net/url"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -53,9 +54,10 @@ type Config struct {
 }
 
 // FromEnv returns the Config that Consul's own environment variables describe:
-// CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN_FILE, CONSUL_HTTP_TOKEN, CONSUL_HTTP_SSL,
-// CONSUL_CACERT, CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY, CONSUL_TLS_SERVER_NAME,
-// CONSUL_NAMESPACE and CONSUL_PARTITION.
+// CONSUL_HTTP_ADDR, CONSUL_HTTP_TOKEN_FILE, CONSUL_HTTP_TOKEN (the file wins),
+// CONSUL_HTTP_SSL, CONSUL_CACERT, CONSUL_CLIENT_CERT, CONSUL_CLIENT_KEY,
+// CONSUL_TLS_SERVER_NAME, CONSUL_NAMESPACE and CONSUL_PARTITION. Consul is verified
+// whatever CONSUL_HTTP_SSL_VERIFY says.
 func FromEnv() Config {
 	c := Config{
 		Address:    os.Getenv("CONSUL_HTTP_ADDR"),
@@ -70,14 +72,20 @@ func FromEnv() Config {
 	if c.TokenFile == "" {
 		c.Token = os.Getenv("CONSUL_HTTP_TOKEN")
 	}
-	if v := os.Getenv("CONSUL_HTTP_SSL"); (v == "true" || v == "1") && c.Address != "" && !strings.Contains(c.Address, "://") {
-		c.Address = "https://" + c.Address
+	if secure, _ := strconv.ParseBool(os.Getenv("CONSUL_HTTP_SSL")); secure && !strings.Contains(c.Address, "://") {
+		c.Address = "https://" + cmp.Or(c.Address, defaultAddress)
 	}
 	return c
 }
 
-// String leaves the token out.
-func (c Config) String() string { return "consul at " + cmp.Or(c.Address, defaultAddress) }
+// String leaves the token out, and whatever else an address may hold.
+func (c Config) String() string {
+	at, err := c.endpoint()
+	if err != nil {
+		return "consul at an address that is none"
+	}
+	return "consul at " + at.String()
+}
 
 // GoString is String: %#v must not print the token either.
 func (c Config) GoString() string { return c.String() }
@@ -107,12 +115,21 @@ func (c Config) endpoint() (endpoint, error) {
 		address = "http://" + address
 	}
 	const want = "want host:port, https://host:port or unix:///path"
+	if strings.Contains(address, "@") {
+		return endpoint{}, fmt.Errorf("consul: the address holds a name or password: %s, and a token in a file", want)
+	}
 	u, err := url.Parse(address)
 	if err != nil {
-		return endpoint{}, fmt.Errorf("consul: address %q cannot be read: %s", c.Address, want)
+		return endpoint{}, fmt.Errorf("consul: address %.200q cannot be read: %s", c.Address, want)
 	}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || strings.Trim(u.Path, "/") != "" || u.User != nil || u.RawQuery != "" {
-		return endpoint{}, fmt.Errorf("consul: address %q: %s", c.Address, want)
+	bare := url.URL{Scheme: u.Scheme, Host: u.Host}
+	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.TrimRight(address, "/") != bare.String() {
+		return endpoint{}, fmt.Errorf("consul: address %.200q: %s", c.Address, want)
+	}
+	if u.Port() != "" {
+		if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
+			return endpoint{}, fmt.Errorf("consul: address %.200q: port %.20q: want 1 to 65535", c.Address, u.Port())
+		}
 	}
 	scheme := u.Scheme
 	if c.CAFile != "" || c.CertFile != "" {
@@ -133,6 +150,8 @@ func (c Config) check() error {
 	switch {
 	case c.Token != "" && c.TokenFile != "":
 		return errors.New("consul: a token and a file with a token: give one")
+	case !printable(c.Token):
+		return errors.New("consul: the token is none: want one line of text")
 	case (c.CertFile == "") != (c.KeyFile == ""):
 		return errors.New("consul: a certificate and its key go together: give both files, or none")
 	case c.Connections < 0:

@@ -105,7 +105,7 @@ func (c *Client) Signer(address string) (*Signer, error) {
 	}
 	if address == "" {
 		host, _, err := net.SplitHostPort(c.endpoint.host)
-		if err != nil {
+		if err != nil || c.endpoint.scheme == "unix" {
 			return nil, fmt.Errorf("consul: %s is no host with a gRPC port: say where a Consul server has it (--consul-grpc)", c.Address())
 		}
 		address = net.JoinHostPort(host, port)

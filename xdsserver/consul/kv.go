@@ -9,9 +9,9 @@ import (
 	"github.com/hashicorp/consul/api"
 )
 
-// MaxValue is how long a value in Consul's KV store may be, in bytes
-// (limits.kv_max_value_size, unless it was changed).
-const MaxValue = 512 << 10
+// MaxValue is how long a value may be, in bytes: Consul takes 512 KiB of a transaction
+// (limits.txn_max_req_len, unless it was changed), where values are written in base64.
+const MaxValue = 380 << 10
 
 // A Pair is one key of the mesh with its value.
 type Pair struct {
@@ -103,13 +103,29 @@ func (c *Client) DeleteOp(key string, index uint64) *api.KVTxnOp {
 	return &api.KVTxnOp{Verb: api.KVDeleteCAS, Key: c.Key(key), Index: index}
 }
 
-// MaxOps is how many parts a transaction may have (Consul's own bound).
+// MaxOps is how many parts a transaction may have: Consul's own bound before 1.13,
+// which doubled it.
 const MaxOps = 64
 
 // Transact does all of it or nothing, and returns what was written, in the order of the
-// parts that write. The error is [ErrConflict] when a condition does not hold.
+// parts that write. The error is [ErrConflict] when a condition does not hold. After
+// one that is neither that nor a refusal it may have happened.
 func (c *Client) Transact(ctx context.Context, ops ...*api.KVTxnOp) ([]Pair, error) {
-	what := fmt.Sprintf("write %s", ops[len(ops)-1].Key)
+	if c.config.ReadOnly {
+		return nil, ErrReadOnly
+	}
+	if len(ops) == 0 {
+		return nil, nil
+	}
+	if len(ops) > MaxOps {
+		return nil, fmt.Errorf("consul: %d parts of a transaction, and %d are the most", len(ops), MaxOps)
+	}
+	for _, op := range ops {
+		if len(op.Value) > MaxValue {
+			return nil, fmt.Errorf("consul: the value of %s is %d KiB long, and %d are the most", op.Key, len(op.Value)>>10, MaxValue>>10)
+		}
+	}
+	what := "write " + ops[len(ops)-1].Key
 	w, cancel, err := c.Write(ctx)
 	if err != nil {
 		return nil, c.Explain(what, err)
@@ -142,11 +158,16 @@ func refused(errs api.TxnErrors) error {
 	var all []error
 	for _, e := range errs {
 		switch {
+		case strings.Contains(e.What, "Permission denied"), strings.Contains(e.What, "ACL not found"):
+			return &explained{text: brief(e.What), cause: errDenied}
 		case strings.Contains(e.What, "index is stale"), strings.Contains(e.What, "current modify index"),
 			strings.Contains(e.What, "lock isn't held"), strings.Contains(e.What, "doesn't exist"), strings.Contains(e.What, "lock is already held"):
-			return fmt.Errorf("%w (%s)", ErrConflict, e.What)
+			return fmt.Errorf("%w (%s)", ErrConflict, brief(e.What))
 		}
-		all = append(all, errors.New(e.What))
+		all = append(all, errors.New(brief(e.What)))
+	}
+	if all == nil {
+		return errors.New("it was rolled back, and nobody says why")
 	}
 	return errors.Join(all...)
 }

@@ -3,6 +3,7 @@ package consul
 import (
 	"context"
 	"errors"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -15,6 +16,11 @@ const (
 	sessionTTL = 15 * time.Second
 	// lockDelay is how long nobody may take a lock that was lost rather than released.
 	lockDelay = time.Second
+	// resignFor is how long a process does not ask for a leadership that it gave back:
+	// others come first.
+	resignFor = 2 * time.Second
+	// leaveWithin bounds giving a lock back; where it fails, the session ends by its TTL.
+	leaveWithin = 3 * time.Second
 )
 
 // A Leadership is a duty that one xdsserver of many does at a time.
@@ -24,7 +30,8 @@ type Leadership struct {
 	// Name says who holds it, for people who look.
 	Name string
 	// Do is called while this process leads; its context ends when it does not any more.
-	// Where it returns before, the lock is given back, and asked for again after a while.
+	// Where it returns before, the lock is given back, and asked for again after some
+	// seconds: what it began is then another's to go on with. Its error is logged.
 	Do func(ctx context.Context, fence Fence) error
 }
 
@@ -49,86 +56,116 @@ func (f Fence) Transact(ctx context.Context, ops ...*api.KVTxnOp) error {
 }
 
 // Lead takes part in a leadership until ctx ends, and returns nil then; it has let go of
-// the lock by that time, if Consul can be reached.
+// the lock by that time, if Consul can be reached. It holds one or two connections to
+// Consul beside those of [Config.Connections].
 func (c *Client) Lead(ctx context.Context, l Leadership) error {
 	if c.config.ReadOnly {
 		<-ctx.Done() // who cannot write cannot lead
 		return nil
 	}
-	failures := 0
+	failures, said := 0, ""
 	for ctx.Err() == nil {
-		err := c.term(ctx, l)
-		if err != nil && ctx.Err() == nil {
-			failures++
-			c.logger.Debug("leadership not taken", "key", c.Key(l.Key), "error", err)
-		} else {
-			failures = 0
+		led, err := c.term(ctx, l)
+		if ctx.Err() != nil {
+			break
 		}
-		if !sleep(ctx, min(retryMost, retryLeast<<min(failures, 4))) {
+		wait := resignFor
+		switch {
+		case err != nil:
+			wait = min(retryMost, retryLeast<<min(failures, 4))
+			failures++
+			if text := err.Error(); !alike(text, said) {
+				said = text
+				c.logger.Warn("leadership failed, trying on", "duty", l.Key, "error", err)
+			}
+		case led:
+			failures, said = 0, ""
+		default:
+			wait = retryLeast // the session ended while another led
+		}
+		if !sleep(ctx, wait/2+rand.N(wait)) {
 			break
 		}
 	}
 	return nil
 }
 
-// term waits for the lock, leads, and lets go.
-func (c *Client) term(ctx context.Context, l Leadership) (err error) {
+// term waits for the lock, leads, and lets go. It reports whether it led, for as long as
+// it wished to.
+func (c *Client) term(ctx context.Context, l Leadership) (led bool, err error) {
 	w, cancel, err := c.Write(ctx)
 	if err != nil {
-		return err
+		return false, err
 	}
 	id, _, err := c.api.Session().Create(&api.SessionEntry{
 		Name: c.Key(l.Key), TTL: sessionTTL.String(), LockDelay: lockDelay, Behavior: api.SessionBehaviorRelease,
 	}, w)
 	cancel()
 	if err != nil {
-		return c.Explain("create a session", err)
+		return false, c.Explain("create a session", err)
 	}
-	ctx, end := context.WithCancel(ctx)
-	var renewing sync.WaitGroup
+	term, end := context.WithCancel(ctx)
+	var keeping sync.WaitGroup
 	defer func() {
 		end()
-		renewing.Wait()
+		keeping.Wait()
 		// Also when ctx has ended: the next leader should not have to wait.
-		w, cancel, _ := c.Write(context.WithoutCancel(ctx))
-		defer cancel()
-		_, destroyErr := c.api.Session().Destroy(id, w)
-		err = errors.Join(err, c.Explain("destroy a session", destroyErr))
+		err = errors.Join(err, c.resign(context.WithoutCancel(ctx), l, id))
 	}()
-	renewing.Go(func() {
+	keeping.Go(func() {
 		defer end()
-		c.renew(ctx, id)
+		c.renew(term, id)
 	})
-	index, err := c.acquire(ctx, l, id)
-	if err != nil || ctx.Err() != nil {
-		return err
+	index, err := c.acquire(term, l, id)
+	if err != nil || term.Err() != nil {
+		return false, unless(term, err)
 	}
 	c.logger.Info("this xdsserver leads", "duty", l.Key)
 	defer c.logger.Info("this xdsserver does not lead any more", "duty", l.Key)
-	renewing.Go(func() {
+	keeping.Go(func() {
 		defer end()
-		c.hold(ctx, l, id)
+		c.hold(term, l, id)
 	})
-	return l.Do(ctx, Fence{client: c, key: l.Key, index: index})
+	err = l.Do(term, Fence{client: c, key: l.Key, index: index})
+	return term.Err() == nil && err == nil, unless(term, err)
 }
 
-// renew keeps a session until it is gone, or ctx ends.
+// unless is an error that did not come of the end of ctx.
+func unless(ctx context.Context, err error) error {
+	if ctx.Err() != nil {
+		return nil
+	}
+	return err
+}
+
+// resign gives the lock back, which bars nobody from taking it, and then the session,
+// which alone would.
+func (c *Client) resign(ctx context.Context, l Leadership, id string) error {
+	ctx, cancel := context.WithTimeout(ctx, leaveWithin)
+	defer cancel()
+	w := (&api.WriteOptions{}).WithContext(ctx)
+	_, _, err := c.api.KV().Release(&api.KVPair{Key: c.Key(l.Key), Session: id}, w)
+	_, destroyErr := c.api.Session().Destroy(id, w)
+	return c.Explain("give "+c.Key(l.Key)+" back", errors.Join(err, destroyErr))
+}
+
+// renew keeps a session until it is gone, may be, or ctx ends.
 func (c *Client) renew(ctx context.Context, id string) {
-	last := time.Now()
-	for sleep(ctx, sessionTTL/3) {
-		w, cancel, err := c.Write(ctx)
-		if err != nil {
-			return
-		}
-		entry, _, err := c.api.Session().Renew(id, w)
+	kept, pause := time.Now(), sessionTTL/3
+	for sleep(ctx, pause) {
+		// Whoever cannot tell that the session is there does not lead.
+		bounded, cancel := context.WithDeadline(ctx, kept.Add(sessionTTL))
+		began := time.Now()
+		entry, _, err := c.api.Session().Renew(id, (&api.WriteOptions{}).WithContext(bounded))
+		gone := bounded.Err() != nil
 		cancel()
 		switch {
-		case err == nil && entry == nil:
-			return // it expired
+		case gone, err == nil && entry == nil:
+			return
 		case err == nil:
-			last = time.Now()
-		case time.Since(last) >= sessionTTL:
-			return // it may have: whoever cannot tell does not lead
+			kept, pause = began, sessionTTL/3
+		default:
+			pause = retryLeast
 		}
 	}
 }
@@ -138,6 +175,17 @@ func (c *Client) acquire(ctx context.Context, l Leadership, id string) (uint64, 
 	key := c.Key(l.Key)
 	index := uint64(0)
 	for ctx.Err() == nil {
+		pair, last, err := c.look(ctx, key, index)
+		if err != nil {
+			return 0, err
+		}
+		if pair != nil && pair.Session == id {
+			return pair.ModifyIndex, nil
+		}
+		if pair != nil && pair.Session != "" {
+			index = max(1, last)
+			continue // held by another
+		}
 		w, cancel, err := c.Write(ctx)
 		if err != nil {
 			return 0, err
@@ -147,26 +195,9 @@ func (c *Client) acquire(ctx context.Context, l Leadership, id string) (uint64, 
 		if err != nil {
 			return 0, c.Explain("lock "+key, err)
 		}
-		if got {
-			q, cancel := c.Query(ctx)
-			pair, _, err := c.api.KV().Get(key, q)
-			cancel()
-			if err != nil {
-				return 0, c.Explain("read "+key, err)
-			}
-			if pair != nil && pair.Session == id {
-				return pair.ModifyIndex, nil
-			}
-			continue
-		}
-		// Held by another: wait for a change, and for the time that a lost lock is barred.
-		waiting, cancel := context.WithTimeout(ctx, sessionTTL+answerWithin)
-		_, meta, err := c.api.KV().Get(key, (&api.QueryOptions{WaitIndex: index, WaitTime: sessionTTL}).WithContext(waiting))
-		cancel()
-		if err != nil {
-			return 0, c.Explain("read "+key, err)
-		}
-		if index = meta.LastIndex; !sleep(ctx, retryLeast) {
+		// Another was first, or the lock is barred since it was lost: that ends without a
+		// change that could be waited for.
+		if index = 0; !got && !sleep(ctx, retryLeast) {
 			break
 		}
 	}
@@ -177,23 +208,32 @@ func (c *Client) acquire(ctx context.Context, l Leadership, id string) (uint64, 
 // ctx has ended.
 func (c *Client) hold(ctx context.Context, l Leadership, id string) {
 	index := uint64(0)
-	last := time.Now()
+	seen := time.Now()
 	for ctx.Err() == nil {
-		waiting, cancel := context.WithTimeout(ctx, sessionTTL+answerWithin)
-		pair, meta, err := c.api.KV().Get(c.Key(l.Key), (&api.QueryOptions{WaitIndex: index, WaitTime: sessionTTL}).WithContext(waiting))
-		cancel()
+		pair, last, err := c.look(ctx, c.Key(l.Key), index)
 		switch {
 		case err == nil && (pair == nil || pair.Session != id):
 			return
 		case err == nil:
-			index, last = max(1, meta.LastIndex), time.Now()
-		case time.Since(last) >= sessionTTL:
+			index, seen = max(1, last), time.Now()
+		case time.Since(seen) >= sessionTTL:
 			return
 		default:
-			index = 0
-			if !sleep(ctx, retryLeast) {
+			if index = 0; !sleep(ctx, retryLeast) {
 				return
 			}
 		}
 	}
+}
+
+// look waits until a lock may be another than at an index, for a while; zero does not
+// wait.
+func (c *Client) look(ctx context.Context, key string, index uint64) (*api.KVPair, uint64, error) {
+	ctx, cancel := context.WithTimeout(ctx, sessionTTL+answerWithin)
+	defer cancel()
+	pair, meta, err := c.api.KV().Get(key, (&api.QueryOptions{WaitIndex: index, WaitTime: sessionTTL, RequireConsistent: index == 0}).WithContext(ctx))
+	if err != nil {
+		return nil, 0, c.Explain("read "+key, err)
+	}
+	return pair, meta.LastIndex, nil
 }

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"sync/atomic"
@@ -26,6 +27,7 @@ const (
 type transport struct {
 	next   *http.Transport
 	tokens *tokens
+	most   int64 // bytes of an answer
 }
 
 var _ http.RoundTripper = (*transport)(nil)
@@ -45,7 +47,7 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	if err != nil {
 		return nil, err
 	}
-	resp.Body = &bounded{ReadCloser: resp.Body, left: maxAnswer}
+	resp.Body = &bounded{ReadCloser: resp.Body, left: t.most, most: t.most}
 	return resp, nil
 }
 
@@ -53,12 +55,12 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 type bounded struct {
 	io.ReadCloser
 
-	left int64
+	left, most int64
 }
 
 func (b *bounded) Read(p []byte) (int, error) {
 	if b.left <= 0 {
-		return 0, fmt.Errorf("consul: answer is longer than %d MiB", maxAnswer>>20)
+		return 0, fmt.Errorf("consul: answer is longer than %d MiB", b.most>>20)
 	}
 	if int64(len(p)) > b.left {
 		p = p[:b.left]
@@ -76,11 +78,10 @@ type tokens struct {
 
 	changes atomic.Uint64
 
-	mu       sync.Mutex
-	looked   time.Time
-	modified time.Time
-	size     int64
-	token    string
+	mu     sync.Mutex
+	looked time.Time
+	token  string
+	warned bool // that the file cannot be read any more
 }
 
 // current returns the token; an error only where none was ever read.
@@ -95,42 +96,53 @@ func (t *tokens) current() (string, error) {
 		return t.token, nil
 	}
 	t.looked = now
-	if err := t.read(); err != nil {
-		if t.token == "" {
-			return "", err
+	token, err := readToken(t.file)
+	switch {
+	case err != nil && t.token == "":
+		return "", err
+	case err != nil:
+		if !t.warned {
+			t.logger.Warn("consul token not read again, the last one is used", "error", err)
 		}
-		t.logger.Warn("consul token not read again, the last one is used", "error", err)
-	}
-	return t.token, nil
-}
-
-func (t *tokens) read() error {
-	info, err := os.Stat(t.file)
-	if err != nil {
-		return fmt.Errorf("consul: token: %w", err)
-	}
-	if t.token != "" && info.ModTime().Equal(t.modified) && info.Size() == t.size {
-		return nil
-	}
-	if info.Size() > maxToken || !info.Mode().IsRegular() {
-		return fmt.Errorf("consul: token: %s is no file with a token", t.file)
-	}
-	data, err := os.ReadFile(t.file)
-	if err != nil {
-		return fmt.Errorf("consul: token: %w", err)
-	}
-	token := strings.TrimSpace(string(data))
-	if token == "" || strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' }) {
-		return fmt.Errorf("consul: token: %s holds no token: want one line of text", t.file)
-	}
-	if t.token != "" && token != t.token {
+		t.warned = true
+		return t.token, nil
+	case t.token != "" && token != t.token:
 		t.logger.Info("consul token was renewed", "file", t.file)
 	}
 	if token != t.token {
 		t.changes.Add(1)
 	}
-	t.token, t.modified, t.size = token, info.ModTime(), info.Size()
-	return nil
+	t.token, t.warned = token, false
+	return token, nil
+}
+
+// readToken reads all of the file each time: one that is put in its place may be as long
+// and as old as the one before.
+func readToken(file string) (string, error) {
+	f, err := os.Open(filepath.Clean(file))
+	if err != nil {
+		return "", fmt.Errorf("consul: token: %w", err)
+	}
+	defer f.Close()
+	data, err := io.ReadAll(io.LimitReader(f, maxToken+1))
+	if err != nil {
+		return "", fmt.Errorf("consul: token: %w", err)
+	}
+	token := strings.TrimSpace(string(data))
+	switch {
+	case len(data) > maxToken:
+		return "", fmt.Errorf("consul: token: %s is longer than %d KiB: want one line of text", file, maxToken>>10)
+	case token == "":
+		return "", fmt.Errorf("consul: token: %s is empty", file)
+	case !printable(token):
+		return "", fmt.Errorf("consul: token: %s holds no token: want one line of text", file)
+	}
+	return token, nil
+}
+
+// printable reports whether a token can be sent as one.
+func printable(token string) bool {
+	return !strings.ContainsFunc(token, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
 // TokenChanges counts how often the token was another than before.

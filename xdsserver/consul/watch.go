@@ -2,6 +2,7 @@ package consul
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"math/rand/v2"
 	"time"
@@ -16,8 +17,9 @@ const (
 	waitFor = time.Minute
 	// waitCrowded is the same where queries take turns.
 	waitCrowded = time.Second
-	// answerWithin is how much longer than it may wait a query may take. Consul adds up
-	// to a sixteenth to the wait, so that not all end at once.
+	// answerWithin is how long an answer may take that is there: what a query may take
+	// beyond the time that it waits. Consul adds up to a sixteenth to that, so that not all
+	// end at once.
 	answerWithin = 10 * time.Second
 	// staleMost is how old an answer of a server may be that is not the leader.
 	staleMost = 10 * time.Second
@@ -65,7 +67,7 @@ type Answer[T any] struct {
 // that has just started knows nothing, and says so.
 func Follow[T any](ctx context.Context, c *Client, w Watch[T]) error {
 	c.join()
-	defer c.watching.Add(-1)
+	defer c.leave()
 	f := &follower[T]{client: c, watch: w, pace: rate.NewLimiter(rate.Every(changeGap), changeBurst)}
 	for ctx.Err() == nil {
 		if !f.turn(ctx) {
@@ -94,10 +96,10 @@ func (f *follower[T]) turn(ctx context.Context) bool {
 	switch {
 	case ctx.Err() != nil:
 		return false
+	case errors.Is(err, errGaveWay):
+		return true
 	case err != nil:
 		return f.fail(ctx, err)
-	case meta == nil:
-		return true // gave way to others
 	}
 	last := meta.LastIndex
 	same := f.known && last == f.index && meta.ResultsFilteredByACLs == f.filtered && f.waited
@@ -109,7 +111,10 @@ func (f *follower[T]) turn(ctx context.Context) bool {
 	return f.pace.Wait(ctx) == nil
 }
 
-// ask makes one query; without an answer and an error it gave way to others.
+// errGaveWay is no failure: others needed the slot.
+var errGaveWay = errors.New("consul: gave way to others")
+
+// ask makes one query.
 func (f *follower[T]) ask(ctx context.Context) (value T, meta *api.QueryMeta, err error) {
 	c := f.client
 	select {
@@ -118,32 +123,41 @@ func (f *follower[T]) ask(ctx context.Context) (value T, meta *api.QueryMeta, er
 	case <-ctx.Done():
 		return value, nil, ctx.Err()
 	}
-	wait := waitFor
-	if c.calm.Err() != nil {
+	calm, wait := c.peace(), waitFor
+	if calm.Err() != nil {
 		wait = waitCrowded
+	}
+	if f.index == 0 {
+		wait = 0 // what is there is answered at once
 	}
 	asking, cancel := context.WithTimeout(ctx, wait+wait/16+answerWithin)
 	defer cancel()
 	if wait == waitFor {
 		// A long wait gives its slot up when others come to need it.
-		defer context.AfterFunc(c.calm, cancel)()
+		defer context.AfterFunc(calm, cancel)()
 	}
 	began := time.Now()
 	q := (&api.QueryOptions{WaitIndex: f.index, WaitTime: wait, AllowStale: f.index > 0}).WithContext(asking)
 	value, meta, err = f.watch.Fetch(q)
 	f.waited = time.Since(began) >= wait
+	if err == nil && (meta.LastContact > staleMost || meta.LastIndex < f.index) {
+		value, meta, err = f.askLeader(asking, meta)
+	}
 	if err != nil && ctx.Err() == nil && asking.Err() == context.Canceled {
-		return value, nil, nil
+		return value, nil, errGaveWay
 	}
-	if err == nil && meta.LastContact > staleMost {
-		// The server that answered has not heard from the leader for long. Ask the leader.
-		q = (&api.QueryOptions{}).WithContext(asking)
-		if value, meta, err = f.watch.Fetch(q); err != nil {
-			err = fmt.Errorf("the answer would be old: %w", err)
-		}
+	return value, meta, err
+}
+
+// askLeader asks again where a server may not know enough: it has not heard from the
+// leader for long, or knows less than another did.
+func (f *follower[T]) askLeader(ctx context.Context, old *api.QueryMeta) (T, *api.QueryMeta, error) {
+	if old.LastIndex < f.index {
+		f.known = false // a snapshot may have been restored: everything may differ
 	}
-	if err == nil && meta.LastIndex < f.index {
-		f.index, f.known = 0, false // a snapshot was restored: everything may differ
+	value, meta, err := f.watch.Fetch((&api.QueryOptions{}).WithContext(ctx))
+	if err != nil {
+		err = fmt.Errorf("a server that knows little was asked, and the leader: %w", err)
 	}
 	return value, meta, err
 }
@@ -152,7 +166,7 @@ func (f *follower[T]) ask(ctx context.Context) (value T, meta *api.QueryMeta, er
 func (f *follower[T]) fail(ctx context.Context, err error) bool {
 	f.index, f.known = 0, false
 	err = f.client.Explain(f.watch.What, err)
-	if text := err.Error(); text != f.failed {
+	if text := err.Error(); !alike(text, f.failed) {
 		f.failed = text
 		f.watch.Emit(Answer[T]{Err: err})
 	}
@@ -173,16 +187,5 @@ func sleep(ctx context.Context, d time.Duration) bool {
 		return false
 	case <-timer.C:
 		return true
-	}
-}
-
-// join counts one more who watches.
-func (c *Client) join() {
-	if c.watching.Add(1) > int64(cap(c.slots)) {
-		c.crowd.Do(func() {
-			c.crowded()
-			c.logger.Warn("more is watched in Consul than connections may wait: changes are seen up to some seconds late; reach it by https://, "+
-				"or raise --consul-connections here and limits.http_max_conns_per_client there", "connections", cap(c.slots))
-		})
 	}
 }

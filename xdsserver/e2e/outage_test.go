@@ -17,6 +17,7 @@ import (
 // clients are current again within ten seconds of its return. (The kit's own
 // tests do five minutes, in virtual time.)
 func TestMinuteWithoutXdsserverFailsNoCall(t *testing.T) {
+	t.Parallel() // it waits more than it works
 	if testing.Short() {
 		t.Skip("takes over a minute; run without -short")
 	}

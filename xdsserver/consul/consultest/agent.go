@@ -51,6 +51,22 @@ func ACLs(token string) Option {
 	})
 }
 
+// HTTPS has the agent serve its HTTP API over TLS, too, at [Agent.Secure], to those who
+// prove that ca, a file of certificates, knows them.
+func HTTPS(ca, cert, key string) Option {
+	return func(c map[string]any) {
+		c["ports"].(map[string]any)["https"] = httpsPort //nolint:forcetypeassert // Cluster made it
+		c["tls"] = map[string]any{"https": map[string]any{"ca_file": ca, "cert_file": cert, "key_file": key, "verify_incoming": true}}
+	}
+}
+
+// Socket has the agent serve its HTTP API at the path of a socket, too.
+func Socket(path string) Option {
+	return func(c map[string]any) {
+		c["addresses"] = map[string]any{"http": fmt.Sprintf("%v unix://%s", c["client_addr"], path)}
+	}
+}
+
 // Start starts one server and waits until it leads.
 func Start(tb testing.TB, options ...Option) *Agent {
 	tb.Helper()
@@ -184,6 +200,9 @@ func (a *Agent) Wipe(tb testing.TB) {
 
 // Address is the agent's HTTP API, host:port.
 func (a *Agent) Address() string { return fmt.Sprintf("%s:%d", a.IP, httpPort) }
+
+// Secure is the same over TLS, where [HTTPS] asked for it.
+func (a *Agent) Secure() string { return fmt.Sprintf("%s:%d", a.IP, httpsPort) }
 
 // GRPC is its gRPC API, host:port.
 func (a *Agent) GRPC() string { return fmt.Sprintf("%s:%d", a.IP, grpcPort) }
