@@ -13,9 +13,11 @@ import (
 const (
 	maxParents  = 32
 	maxRules    = 64
-	maxMatches  = 64 // of one rule
-	maxHeaders  = 16 // of one match
-	maxBackends = 16 // of one rule
+	maxOrdered  = 1000 // rules of a route that keeps its order, which a service has one of
+	maxMatches  = 64   // of one rule
+	maxHeaders  = 16   // of one match
+	maxBackends = 16   // of one rule
+	maxShares   = 256  // of one rule of a route that keeps its order
 
 	maxAddresses = 16 // of one endpoint; clients of ours refuse more
 
@@ -40,6 +42,8 @@ type checker struct {
 	ref      Ref
 	from     string
 	problems []Problem
+	// ordered is for a route that keeps its order, which may match a header more than once.
+	ordered bool
 }
 
 func (c *checker) errorf(field, format string, args ...any) {

@@ -7,11 +7,11 @@ import (
 )
 
 const (
-	// maxRing bounds what each client keeps of a service; stock clients cap rings at
+	// MaxRing bounds what each client keeps of a service; stock clients cap rings at
 	// 4096 entries by themselves (gRFC A42).
-	maxRing = 8192
-	// maxChoices is where clients stop to draw (gRFC A48).
-	maxChoices = 10
+	MaxRing = 8192
+	// MaxChoices is where clients stop to draw (gRFC A48).
+	MaxChoices = 10
 	maxSubset  = 10_000
 	// maxBand is far above what any endpoint serves well.
 	maxBand = 1000
@@ -56,7 +56,7 @@ func (c *checker) balancing(b *LoadBalancing) {
 	if b.FailurePenalty != nil {
 		c.span(field+".failurePenalty", *b.FailurePenalty, shortest, longest)
 	}
-	c.number(field+".choices", b.Choices, 2, maxChoices)
+	c.number(field+".choices", b.Choices, 2, MaxChoices)
 	if b.HashHeader != "" {
 		if why := badName(b.HashHeader); why != "" {
 			c.errorf(field+".hashHeader", "%s", why)
@@ -64,8 +64,8 @@ func (c *checker) balancing(b *LoadBalancing) {
 			c.errorf(field+".hashHeader", "%s is not in lower case, as all metadata is: write %s", b.HashHeader, lower)
 		}
 	}
-	c.number(field+".minRingSize", b.MinRingSize, 1, maxRing)
-	c.number(field+".maxRingSize", b.MaxRingSize, 1, maxRing)
+	c.number(field+".minRingSize", b.MinRingSize, 1, MaxRing)
+	c.number(field+".maxRingSize", b.MaxRingSize, 1, MaxRing)
 	if smallest, largest := b.RingSizes(); smallest > largest {
 		c.errorf(field+".maxRingSize", "%d is below minRingSize, which is %d: write as much, or minRingSize lower", largest, smallest)
 	}

@@ -23,7 +23,10 @@ var (
 )
 
 func (c *checker) match(field string, m Match) {
-	if m.Regex {
+	switch {
+	case m.Path != nil:
+		c.methodPath(field+".path", m)
+	case m.Regex:
 		if m.Service == "" && m.Method == "" {
 			c.errorf(field+".method", "has neither service nor method: write one of them, or remove method to match every call")
 		}
@@ -33,7 +36,7 @@ func (c *checker) match(field string, m Match) {
 			// Joined they may differ from each alone: \Q quotes to the end.
 			c.regex(field+".method", m.PathRegex(), 2*maxMethod+16)
 		}
-	} else {
+	default:
 		c.form(field+".method.service", m.Service, serviceForm, "emojivoto.v1.VotingService")
 		c.form(field+".method.method", m.Method, methodForm, "VoteDoughnut")
 	}
@@ -43,7 +46,7 @@ func (c *checker) match(field string, m Match) {
 		at := fmt.Sprintf("%s.headers[%d]", field, i)
 		name := strings.ToLower(h.Name)
 		// The Gateway API ignores all but the first; nothing is ignored here.
-		if j, ok := seen[name]; ok {
+		if j, ok := seen[name]; ok && !c.ordered {
 			c.errorf(at+".name", "%s is matched by headers[%d] too: all would have to hold, write one of them", name, j)
 		}
 		seen[name] = i
@@ -66,6 +69,10 @@ func (c *checker) header(field string, h HeaderMatch) {
 		c.errorf(field+".name", "%s", why)
 	}
 	switch {
+	case h.Absent:
+		if h.Value != "" || h.Regex || h.Invert {
+			c.errorf(field+".value", "is of a header that is to be absent: remove it")
+		}
 	case h.Value == "":
 		c.errorf(field+".value", "is empty: write the value to match (type: RegularExpression and value: .* match any)")
 	case len(h.Value) > maxHeaderValue:
@@ -125,10 +132,33 @@ func (c *checker) regex(field, s string, longest int) bool {
 	return true
 }
 
+// methodPath checks the Path of a match.
+func (c *checker) methodPath(field string, m Match) {
+	if m.Service != "" || m.Method != "" || m.Regex {
+		c.errorf(field, "is there beside method: write one of them")
+	}
+	switch m.Path.Kind {
+	case PathPrefix:
+		if len(m.Path.Value) > maxMethod || !strings.HasPrefix(m.Path.Value, "/") {
+			c.errorf(field, "%.80q begins the path of no method: write the beginning of /package.Service/Method", m.Path.Value)
+		}
+	case PathExpression:
+		c.regex(field, m.Path.Value, maxMethod)
+	default:
+		c.errorf(field, "is of a kind that is not known")
+	}
+}
+
 // PathRegex returns the RE2 expression for the whole path "/service/method" of
-// the calls that m's Service and Method hold for. A part that is empty holds for
-// any name.
+// the calls that m's Path, or its Service and Method, hold for. A part that is empty
+// holds for any name.
 func (m Match) PathRegex() string {
+	if m.Path != nil {
+		if m.Path.Kind == PathPrefix {
+			return regexp.QuoteMeta(m.Path.Value) + ".*"
+		}
+		return m.Path.Value
+	}
 	part := func(s string) string {
 		switch {
 		case s == "":

@@ -33,7 +33,11 @@ func (c *checker) route(r *Route) {
 	if len(r.Rules) == 0 {
 		c.errorf("spec.rules", "has no rule, so every call would fail: write one, or remove the route")
 	}
-	c.count("spec.rules", len(r.Rules), maxRules)
+	most := maxRules
+	if c.ordered = r.Ordered; r.Ordered {
+		most = maxOrdered
+	}
+	c.count("spec.rules", len(r.Rules), most)
 	names := make(map[string]int, len(r.Rules))
 	for i, rule := range r.Rules {
 		field := fmt.Sprintf("spec.rules[%d]", i)
@@ -64,7 +68,11 @@ func (c *checker) backends(field string, backends []Backend) {
 		c.errorf(field, "names no service: write where the calls go, the route's own parent included")
 		return
 	}
-	c.count(field, len(backends), maxBackends)
+	if !c.ordered {
+		c.count(field, len(backends), maxBackends)
+	} else {
+		c.count(field, len(backends), maxShares)
+	}
 	type destination struct {
 		service ServiceName
 		version string
@@ -94,11 +102,19 @@ func (c *checker) backends(field string, backends []Backend) {
 	}
 }
 
-// maxFailover bounds the targets of one backend: each is a priority of its own.
-const maxFailover = 8
+// MaxFailover bounds the targets of one backend: each is a priority of its own.
+const MaxFailover = 8
+
+// CheckRule returns what is wrong with a rule of a route that keeps its order, as far as
+// it can be told from the rule alone.
+func CheckRule(r Rule) []Problem {
+	c := &checker{ordered: true}
+	c.rule("", r)
+	return c.problems
+}
 
 func (c *checker) failover(field string, b Backend) {
-	c.count(field, len(b.Failover), maxFailover)
+	c.count(field, len(b.Failover), MaxFailover)
 	for i, to := range b.Failover {
 		at := fmt.Sprintf("%s[%d]", field, i)
 		c.name(at, to.Service)

@@ -6,6 +6,13 @@ import (
 	"strings"
 )
 
+// CheckService returns what is wrong with a Service by itself.
+func CheckService(s *Service) []Problem {
+	c := &checker{ref: s.Ref(), from: s.From}
+	c.service(s)
+	return c.problems
+}
+
 func (c *checker) service(s *Service) {
 	c.name("metadata", s.Name)
 	c.duration("spec.timeout", s.Timeout)

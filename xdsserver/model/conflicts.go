@@ -19,7 +19,7 @@ func (v *validation) hidden() {
 		key    string
 	}
 	first := make(map[match]place)
-	for _, r := range v.set.Routes {
+	for _, r := range inForce(v.set.Routes) {
 		warned := make(map[int]bool)
 		for _, parent := range r.Parents {
 			for i, rule := range r.Rules {
@@ -60,6 +60,17 @@ func (v *validation) hidden() {
 	}
 }
 
+// inForce are routes in the order in which their matches are tried: those that keep their
+// own come behind all others.
+func inForce(routes []*Route) []*Route {
+	if !slices.ContainsFunc(routes, func(r *Route) bool { return r.Ordered }) {
+		return routes
+	}
+	routes = slices.Clone(routes)
+	slices.SortStableFunc(routes, func(a, b *Route) int { return compareBool(a.Ordered, b.Ordered) })
+	return routes
+}
+
 // everyCall is the key of a match without parts.
 const everyCall = ""
 
@@ -82,14 +93,20 @@ func (m Match) key() string {
 	}
 	headers := make([]string, 0, len(m.Headers))
 	for _, h := range m.Headers {
-		headers = append(headers, strings.ToLower(h.Name)+strconv.FormatBool(h.Regex)+strconv.FormatBool(h.Invert)+strconv.Quote(h.Value))
+		headers = append(headers, strings.ToLower(h.Name)+strconv.FormatBool(h.Regex)+strconv.FormatBool(h.Invert)+strconv.FormatBool(h.Absent)+strconv.Quote(h.Value))
 	}
 	slices.Sort(headers)
+	if m.Path != nil {
+		return strconv.Itoa(int(m.Path.Kind)) + strconv.Quote(m.Path.Value) + strings.Join(headers, "")
+	}
 	return strconv.FormatBool(m.Regex) + strconv.Quote(m.Service) + strconv.Quote(m.Method) + strings.Join(headers, "")
 }
 
 // Catchall says whether m holds for every call.
-func (m Match) Catchall() bool { return m.Service == "" && m.Method == "" && len(m.Headers) == 0 }
+func (m Match) Catchall() bool { return m.anyMethod() && len(m.Headers) == 0 }
+
+// anyMethod says whether m holds for a method whatever its name.
+func (m Match) anyMethod() bool { return m.Service == "" && m.Method == "" && m.Path == nil }
 
 // versions warns of shares that go to versions nobody runs.
 func (v *validation) versions() {

@@ -49,11 +49,11 @@ func (m Match) Names(method string) bool {
 // Only returns m narrowed to each of the methods that it holds for, in their order.
 // There are none where it is for just one method already.
 func (m Match) Only(methods []string) []Match {
-	if len(methods) == 0 || !m.Regex && m.Service != "" && m.Method != "" {
+	if len(methods) == 0 || !m.expresses() && m.Service != "" && m.Method != "" {
 		return nil
 	}
 	var expression *regexp.Regexp
-	if m.Regex {
+	if m.expresses() {
 		var err error
 		if expression, err = regexp.Compile("^(?:" + m.PathRegex() + ")$"); err != nil {
 			return nil // the checks refuse it
@@ -63,7 +63,7 @@ func (m Match) Only(methods []string) []Match {
 	for _, method := range methods {
 		service, name, _ := strings.Cut(strings.TrimPrefix(method, "/"), "/")
 		holds := (m.Service == "" || m.Service == service) && (m.Method == "" || m.Method == name)
-		if m.Regex {
+		if m.expresses() {
 			holds = expression.MatchString(method)
 		}
 		if holds {
@@ -72,3 +72,7 @@ func (m Match) Only(methods []string) []Match {
 	}
 	return only
 }
+
+// expresses reports whether m is for the methods of [Match.PathRegex], and not for those of
+// its Service and Method as they are.
+func (m Match) expresses() bool { return m.Regex || m.Path != nil }

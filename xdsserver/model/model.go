@@ -128,7 +128,10 @@ type Match struct {
 	// Service and Method are the parts of the gRPC method; empty matches any.
 	Service, Method string
 	// Regex makes Service and Method RE2 expressions that match in whole.
-	Regex   bool
+	Regex bool
+	// Path must hold for the method; it takes the place of the three before it. Nil holds
+	// for every one.
+	Path    *PathMatch
 	Headers []HeaderMatch
 }
 
@@ -139,6 +142,9 @@ type HeaderMatch struct {
 	Regex bool
 	// Invert matches a header that is there and has another value.
 	Invert bool
+	// Absent matches a call without the header, which has no Value then. An empty value is
+	// none.
+	Absent bool
 }
 
 // A Backend takes a share of a rule's calls.

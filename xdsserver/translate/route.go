@@ -71,9 +71,9 @@ func ordered(routes []*model.Route) []entry {
 // kind ranks the ways to match a method.
 func kind(m model.Match) int {
 	switch {
-	case m.Service == "" && m.Method == "":
+	case m.Service == "" && m.Method == "" && m.Path == nil:
 		return 2
-	case m.Regex:
+	case m.Regex || m.Path != nil:
 		return 1
 	}
 	return 0
@@ -114,9 +114,11 @@ func (e entry) route(m model.Match, c conduct) *routev3.Route {
 // path matches "/service/method".
 func path(m model.Match) *routev3.RouteMatch {
 	switch {
-	case m.Service == "" && m.Method == "":
+	case m.Path != nil && m.Path.Kind == model.PathPrefix:
+		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: m.Path.Value}}
+	case m.Service == "" && m.Method == "" && m.Path == nil:
 		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/"}}
-	case !m.Regex && m.Method == "":
+	case !m.Regex && m.Method == "" && m.Path == nil:
 		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Prefix{Prefix: "/" + m.Service + "/"}}
 	case !m.Regex && m.Service != "":
 		return &routev3.RouteMatch{PathSpecifier: &routev3.RouteMatch_Path{Path: "/" + m.Service + "/" + m.Method}}
@@ -126,6 +128,11 @@ func path(m model.Match) *routev3.RouteMatch {
 }
 
 func header(h model.HeaderMatch) *routev3.HeaderMatcher {
+	if h.Absent {
+		return &routev3.HeaderMatcher{
+			Name: strings.ToLower(h.Name), HeaderMatchSpecifier: &routev3.HeaderMatcher_PresentMatch{PresentMatch: true}, InvertMatch: true,
+		}
+	}
 	value := &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_Exact{Exact: h.Value}}
 	if h.Regex {
 		value = &matcherv3.StringMatcher{MatchPattern: &matcherv3.StringMatcher_SafeRegex{SafeRegex: &matcherv3.RegexMatcher{Regex: h.Value}}}
