@@ -4,143 +4,201 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"hash/fnv"
 	"math"
+	"reflect"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
-// maxDepth bounds the walk through a chain, which Consul compiles without cycles.
-const maxDepth = 16
+const (
+	// maxNested bounds splitters of splitters, which Consul multiplies out, and maxSplits
+	// the shares of one.
+	maxNested, maxSplits = 4, 256
+	// maxRoutes is of one router.
+	maxRoutes = 1000
 
-// subsetVersion is what a subset of a service is called among its versions: a name that
-// no process gives itself as a version by accident.
-func subsetVersion(subset string) string {
-	if subset == "" {
-		return ""
-	}
-	return "subset." + subset
-}
+	// allCalls is all of the calls, in the unit of shares: Consul's are percents with two
+	// digits behind the point.
+	allCalls = 100 * 100
+	// always is every call, per million.
+	always = 1_000_000
 
-// A chain is a compiled discovery chain on its way to become a route.
+	codeUnimplemented = 12
+	codeUnavailable   = 14
+)
+
+// A chain is a discovery chain on its way to become a route.
 type chain struct {
 	*api.CompiledDiscoveryChain
 
-	// timeouts are the RequestTimeouts of service-resolvers, by service.
-	timeouts map[string]timeout
+	entries   routingEntries
+	partition string
+	service   model.ServiceName
+	// route is nil where calls go to the service itself, as they do without one.
+	route    *model.Route
 	problems []model.Problem
-	// wrong is set where calls would not go where Consul says.
-	wrong error
 }
 
-// compileChain makes the route of a service; nil where its calls go to the service itself,
-// as they do without a route. What cannot be honoured are problems, and no route is made
-// of a chain that calls would leave.
-func compileChain(compiled *api.CompiledDiscoveryChain, timeouts map[string]timeout) (*model.Route, []model.Problem) {
-	name, err := labelled(compiled.ServiceName)
-	c := &chain{CompiledDiscoveryChain: compiled, timeouts: timeouts}
-	origin := "consul:discovery-chain/" + compiled.ServiceName
-	if err != nil {
-		return nil, []model.Problem{{From: origin, Message: fmt.Sprintf("is of a service whose name the mesh cannot have: %v", err)}}
+// compileChain makes the route of a service. Calls that cannot go where Consul says fail:
+// nobody sends them elsewhere by accident.
+func compileChain(name entryName, compiled *api.CompiledDiscoveryChain, entries routingEntries) *chain {
+	service := meshName(name.namespace, name.name)
+	c := &chain{CompiledDiscoveryChain: compiled, entries: entries, service: service, partition: model.DefaultNamespace}
+	kind := api.ServiceResolver
+	for _, k := range []string{api.ServiceSplitter, api.ServiceRouter} {
+		if entries[k][name] != nil {
+			kind = k
+		}
 	}
-	route := &model.Route{
-		Namespace: name.Namespace, Name: routeName(name), From: origin, Parents: []model.ServiceName{name}, Ordered: true, Vouches: true,
+	if e := entries[kind][name]; e != nil {
+		c.partition = cmp.Or(e.GetPartition(), c.partition)
+	}
+	from := entryFrom(kind, name.name)
+	if err := checkName(service); err != nil {
+		c.problems = []model.Problem{{From: from, Field: "Name", Message: fmt.Sprintf("is not honoured: %v", err)}}
+		return c
+	}
+	c.route = &model.Route{
+		Namespace: service.Namespace, Name: routeName(service), From: from, Parents: []model.ServiceName{service}, Ordered: true, Vouches: true,
 	}
 	start := c.Nodes[c.StartNode]
-	switch {
-	case start == nil:
-		c.fail("", errors.New("the chain has no start"))
-	case start.Type == api.DiscoveryGraphNodeTypeRouter:
-		for i, r := range start.Routes {
-			route.Rules = append(route.Rules, c.rule(fmt.Sprintf("Routes[%d]", i), r)...)
-		}
-	default:
-		route.Rules = []model.Rule{{Backends: c.backends("", c.StartNode, 1, 0), Timeout: c.timeoutOf(c.StartNode)}}
+	if start != nil && start.Type == api.DiscoveryGraphNodeTypeRouter {
+		c.router(start)
+	} else {
+		rule := c.to("", c.StartNode)
+		rule.Timeout = c.timeout(start)
+		c.add("", rule)
+	}
+	if c.plain() {
+		c.route = nil
 	}
 	for i := range c.problems {
-		c.problems[i].Object, c.problems[i].From = route.Ref(), origin
+		c.problems[i].Object = model.Ref{Kind: model.KindService, Namespace: service.Namespace, Name: service.Name}
+		c.problems[i].From = from
 	}
-	if c.wrong != nil || plain(route, name) {
-		return nil, c.problems
-	}
-	return route, c.problems
+	return c
 }
 
-// plain reports whether a route says what holds without one.
-func plain(route *model.Route, name model.ServiceName) bool {
-	if len(route.Rules) != 1 || len(route.Rules[0].Matches) > 0 || route.Rules[0].Timeout != nil || len(route.Rules[0].Backends) != 1 {
-		return false
-	}
-	b := route.Rules[0].Backends[0]
-	return b.Service == name && b.Version == "" && len(b.Failover) == 0
+// plain reports whether the route says what holds without one.
+func (c *chain) plain() bool {
+	return len(c.route.Rules) == 1 && reflect.DeepEqual(c.route.Rules[0], model.Rule{Backends: []model.Backend{{Service: c.service, Weight: allCalls}}})
 }
 
-// routeName is that of the route: its service's, marked as Consul's.
-func routeName(name model.ServiceName) string { return "consul." + name.Name }
+// routeName is that of a service's route; no name in a manifest has to give way to it.
+func routeName(s model.ServiceName) string { return "consul." + s.Name }
 
-// fail notes what cannot be honoured so that calls would go elsewhere than Consul says.
-func (c *chain) fail(field string, err error) {
-	c.wrong = err
-	c.problems = append(c.problems, model.Problem{
-		Field: field, Message: fmt.Sprintf("%v: calls go on as without the entry; change it, or apply a GRPCRoute", err),
-	})
+func (c *chain) problemf(warning bool, field, format string, args ...any) {
+	c.problems = append(c.problems, model.Problem{Field: field, Warning: warning, Message: fmt.Errorf(format, args...).Error()})
 }
 
-// rule is one route of a router.
-func (c *chain) rule(field string, r *api.DiscoveryRoute) []model.Rule {
-	rule := model.Rule{Backends: c.backends(field, r.NextNode, 1, 0), Timeout: c.timeoutOf(r.NextNode)}
-	if r.Definition == nil {
-		return []model.Rule{rule}
+// router makes a rule of each route, in order.
+func (c *chain) router(node *api.DiscoveryGraphNode) {
+	routes := node.Routes
+	if n := len(routes); n > maxRoutes {
+		c.problemf(false, fmt.Sprintf("Routes[%d]", maxRoutes-1), "is left out, as are those after it: %d are the most", maxRoutes)
+		routes = append(slices.Clone(routes[:maxRoutes-1]), routes[n-1]) // the last takes what is left
 	}
-	if m := r.Definition.Match; m != nil && m.HTTP != nil {
-		match, never, err := matchOf(m.HTTP)
-		switch {
-		case err != nil:
-			c.fail(field+".Match.HTTP", err)
-			return nil
-		case never:
-			return nil // no call of gRPC is of that method
-		case !match.Catchall():
-			rule.Matches = []model.Match{match}
+	for i, r := range routes {
+		if r != nil {
+			c.rule(fmt.Sprintf("Routes[%d]", i), r)
 		}
 	}
-	if d := r.Definition.Destination; d != nil {
-		destination(&rule, d)
-	}
-	return []model.Rule{rule}
 }
 
-// backends are where a node sends calls, with their shares in hundredths of a percent.
-func (c *chain) backends(field, at string, share float64, depth int) []model.Backend {
+// to is a rule for calls that go to a node.
+func (c *chain) to(field, node string) model.Rule {
+	backends, err := c.backends(field, node, 0)
+	if err != nil {
+		c.problemf(false, field, "%w: calls fail with UNAVAILABLE", err)
+		return c.failing(codeUnavailable)
+	}
+	return model.Rule{Backends: backends}
+}
+
+// failing is a rule whose calls fail at their client.
+func (c *chain) failing(code uint32) model.Rule {
+	return model.Rule{
+		Backends: []model.Backend{{Service: c.service, Weight: allCalls}},
+		Fault:    &model.Fault{AbortPerMillion: always, AbortCode: code},
+	}
+}
+
+// timeout is the RequestTimeout of a service-resolver, which Consul applies where no other
+// entry comes before it; nil for none.
+func (c *chain) timeout(start *api.DiscoveryGraphNode) *time.Duration {
+	if start == nil || start.Resolver == nil {
+		return nil
+	}
+	t := c.Targets[start.Resolver.Target]
+	if t == nil {
+		return nil
+	}
+	e, ok := c.entries[api.ServiceResolver][entryNamed(t.Namespace, t.Service)].(*api.ServiceResolverConfigEntry)
+	if !ok || e.RequestTimeout <= 0 {
+		return nil
+	}
+	return &e.RequestTimeout
+}
+
+// backends are where a node sends calls, with their shares. The error is why there is none.
+func (c *chain) backends(field, at string, depth int) ([]model.Backend, error) {
 	node := c.Nodes[at]
 	switch {
-	case node == nil || depth > maxDepth:
-		c.fail(field, fmt.Errorf("the chain has no node %.80q", at))
+	case node == nil || depth > maxNested:
+		return nil, fmt.Errorf("consul's chain leads to nothing at %.80q", at)
 	case node.Type == api.DiscoveryGraphNodeTypeSplitter:
-		var all []model.Backend
-		for i, split := range node.Splits {
-			for _, b := range c.backends(cmp.Or(field, fmt.Sprintf("Splits[%d]", i)), split.NextNode, share*float64(split.Weight)/percent, depth+1) {
-				all = addBackend(all, b)
-			}
-		}
-		return all
-	case node.Type == api.DiscoveryGraphNodeTypeResolver && node.Resolver != nil:
-		if b, ok := c.resolver(field, node.Resolver); ok {
-			b.Weight = uint32(math.Round(share * percent * percent))
-			return []model.Backend{b}
-		}
-	default:
-		c.fail(field, fmt.Errorf("the chain has a node of the type %.40q where a service should be", node.Type))
+		return c.splits(field, node, depth)
+	case node.Type != api.DiscoveryGraphNodeTypeResolver || node.Resolver == nil:
+		return nil, fmt.Errorf("consul's chain has a node of the type %.40q where a service should be", node.Type)
 	}
-	return nil
+	to, err := c.target(node.Resolver.Target)
+	if err != nil {
+		return nil, err
+	}
+	return []model.Backend{{Service: to.Service, Version: to.Version, Weight: allCalls, Failover: c.failover(to, node.Resolver.Failover)}}, nil
 }
 
-const percent = 100
+// splits are the shares of a splitter; those of the same endpoints are one.
+func (c *chain) splits(field string, node *api.DiscoveryGraphNode, depth int) ([]model.Backend, error) {
+	var all []model.Backend
+	var sum uint32
+	for i, split := range node.Splits {
+		if split == nil {
+			continue
+		}
+		if i == maxSplits {
+			return nil, fmt.Errorf("a service-splitter has %d splits, and %d are the most", len(node.Splits), maxSplits)
+		}
+		share := float64(split.Weight) / 100
+		if !(share >= 0 && share <= 1) {
+			return nil, fmt.Errorf("a service-splitter has the weight %v, want 0 to 100", split.Weight)
+		}
+		to, err := c.backends(field, split.NextNode, depth+1)
+		if err != nil {
+			c.problemf(false, strings.TrimPrefix(fmt.Sprintf("%s.Splits[%d]", field, i), "."), "%w: the share goes to the other splits", err)
+			continue
+		}
+		for _, b := range to {
+			b.Weight = uint32(math.Round(float64(b.Weight) * share))
+			sum += b.Weight
+			all = addBackend(all, b)
+		}
+	}
+	switch {
+	case sum == 0:
+		return nil, errors.New("no split of a service-splitter leads anywhere")
+	case len(all) > maxSplits:
+		return nil, fmt.Errorf("a service-splitter leads to %d services and subsets, and %d are the most", len(all), maxSplits)
+	}
+	return all, nil
+}
 
-// addBackend adds a share; those of the same endpoints are one.
 func addBackend(all []model.Backend, b model.Backend) []model.Backend {
 	i := slices.IndexFunc(all, func(o model.Backend) bool { return o.Service == b.Service && o.Version == b.Version })
 	if i < 0 {
@@ -150,57 +208,89 @@ func addBackend(all []model.Backend, b model.Backend) []model.Backend {
 	return all
 }
 
-// resolver is a backend that takes everything.
-func (c *chain) resolver(field string, r *api.DiscoveryResolver) (model.Backend, bool) {
-	to, err := c.target(r.Target)
-	if err != nil {
-		c.fail(field, err)
-		return model.Backend{}, false
+// failover are the targets that take calls while one does not. Those that the mesh does
+// not call are left out; that an entry names them is told of it.
+func (c *chain) failover(own model.Target, f *api.DiscoveryFailover) []model.Target {
+	if f == nil {
+		return nil
 	}
-	b := model.Backend{Service: to.Service, Version: to.Version}
-	if r.Failover == nil {
-		return b, true
-	}
-	for _, id := range r.Failover.Targets {
-		other, err := c.target(id)
+	var all []model.Target
+	for _, id := range f.Targets {
+		to, err := c.target(id)
 		if err != nil {
-			// Calls go where Consul says while there is anybody; that they have nowhere to go
-			// after that must be known.
-			c.problems = append(c.problems, model.Problem{Field: "Failover", Warning: true, Message: fmt.Sprintf("%v: it is left out of the failover", err)})
+			c.problemf(true, "Failover", "%w: it is left out", err)
 			continue
 		}
-		if other != to && !slices.Contains(b.Failover, other) {
-			b.Failover = append(b.Failover, other)
+		if to == own || slices.Contains(all, to) {
+			continue
 		}
+		if len(all) == model.MaxFailover {
+			c.problemf(true, "Failover", "has more than %d targets: the others are left out", model.MaxFailover)
+			break
+		}
+		all = append(all, to)
 	}
-	return b, true
+	return all
 }
 
 // target is a target of the chain as the mesh knows it.
-func (c *chain) target(id string) (model.Target, error) {
+func (c *chain) target(id string) (to model.Target, err error) {
 	t := c.Targets[id]
-	if t == nil {
-		return model.Target{}, fmt.Errorf("the chain has no target %.80q", id)
-	}
 	switch {
-	case t.Datacenter != "" && c.Datacenter != "" && t.Datacenter != c.Datacenter:
-		return model.Target{}, fmt.Errorf("%s is in the datacenter %s, whose services the mesh does not call yet", t.Service, t.Datacenter)
+	case t == nil:
+		return to, fmt.Errorf("consul's chain has no target %.80q", id)
 	case t.External:
-		return model.Target{}, fmt.Errorf("%s is outside of the mesh", t.Service)
-	case strings.Contains(t.ID, "external."):
-		return model.Target{}, fmt.Errorf("%s is of a peer, whose services the mesh does not call", t.Service)
+		return to, fmt.Errorf("%.80s is outside of the mesh (ExternalSNI), and has no identity there", t.Service)
+	case t.Datacenter == "":
+		return to, fmt.Errorf("%.80s is of a peer, whose services are not called yet", t.Service)
+	case t.Datacenter != c.Datacenter:
+		return to, fmt.Errorf("%.80s is in the datacenter %.80s, whose services are not called yet", t.Service, t.Datacenter)
 	}
-	name, err := labelled(t.Service)
-	if err != nil {
-		return model.Target{}, err
+	if parts := strings.Split(id, "."); len(parts) >= 4 && parts[len(parts)-2] != c.partition {
+		return to, fmt.Errorf("%.80s is in the partition %.80s, whose services are not called yet", t.Service, parts[len(parts)-2])
 	}
-	return model.Target{Service: name, Version: subsetVersion(t.ServiceSubset)}, nil
+	defaults, _ := c.entries[api.ServiceDefaults][entryNamed(t.Namespace, t.Service)].(*api.ServiceConfigEntry)
+	if defaults != nil && defaults.Destination != nil {
+		return to, fmt.Errorf("%.80s is outside of the mesh (Destination), and has no identity there", t.Service)
+	}
+	to = model.Target{Service: meshName(t.Namespace, t.Service), Version: subsetVersion(t.ServiceSubset)}
+	if err := checkName(to.Service); err != nil {
+		return to, err
+	}
+	return to, nil
 }
 
-// labelled is a service of Consul's catalog in the mesh.
-func labelled(name string) (model.ServiceName, error) {
-	if err := model.CheckLabel(name); err != nil {
-		return model.ServiceName{}, fmt.Errorf("service %.80q: %w", name, err)
+// meshName is what the mesh calls a service of Consul, as far as its name tells.
+func meshName(namespace, name string) model.ServiceName {
+	if namespace == "" || namespace == model.DefaultNamespace {
+		if all := servicesOf(name); len(all) > 1 {
+			return all[1] // NAME--NAMESPACE
+		}
 	}
-	return model.ServiceName{Namespace: model.DefaultNamespace, Name: name}, nil
+	return model.ServiceName{Namespace: cmp.Or(namespace, model.DefaultNamespace), Name: name}
+}
+
+// checkName reports why the mesh has no service of such a name.
+func checkName(s model.ServiceName) error {
+	for _, label := range []string{s.Name, s.Namespace} {
+		if err := model.CheckLabel(label); err != nil {
+			return fmt.Errorf("service %w: the mesh takes names that DNS takes", err)
+		}
+	}
+	return nil
+}
+
+// subsetVersion is what a subset of a service is called among its versions: a name that
+// no process has for a version by accident.
+func subsetVersion(subset string) string {
+	const prefix, most = "subset.", 63
+	switch name := prefix + subset; {
+	case subset == "":
+		return ""
+	case len(name) <= most && model.CheckVersion(name) == nil:
+		return name
+	}
+	sum := fnv.New64a()
+	_, _ = sum.Write([]byte(subset))
+	return fmt.Sprintf("%s%016x", prefix, sum.Sum64())
 }

@@ -5,12 +5,15 @@ package consul
 type field struct {
 	// Entry is the kind of entry, Path the field in it, as in "Sources[].Name".
 	Entry, Path string
-	// Status is "honoured" or "refused"; Note says how, or why not.
+	// Status is one of those below; Note says how, or why not.
 	Status, Note string
 }
 
 // What is done with a field.
 const (
 	honoured = "honoured"
-	refused  = "refused"
+	// refused is left out, with a warning: calls go as the rest of the entry says.
+	refused = "refused"
+	// fails is for what leaves calls nowhere to go: they fail, with a problem.
+	fails = "fails"
 )

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"time"
 
 	"github.com/hashicorp/consul/api"
 	"golang.org/x/sync/errgroup"
@@ -16,26 +17,34 @@ import (
 )
 
 const (
-	// proxyDefaults may say that services speak gRPC by default; nothing else is read of it.
-	proxyDefaults = api.ProxyDefaults
 	// chainsAtOnce is how many chains Consul is asked for side by side.
 	chainsAtOnce = 8
+	// chainsLeast and chainsMost bound the wait before chains that could not be read are
+	// asked for again; it doubles.
+	chainsLeast, chainsMost = 250 * time.Millisecond, 5 * time.Second
 )
 
-// routingKinds are the config entries that say where calls go.
-var routingKinds = []string{api.ServiceRouter, api.ServiceSplitter, api.ServiceResolver, api.ServiceDefaults, proxyDefaults}
+// routingKinds are the config entries that say where calls go. Of proxy-defaults only the
+// protocol counts.
+var routingKinds = []string{api.ServiceRouter, api.ServiceSplitter, api.ServiceResolver, api.ServiceDefaults, api.ProxyDefaults}
 
 // followRouting emits the part until ctx ends: one query waits for each kind of entry, and
-// when one changes, Consul is asked for the chains that it compiles of them.
+// when one changes, Consul is asked for the chains that it compiles of what changed.
 func (s *Source) followRouting(ctx context.Context, emit func(routingPart)) error {
 	group, ctx := errgroup.WithContext(ctx)
-	r := &routingReader{client: s.config.Client, kinds: map[string]kindAnswer{}, wake: make(chan struct{}, 1)}
+	r := &routingReader{
+		client: s.config.Client, kinds: make(map[string]kindAnswer), wake: make(chan struct{}, 1), filters: make(filters),
+	}
 	for _, kind := range routingKinds {
 		group.Go(func() error {
 			return consul.Follow(ctx, s.config.Client, consul.Watch[[]api.ConfigEntry]{
 				What: kind + " entries",
-				Fetch: func(q *api.QueryOptions) ([]api.ConfigEntry, *api.QueryMeta, error) {
-					return s.config.Client.API().ConfigEntries().List(kind, q)
+				Fetch: func(q *api.QueryOptions) (found []api.ConfigEntry, meta *api.QueryMeta, err error) {
+					err = safely(func() error {
+						found, meta, err = s.config.Client.API().ConfigEntries().List(kind, q)
+						return err
+					})
+					return found, meta, err
 				},
 				Emit: func(a consul.Answer[[]api.ConfigEntry]) { r.take(kind, a) },
 			})
@@ -48,9 +57,29 @@ func (s *Source) followRouting(ctx context.Context, emit func(routingPart)) erro
 	return group.Wait()
 }
 
+// An entryName names an entry among those of its kind.
+type entryName struct{ namespace, name string }
+
+func nameOf(e api.ConfigEntry) entryName { return entryNamed(e.GetNamespace(), e.GetName()) }
+
+// entryNamed is how Consul knows a service; the namespace may be left out.
+func entryNamed(namespace, name string) entryName {
+	if namespace == "" {
+		namespace = model.DefaultNamespace
+	}
+	return entryName{namespace, name}
+}
+
+func (n entryName) compare(o entryName) int {
+	return model.ServiceName{Namespace: n.namespace, Name: n.name}.Compare(model.ServiceName{Namespace: o.namespace, Name: o.name})
+}
+
+// routingEntries are config entries by kind and name. They are immutable.
+type routingEntries map[string]map[entryName]api.ConfigEntry
+
 // A kindAnswer is what Consul said last of one kind, and why that may be old.
 type kindAnswer struct {
-	entries []api.ConfigEntry
+	entries map[entryName]api.ConfigEntry
 	known   bool
 	err     error
 }
@@ -58,24 +87,44 @@ type kindAnswer struct {
 // A routingReader makes parts of answers.
 type routingReader struct {
 	client *consul.Client
-	wake   chan struct{} // cap 1: an answer is there
+	wake   chan struct{} // cap 1: there is an answer
 
 	mu    sync.Mutex // held for moments
 	kinds map[string]kindAnswer
+
+	// What belongs to run.
+
+	before routingEntries // what chains were asked for by
+	chains map[entryName]*api.CompiledDiscoveryChain
+	last   routingPart
+	known  map[model.Ref]model.Object // the objects of last
+	// filters are those of subsets, which take longer to read than all else.
+	filters filters
 }
 
+// take keeps what Consul says of one kind. What ACLs hide after they showed it stays.
 func (r *routingReader) take(kind string, a consul.Answer[[]api.ConfigEntry]) {
 	r.mu.Lock()
-	k := r.kinds[kind]
-	switch {
-	case a.Err != nil:
-		k.err = a.Err
-	case a.Filtered && len(a.Value) < len(k.entries):
-		k.err = fmt.Errorf("%s entries: consul's ACLs hide some that xdsserver saw before: give its token service:read again", kind)
-	default:
-		k = kindAnswer{entries: a.Value, known: true}
+	before := r.kinds[kind]
+	if a.Err != nil {
+		before.err = a.Err
+		r.kinds[kind] = before
+	} else {
+		k := kindAnswer{known: true, entries: make(map[entryName]api.ConfigEntry, len(a.Value))}
+		for _, e := range a.Value {
+			k.entries[nameOf(e)] = e
+		}
+		if a.Filtered {
+			k.err = fmt.Errorf("%s entries: consul at %s does not show all of them to xdsserver's token: give it service:read for every service (service_prefix \"\")",
+				kind, r.client.Address())
+			for name, e := range before.entries {
+				if k.entries[name] == nil {
+					k.entries[name] = e
+				}
+			}
+		}
+		r.kinds[kind] = k
 	}
-	r.kinds[kind] = k
 	r.mu.Unlock()
 	select {
 	case r.wake <- struct{}{}:
@@ -84,133 +133,154 @@ func (r *routingReader) take(kind string, a consul.Answer[[]api.ConfigEntry]) {
 }
 
 // run emits a part after each answer until ctx ends. Chains that cannot be read are asked
-// for again, and the last good part stays meanwhile.
+// for again, and what they were last stays meanwhile.
 func (r *routingReader) run(ctx context.Context, emit func(routingPart)) {
-	var last routingPart
-	failures := 0
+	again := time.NewTimer(0)
+	defer again.Stop()
+	<-again.C
+	wait := chainsLeast
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case <-r.wake:
+		case <-again.C:
 		}
-		next, err := r.read(ctx)
+		next, failed := r.read(ctx)
 		if ctx.Err() != nil {
 			return
 		}
-		if err != nil {
-			last.err = err
-			emit(last)
-			failures++
-			if !askAgain(ctx, failures, r.wake) {
-				return
-			}
-			continue
-		}
-		failures = 0
-		if next.known || next.err == nil {
-			last = next
+		again.Stop()
+		if wait = min(2*wait, chainsMost); !failed {
+			wait = chainsLeast
 		} else {
-			last.err = next.err
+			again.Reset(wait)
 		}
-		emit(last)
+		if next.known || next.err != nil {
+			emit(next)
+		}
 	}
 }
 
-// read makes a part of what is known of all kinds.
-func (r *routingReader) read(ctx context.Context) (routingPart, error) {
+// read makes a part of the newest answers; failed is whether a chain could not be read.
+func (r *routingReader) read(ctx context.Context) (p routingPart, failed bool) {
+	entries, err := r.entries()
+	if entries == nil {
+		r.last.err = err
+		return r.last, false
+	}
+	if failure := r.ask(ctx, entries); failure != nil {
+		// What was asked for is not all there, and what changed is not known any more.
+		r.last.err = failure
+		return r.last, true
+	}
+	r.last = compileRouting(entries, r.chains, r.filters)
+	r.last.err = err
+	r.known = reuseObjects(r.last.objects, r.known)
+	return r.last, false
+}
+
+// entries are the newest of all kinds; nil until each was read once.
+func (r *routingReader) entries() (entries routingEntries, err error) {
 	r.mu.Lock()
-	kinds := make(map[string]kindAnswer, len(r.kinds))
-	maps.Copy(kinds, r.kinds)
-	r.mu.Unlock()
-	p := routingPart{part: part{known: true}}
+	defer r.mu.Unlock()
+	entries = make(routingEntries, len(routingKinds))
 	for _, kind := range routingKinds {
-		p.known = p.known && kinds[kind].known
-		if p.err == nil {
-			p.err = kinds[kind].err
+		k := r.kinds[kind]
+		if err == nil {
+			err = k.err
+		}
+		if entries != nil && k.known {
+			entries[kind] = k.entries
+		} else {
+			entries = nil
 		}
 	}
-	if !p.known {
-		return p, nil
-	}
-	names := map[string]bool{}
-	for _, kind := range []string{api.ServiceRouter, api.ServiceSplitter, api.ServiceResolver} {
-		for _, e := range kinds[kind].entries {
-			names[e.GetName()] = true
-		}
-	}
-	for _, kind := range routingKinds {
-		for _, e := range kinds[kind].entries {
-			p.problems = append(p.problems, unhonoured(e)...)
-		}
-	}
-	subsets, problems := subsetsOf(kinds[api.ServiceResolver].entries)
-	p.problems = append(p.problems, problems...)
-	if len(subsets) > 0 {
-		p.subsets = func(service model.ServiceName, entry *api.ServiceEntry) []string {
-			var in []string
-			for _, s := range subsets[service] {
-				if s.has(entry) {
-					in = append(in, s.version)
-				}
-			}
-			return in
-		}
-	}
-	chains, err := r.chains(ctx, names)
-	if err != nil {
-		return routingPart{}, err
-	}
-	timeouts := timeoutsOf(kinds[api.ServiceResolver].entries)
-	for _, compiled := range chains {
-		route, problems := compileChain(compiled, timeouts)
-		p.problems = append(p.problems, problems...)
-		if route != nil {
-			p.objects = append(p.objects, route)
-		}
-	}
-	return p, nil
+	return entries, err
 }
 
-// timeoutsOf are the RequestTimeouts of service-resolvers, which chains do not hold.
-func timeoutsOf(entries []api.ConfigEntry) map[string]timeout {
-	all := map[string]timeout{}
-	for _, entry := range entries {
-		if e, ok := entry.(*api.ServiceResolverConfigEntry); ok && e.RequestTimeout > 0 {
-			all[e.Name] = e.RequestTimeout
-		}
-	}
-	return all
-}
-
-// chains asks Consul for the chains of services, and returns them in order of name.
-func (r *routingReader) chains(ctx context.Context, names map[string]bool) ([]*api.CompiledDiscoveryChain, error) {
+// ask reads the chains that the change from the entries before makes others.
+func (r *routingReader) ask(ctx context.Context, entries routingEntries) error {
+	chains := make(map[entryName]*api.CompiledDiscoveryChain)
 	var (
 		mu    sync.Mutex
-		found []*api.CompiledDiscoveryChain
+		stale []entryName
 	)
-	group, ctx := errgroup.WithContext(ctx)
+	changed := entries.changedFrom(r.before)
+	for name := range entries.routed() {
+		if chain := r.chains[name]; chain != nil && !changed(entries.reach(name)) {
+			chains[name] = chain
+		} else {
+			stale = append(stale, name)
+		}
+	}
+	group, asking := errgroup.WithContext(ctx)
 	group.SetLimit(chainsAtOnce)
-	for name := range names {
+	for _, name := range stale {
 		group.Go(func() error {
-			q, cancel := r.client.Query(ctx)
-			defer cancel()
-			answer, _, err := r.client.API().DiscoveryChain().Get(name, nil, q)
+			chain, err := r.chain(asking, name)
 			if err != nil {
-				return r.client.Explain("discovery chain of "+name, err)
-			}
-			if answer.Chain == nil {
-				return fmt.Errorf("discovery chain of %s: consul at %s has none", name, r.client.Address())
+				return r.client.Explain("discovery chain of "+name.name, err)
 			}
 			mu.Lock()
 			defer mu.Unlock()
-			found = append(found, answer.Chain)
+			chains[name] = chain
 			return nil
 		})
 	}
 	if err := group.Wait(); err != nil {
+		return err
+	}
+	r.before, r.chains = entries, chains
+	return nil
+}
+
+// chain asks Consul for one.
+func (r *routingReader) chain(ctx context.Context, name entryName) (*api.CompiledDiscoveryChain, error) {
+	q, done := r.client.Query(ctx)
+	defer done()
+	if name.namespace != model.DefaultNamespace {
+		q.Namespace = name.namespace
+	}
+	var answer *api.DiscoveryChainResponse
+	err := safely(func() (err error) {
+		answer, _, err = r.client.API().DiscoveryChain().Get(name.name, nil, q)
+		return err
+	})
+	if err == nil && answer.Chain == nil {
+		err = fmt.Errorf("the answer holds none")
+	}
+	if err != nil {
 		return nil, err
 	}
-	slices.SortFunc(found, func(a, b *api.CompiledDiscoveryChain) int { return strings.Compare(a.ServiceName, b.ServiceName) })
-	return found, nil
+	return answer.Chain, nil
+}
+
+// compileRouting makes the part of entries and the chains of those that are routed.
+func compileRouting(entries routingEntries, chains map[entryName]*api.CompiledDiscoveryChain, known filters) routingPart {
+	p := routingPart{part: part{known: true}}
+	for _, kind := range routingKinds {
+		for _, name := range slices.SortedFunc(maps.Keys(entries[kind]), entryName.compare) {
+			p.problems = append(p.problems, refusals(entries[kind][name])...)
+		}
+	}
+	services, problems := configuredServices(entries)
+	p.problems = append(p.problems, problems...)
+	for _, name := range slices.SortedFunc(maps.Keys(chains), entryName.compare) {
+		c := compileChain(name, chains[name], entries)
+		p.problems = append(p.problems, c.problems...)
+		if c.route != nil {
+			p.objects = append(p.objects, c.route)
+		}
+	}
+	for _, name := range slices.SortedFunc(maps.Keys(services), model.ServiceName.Compare) {
+		p.objects = append(p.objects, services[name])
+	}
+	subsets, problems := compileSubsets(entries[api.ServiceResolver], known)
+	p.problems = append(p.problems, problems...)
+	if len(subsets) > 0 {
+		p.subsets = subsets.of
+	}
+	slices.SortStableFunc(p.problems, func(a, b model.Problem) int { return strings.Compare(a.From, b.From) })
+	return p
 }

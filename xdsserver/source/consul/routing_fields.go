@@ -1,139 +1,139 @@
 package consul
 
 import (
-	"context"
 	"fmt"
 	"reflect"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/hashicorp/consul/api"
 
 	"github.com/tulle-mesh/tulle/xdsserver/model"
 )
 
-// routingHonoured are the fields of the entries that route calls which are honoured, or
-// change nothing. Every other that is set is told of.
-var routingHonoured = map[string][]string{
-	api.ServiceRouter: {
-		"Routes[].Match.HTTP.PathExact", "Routes[].Match.HTTP.PathPrefix", "Routes[].Match.HTTP.PathRegex", "Routes[].Match.HTTP.Methods[]",
-		"Routes[].Match.HTTP.Header[].Name", "Routes[].Match.HTTP.Header[].Present", "Routes[].Match.HTTP.Header[].Exact",
-		"Routes[].Match.HTTP.Header[].Prefix", "Routes[].Match.HTTP.Header[].Suffix", "Routes[].Match.HTTP.Header[].Regex",
-		"Routes[].Match.HTTP.Header[].Invert",
-		"Routes[].Destination.Service", "Routes[].Destination.ServiceSubset", "Routes[].Destination.RequestTimeout",
-		"Routes[].Destination.IdleTimeout", "Routes[].Destination.NumRetries", "Routes[].Destination.RetryOnConnectFailure",
-		"Routes[].Destination.RetryOnStatusCodes[]", "Routes[].Destination.RetryOn[]", "Routes[].Destination.RequestHeaders.Add",
-		"Routes[].Destination.RequestHeaders.Set", "Routes[].Destination.RequestHeaders.Remove[]",
-		// These are told of where they stand, since calls do not follow the entry then.
-		"Routes[].Match.HTTP.CaseInsensitive", "Routes[].Match.HTTP.QueryParam[].Name", "Routes[].Match.HTTP.QueryParam[].Present",
-		"Routes[].Match.HTTP.QueryParam[].Exact", "Routes[].Match.HTTP.QueryParam[].Regex",
-	},
-	api.ServiceSplitter: {"Splits[].Weight", "Splits[].Service", "Splits[].ServiceSubset"},
-	api.ServiceResolver: {
-		"DefaultSubset", "Subsets.Filter", "Subsets.OnlyPassing", "Redirect.Service", "Redirect.ServiceSubset", "Failover.Service",
-		"Failover.ServiceSubset", "Failover.Targets[].Service", "Failover.Targets[].ServiceSubset", "RequestTimeout",
-		// The chain says that calls would go to another datacenter, or to a peer.
-		"Redirect.Datacenter", "Redirect.Peer", "Failover.Datacenters[]", "Failover.Targets[].Datacenter", "Failover.Targets[].Peer",
-	},
-	api.ServiceDefaults: {"Protocol"},
-	api.ProxyDefaults:   {"Config"}, // holds the protocol; the rest of it is for Envoy
+// harmless are values of refused fields that ask for nothing: what Consul has by default.
+var harmless = map[string]string{
+	"Partition": "default", "MeshGateway.Mode": "none", "Mode": "direct", "Policy.Mode": "sequential",
+	"PrioritizeByLocality.Mode": "none", "FailoverPolicy.Mode": "sequential", "MutualTLSMode": "strict",
 }
 
-// everyHonoured are fields of all entries; namespaces and partitions only where they are
-// the one that Consul without Enterprise has.
-var everyHonoured = []string{"Kind", "Name", "Meta", "CreateIndex", "ModifyIndex", "Hash"}
-
-// unhonoured tells of the fields of an entry that are set and not honoured.
-func unhonoured(e api.ConfigEntry) []model.Problem {
-	var problems []model.Problem
-	honoured := routingHonoured[e.GetKind()]
-	seen := map[string]bool{}
-	walkSet(reflect.ValueOf(e), "", func(path string, v reflect.Value) {
-		generic := indexless(path)
-		switch {
-		case slices.Contains(everyHonoured, generic), slices.Contains(honoured, generic), seen[generic]:
-			return
-		case strings.HasSuffix(generic, "Namespace") || strings.HasSuffix(generic, "Partition"):
-			if v.Kind() == reflect.String && v.String() == model.DefaultNamespace {
-				return
-			}
+// refusedFields are the fields that are refused and change nothing else, by kind of entry
+// and path. What fails is told of where it is compiled, since that depends on more.
+var refusedFields = func() map[string]map[string]string {
+	all := map[string]map[string]string{}
+	for _, f := range routingFields() {
+		if all[f.Entry] == nil {
+			all[f.Entry] = map[string]string{}
 		}
-		seen[generic] = true
-		problems = append(problems, model.Problem{
-			Object: model.Ref{Kind: model.KindService, Namespace: model.DefaultNamespace, Name: e.GetName()},
-			From:   "consul:" + e.GetKind() + "/" + e.GetName(), Field: path, Warning: true,
-			Message: "is not honoured: the rest of the entry is; docs/consul.md says what is",
-		})
+		if f.Status == refused {
+			all[f.Entry][f.Path] = f.Note
+		}
+	}
+	return all
+}()
+
+// routingFields is what is done with each field of the entries that route calls.
+func routingFields() []field {
+	return slices.Concat(routerFields, splitterFields, resolverFields, defaultsFields, proxyFields)
+}
+
+// refusals warns of the fields of an entry that are set and refused. Those that are
+// refused for one reason are one warning.
+func refusals(e api.ConfigEntry) []model.Problem {
+	refused := refusedFields[e.GetKind()]
+	var reasons []string
+	fields := map[string][]string{}
+	walkSet("", "", reflect.ValueOf(e), func(at, path string, v reflect.Value) {
+		reason, ok := refused[path]
+		if !ok || isHarmless(path, v) {
+			return
+		}
+		if fields[reason] == nil {
+			reasons = append(reasons, reason)
+		}
+		if !slices.Contains(fields[reason], at) {
+			fields[reason] = append(fields[reason], at)
+		}
 	})
+	problems := make([]model.Problem, 0, len(reasons))
+	for _, reason := range reasons {
+		problems = append(problems, problemOf(e, shortened(fields[reason]), "is not honoured: "+reason, true))
+	}
 	return problems
 }
 
-// walkSet calls visit with each leaf that is not zero, and where it is.
-func walkSet(v reflect.Value, path string, visit func(path string, v reflect.Value)) {
-	switch v.Kind() {
-	case reflect.Pointer, reflect.Interface:
-		if !v.IsNil() {
-			walkSet(v.Elem(), path, visit)
-		}
-	case reflect.Struct:
-		for i := range v.NumField() {
-			if f := v.Type().Field(i); f.IsExported() {
-				walkSet(v.Field(i), strings.TrimPrefix(path+"."+f.Name, "."), visit)
-			}
-		}
-	case reflect.Slice:
-		for i := range v.Len() {
-			walkSet(v.Index(i), fmt.Sprintf("%s[%d]", path, i), visit)
-		}
-	case reflect.Map:
-		if v.Type().Elem().Kind() != reflect.Struct {
-			if v.Len() > 0 {
-				visit(path, v)
-			}
-			return
-		}
-		for _, key := range v.MapKeys() {
-			walkSet(v.MapIndex(key), fmt.Sprintf("%s[%v]", path, key), visit)
-		}
-	default:
-		if !v.IsZero() {
-			visit(path, v)
-		}
-	}
-}
-
-// indexless is a path without the numbers of its elements, and without the keys of maps.
-func indexless(path string) string {
-	var b strings.Builder
-	for path != "" {
-		before, rest, found := strings.Cut(path, "[")
-		b.WriteString(before)
-		if !found {
-			break
-		}
-		key, after, _ := strings.Cut(rest, "]")
-		if key != "" && key[0] >= '0' && key[0] <= '9' {
-			b.WriteString("[]")
-		}
-		path = after
-	}
-	return b.String()
-}
-
-// askAgain waits after a failure, and asks for another attempt; false when ctx has ended.
-func askAgain(ctx context.Context, failures int, wake chan<- struct{}) bool {
-	const least, most = 250 * time.Millisecond, 3 * time.Second
-	timer := time.NewTimer(min(most, least<<min(failures, 4)))
-	defer timer.Stop()
-	select {
-	case <-ctx.Done():
+// isHarmless reports whether a value is what Consul has by default.
+func isHarmless(path string, v reflect.Value) bool {
+	if v.Kind() != reflect.String {
 		return false
-	case <-timer.C:
 	}
-	select {
-	case wake <- struct{}{}:
-	default:
+	for suffix, value := range harmless {
+		if v.String() == value && (path == suffix || strings.HasSuffix(path, "."+suffix)) {
+			return true
+		}
 	}
-	return true
+	return false
 }
+
+// shortened names three fields and counts the others.
+func shortened(fields []string) string {
+	const most = 3
+	if len(fields) <= most {
+		return strings.Join(fields, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(fields[:most], ", "), len(fields)-most)
+}
+
+// walkSet visits the values in an entry that are not zero: at is where one is, as in
+// "Subsets{v1}.Filter", and path is that of its field, "Subsets{}.Filter".
+func walkSet(at, path string, v reflect.Value, visit func(at, path string, v reflect.Value)) {
+	switch {
+	case v.Kind() == reflect.Pointer:
+		if !v.IsNil() && v.Elem().Kind() == reflect.Struct {
+			walkSet(at, path, v.Elem(), visit)
+		} else if !v.IsNil() {
+			visit(at, path, v.Elem()) // that it is there says something
+		}
+	case v.Kind() == reflect.Struct:
+		for f, value := range v.Fields() {
+			if f.IsExported() {
+				walkSet(strings.TrimPrefix(at+"."+f.Name, "."), strings.TrimPrefix(path+"."+f.Name, "."), value, visit)
+			}
+		}
+	case v.Kind() == reflect.Slice && holdsStructs(v.Type()):
+		for i := range v.Len() {
+			walkSet(fmt.Sprintf("%s[%d]", at, i), path+"[]", v.Index(i), visit)
+		}
+	case v.Kind() == reflect.Map && holdsStructs(v.Type()):
+		keys := v.MapKeys()
+		slices.SortFunc(keys, func(a, b reflect.Value) int { return strings.Compare(a.String(), b.String()) })
+		for _, key := range keys {
+			walkSet(fmt.Sprintf("%s{%s}", at, key), path+"{}", v.MapIndex(key), visit)
+		}
+	case (v.Kind() == reflect.Slice || v.Kind() == reflect.Map) && v.Len() == 0:
+	case !v.IsZero():
+		visit(at, path, v)
+	}
+}
+
+// holdsStructs reports whether the elements of a slice or a map have fields.
+func holdsStructs(t reflect.Type) bool {
+	e := t.Elem()
+	if e.Kind() == reflect.Pointer {
+		e = e.Elem()
+	}
+	return e.Kind() == reflect.Struct
+}
+
+// problemOf is one of an entry.
+func problemOf(e api.ConfigEntry, field, message string, warning bool) model.Problem {
+	p := model.Problem{From: entryFrom(e.GetKind(), e.GetName()), Field: field, Message: message, Warning: warning}
+	if e.GetKind() != api.ProxyDefaults {
+		name := meshName(e.GetNamespace(), e.GetName())
+		p.Object = model.Ref{Kind: model.KindService, Namespace: reduce(name.Namespace), Name: reduce(name.Name)}
+	}
+	return p
+}
+
+// entryFrom is where what an entry says is written.
+func entryFrom(kind, name string) string { return "consul:" + kind + "/" + reduce(name) }

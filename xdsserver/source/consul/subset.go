@@ -4,11 +4,20 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
 	"github.com/hashicorp/consul/api"
 	"github.com/hashicorp/go-bexpr"
 
 	"github.com/tulle-mesh/tulle/xdsserver/model"
+)
+
+const (
+	// maxFilter bounds an expression, in bytes.
+	maxFilter = 4 << 10
+	// maxSteps bounds how long one is parsed: with each parenthesis in another it takes
+	// four times as long, and with ten it would be seconds.
+	maxSteps = 500_000
 )
 
 // A subset is a named part of a service's instances.
@@ -18,54 +27,98 @@ type subset struct {
 	onlyPassing bool
 }
 
-// maxFilter bounds an expression, in bytes.
-const maxFilter = 4 << 10
+// subsets are those of services, by what Consul calls them; each in order of name.
+type subsets map[entryName][]subset
 
-// subsetsOf reads the subsets of all service-resolvers; one whose filter cannot be read
-// has no instance, and a problem.
-func subsetsOf(entries []api.ConfigEntry) (map[model.ServiceName][]subset, []model.Problem) {
-	all := map[model.ServiceName][]subset{}
+// filters are what the texts of filters were read as before.
+type filters map[string]parsed
+
+// parsed is a filter, or why its text is none.
+type parsed struct {
+	filter *bexpr.Evaluator
+	err    error
+}
+
+// compileSubsets reads the subsets of service-resolvers. One whose filter cannot be read
+// has no instance, and a problem. Of known are the filters left that are still in use.
+func compileSubsets(resolvers map[entryName]api.ConfigEntry, known filters) (subsets, []model.Problem) {
+	all, used := make(subsets), make(filters)
+	defer func() {
+		clear(known)
+		maps.Copy(known, used)
+	}()
 	var problems []model.Problem
-	for _, entry := range entries {
-		e, ok := entry.(*api.ServiceResolverConfigEntry)
-		if !ok || len(e.Subsets) == 0 {
+	for _, name := range slices.SortedFunc(maps.Keys(resolvers), entryName.compare) {
+		e, ok := resolvers[name].(*api.ServiceResolverConfigEntry)
+		if !ok {
 			continue
 		}
-		name, err := labelled(e.Name)
-		if err != nil {
-			continue // the chain's problem
-		}
 		for _, key := range slices.Sorted(maps.Keys(e.Subsets)) {
-			s := subset{version: subsetVersion(key), onlyPassing: e.Subsets[key].OnlyPassing}
-			if text := e.Subsets[key].Filter; text != "" {
-				if len(text) > maxFilter {
-					err = fmt.Errorf("is %d bytes long, %d are the most", len(text), maxFilter)
-				} else {
-					s.filter, err = bexpr.CreateEvaluator(text)
-				}
-				if err != nil {
-					problems = append(problems, model.Problem{
-						Object: model.Ref{Kind: model.KindService, Namespace: name.Namespace, Name: name.Name},
-						From:   "consul:service-resolver/" + e.Name, Field: "Subsets[" + key + "].Filter",
-						Message: fmt.Sprintf("%v: the subset has no instance", err),
-					})
-					continue
-				}
+			text := e.Subsets[key].Filter
+			read, ok := known[text]
+			if !ok {
+				read.filter, read.err = compileFilter(text)
 			}
-			all[name] = append(all[name], s)
+			used[text] = read
+			if read.err != nil {
+				problems = append(problems, problemOf(e, "Subsets{"+key+"}.Filter", fmt.Sprintf("%v: no instance is in the subset", read.err), false))
+				continue
+			}
+			all[name] = append(all[name], subset{version: subsetVersion(key), filter: read.filter, onlyPassing: e.Subsets[key].OnlyPassing})
 		}
+		slices.SortFunc(all[name], func(a, b subset) int { return strings.Compare(a.version, b.version) })
 	}
 	return all, problems
 }
 
-// has reports whether an instance is in the subset.
-func (s subset) has(entry *api.ServiceEntry) bool {
-	if s.onlyPassing && entry.Checks.AggregatedStatus() != api.HealthPassing {
+// compileFilter returns nil for an expression that holds for everything.
+func compileFilter(expression string) (filter *bexpr.Evaluator, err error) {
+	if expression == "" {
+		return nil, nil
+	}
+	if len(expression) > maxFilter {
+		return nil, fmt.Errorf("is %d bytes long, and %d are the most", len(expression), maxFilter)
+	}
+	err = safely(func() error {
+		if _, err := bexpr.Parse("", []byte(expression), bexpr.MaxExpressions(maxSteps)); err != nil {
+			return err
+		}
+		filter, err = bexpr.CreateEvaluatorForType(expression, nil, (*api.ServiceEntry)(nil))
+		return err
+	})
+	if err != nil {
+		first, _, _ := strings.Cut(err.Error(), "\n")
+		return nil, fmt.Errorf("is no expression of Consul's, or too deep in parentheses: %s", first)
+	}
+	return filter, nil
+}
+
+// of are the subsets that an instance is in, in order.
+func (s subsets) of(_ model.ServiceName, entry *api.ServiceEntry) []string {
+	if entry == nil || entry.Service == nil {
+		return nil
+	}
+	var in []string
+	for _, one := range s[entryNamed(entry.Service.Namespace, entry.Service.Service)] {
+		if one.has(entry) {
+			in = append(in, one.version)
+		}
+	}
+	return in
+}
+
+// has reports whether an instance is in the subset. A field that the instance has not
+// holds for none, as with Consul.
+func (s subset) has(entry *api.ServiceEntry) (in bool) {
+	if s.onlyPassing && status(entry) != api.HealthPassing {
 		return false
 	}
 	if s.filter == nil {
 		return true
 	}
-	in, err := s.filter.Evaluate(entry)
-	return err == nil && in // a selector that the instance lacks does not hold for it
+	err := safely(func() (err error) {
+		in, err = s.filter.Evaluate(entry)
+		return err
+	})
+	return in && err == nil
 }
