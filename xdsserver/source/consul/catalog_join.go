@@ -83,6 +83,7 @@ func (w *whole) part() catalogPart {
 	p := catalogPart{part: part{known: w.known, err: w.err}, instances: make([]instance, 0, total)}
 	for _, v := range w.views {
 		p.instances = append(p.instances, v.instances...)
+		p.own = append(p.own, v.own...)
 		p.problems = append(p.problems, v.problems...)
 	}
 	if w.beyond > 0 {

@@ -82,6 +82,8 @@ type catalogPart struct {
 	part
 
 	instances []instance
+	// own are those that this xdsserver registered, which it knows but for their subsets.
+	own []instance
 }
 
 // An instance is an endpoint, and what Consul says of it.
@@ -215,7 +217,14 @@ func (s *Source) output() (out source.Output, known, ok bool) {
 		if routing.subsets != nil {
 			e.Subsets = routing.subsets(e.Service, in.entry)
 		}
-		if e.From != model.Mirrored || len(e.Subsets) > 0 {
+		out.Endpoints = append(out.Endpoints, e)
+	}
+	if routing.subsets == nil {
+		return out, known, true
+	}
+	for _, in := range catalog.own {
+		if e := in.endpoint; len(routing.subsets(e.Service, in.entry)) > 0 {
+			e.Subsets = routing.subsets(e.Service, in.entry)
 			out.Endpoints = append(out.Endpoints, e)
 		}
 	}

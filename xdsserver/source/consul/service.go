@@ -61,6 +61,7 @@ func (m *member) counted() bool { return m.usable || !m.held.IsZero() }
 // A view is what a service looks like. It is immutable.
 type view struct {
 	instances []instance // in order; without those of this xdsserver
+	own       []instance // those of this xdsserver, in order
 	problems  []model.Problem
 	err       error
 	// known says that there was an answer. empty says that Consul has, and had, no
@@ -224,6 +225,8 @@ func (s *service) view(now time.Time) *view {
 		shown := instance{endpoint: m.shown, entry: m.entry}
 		if m.ours() {
 			shown.endpoint.From = model.Mirrored
+			v.own = append(v.own, shown)
+			continue
 		}
 		v.instances = append(v.instances, shown)
 	}
@@ -244,5 +247,5 @@ func (m *member) show(e model.Endpoint, now time.Time) {
 // are of one kind where their text is.
 func (v *view) same(o *view) bool {
 	return o != nil && v.known == o.known && v.empty == o.empty && fmt.Sprint(v.err) == fmt.Sprint(o.err) &&
-		slices.Equal(v.problems, o.problems) && slices.EqualFunc(v.instances, o.instances, instance.same)
+		slices.Equal(v.problems, o.problems) && slices.EqualFunc(v.instances, o.instances, instance.same) && slices.EqualFunc(v.own, o.own, instance.same)
 }
