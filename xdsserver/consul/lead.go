@@ -67,7 +67,7 @@ func (c *Client) Lead(ctx context.Context, l Leadership) error {
 	for ctx.Err() == nil {
 		led, err := c.term(ctx, l)
 		if ctx.Err() != nil {
-			break
+			return nil //nolint:nilerr // what failed then is of no matter any more
 		}
 		wait := resignFor
 		switch {
@@ -132,10 +132,10 @@ func (c *Client) term(ctx context.Context, l Leadership) (led bool, err error) {
 
 // unless is an error that did not come of the end of ctx.
 func unless(ctx context.Context, err error) error {
-	if ctx.Err() != nil {
-		return nil
+	if ctx.Err() == nil {
+		return err
 	}
-	return err
+	return nil
 }
 
 // resign gives the lock back, which bars nobody from taking it, and then the session,

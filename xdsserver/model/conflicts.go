@@ -93,7 +93,7 @@ func (m Match) key() string {
 	}
 	headers := make([]string, 0, len(m.Headers))
 	for _, h := range m.Headers {
-		headers = append(headers, strings.ToLower(h.Name)+strconv.FormatBool(h.Regex)+strconv.FormatBool(h.Invert)+strconv.FormatBool(h.Absent)+strconv.Quote(h.Value))
+		headers = append(headers, strings.ToLower(h.Name)+fmt.Sprint(h.Regex, h.Invert, h.Absent)+strconv.Quote(h.Value))
 	}
 	slices.Sort(headers)
 	if m.Path != nil {

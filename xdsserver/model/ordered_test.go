@@ -80,7 +80,7 @@ func TestAnOrderedRouteMayHaveManyRules(t *testing.T) {
 	for i := range rules {
 		rules[i] = Rule{Matches: []Match{{Path: &PathMatch{Value: "/" + strings.Repeat("a", i+1)}}}, Backends: []Backend{backend("voting", "", 1)}}
 	}
-	rules = append(rules, to(backend("voting", "", 1)))
+	rules = append(rules, to(backend("voting", "", 1))) //nolint:makezero // the last of them is another
 	r := route("r", rules...)
 	wantProblems(t, Validate([]Object{service("voting", "f:1"), r}, nil, nil).Problems, "spec.rules: has 66 entries, 64 is the most")
 	r.Ordered = true

@@ -69,7 +69,8 @@ var defaultsFields = []field{
 	{api.ServiceDefaults, "Destination.Port", fails, outside},
 	{api.ServiceDefaults, "MaxInboundConnections", refused, "a connection carries many calls: bound those, by spec.admission.concurrency of a Service"},
 	{api.ServiceDefaults, "LocalConnectTimeoutMs", refused, ofProxies},
-	{api.ServiceDefaults, "LocalRequestTimeoutMs", honoured, "bounds calls by the service's own name that no router gives another timeout, with all attempts; left out, nothing does"},
+	{api.ServiceDefaults, "LocalRequestTimeoutMs", honoured, "bounds calls by the service's own name that no router gives another timeout, " +
+		"with all attempts; left out, nothing does"},
 	{api.ServiceDefaults, "BalanceInboundConnections", refused, ofProxies},
 	{api.ServiceDefaults, "RateLimits.InstanceLevel.RequestsPerSecond", honoured, "of Consul Enterprise: each instance refuses more; not where there are Routes"},
 	{api.ServiceDefaults, "RateLimits.InstanceLevel.RequestsMaxBurst", honoured, "left out, as many as in a second"},

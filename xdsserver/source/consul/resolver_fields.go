@@ -33,7 +33,8 @@ var resolverFields = []field{
 	{api.ServiceResolver, "Failover{}.SamenessGroup", refused, notElsewhere},
 	{api.ServiceResolver, "ConnectTimeout", refused, "clients connect ahead of calls, and try for up to 20 seconds"},
 	{api.ServiceResolver, "RequestTimeout", honoured, "where the service has neither router nor splitter, as with Consul"},
-	{api.ServiceResolver, "PrioritizeByLocality.Mode", honoured, "failover keeps to the caller's zone while that can take it, none spreads over all; left out, the mesh keeps to the zone"},
+	{api.ServiceResolver, "PrioritizeByLocality.Mode", honoured, "failover keeps to the caller's zone while that can take it, " +
+		"none spreads over all; left out, the mesh keeps to the zone"},
 	{api.ServiceResolver, "LoadBalancer.Policy", honoured, "least_request, round_robin and ring_hash; maglev is by a ring, too, and random by turns"},
 	{api.ServiceResolver, "LoadBalancer.RingHashConfig.MinimumRingSize", honoured, "up to 8192"},
 	{api.ServiceResolver, "LoadBalancer.RingHashConfig.MaximumRingSize", honoured, "up to 8192"},

@@ -99,8 +99,11 @@ var resolverScenarios = []scenario{
 		entries: balanced(api.LoadBalancer{
 			Policy: ringHash, RingHashConfig: &api.RingHashConfig{MinimumRingSize: 100, MaximumRingSize: 1 << 20},
 			HashPolicies: []api.HashPolicy{
-				{Field: "cookie", FieldValue: "c", CookieConfig: &api.CookieConfig{TTL: time.Minute, Path: "/"}}, {SourceIP: true},
-				{Field: hashHeader, FieldValue: "te"}, {Field: hashHeader, FieldValue: "X-User", Terminal: true}, {Field: hashHeader, FieldValue: "x-other"},
+				{Field: "cookie", FieldValue: "c", CookieConfig: &api.CookieConfig{TTL: time.Minute, Path: "/"}},
+				{SourceIP: true},
+				{Field: hashHeader, FieldValue: "te"},
+				{Field: hashHeader, FieldValue: "X-User", Terminal: true},
+				{Field: hashHeader, FieldValue: "x-other"},
 			},
 		}),
 		problems: []string{

@@ -137,7 +137,8 @@ func headerOf(h api.ServiceRouteHTTPMatchHeader) model.HeaderMatch {
 // destination is a rule with what a router says of calls beside where they go.
 func (c *chain) destination(field string, rule model.Rule, d *api.ServiceRouteDestination) model.Rule {
 	if d.PrefixRewrite != "" {
-		c.problemf(false, field+".PrefixRewrite", "is not honoured, since a call of gRPC is of the method that it names: calls that the route matches fail with UNIMPLEMENTED; "+
+		c.problemf(false, field+".PrefixRewrite", "is not honoured, since a call of gRPC is of the method that it names: "+
+			"calls that the route matches fail with UNIMPLEMENTED; "+
 			"remove it")
 		return c.failing(codeUnimplemented)
 	}

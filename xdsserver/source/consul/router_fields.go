@@ -39,13 +39,16 @@ var routerFields = []field{
 	{api.ServiceRouter, "Routes[].Destination.ServiceSubset", honoured, ""},
 	{api.ServiceRouter, "Routes[].Destination.Namespace", honoured, namespaceOf},
 	{api.ServiceRouter, "Routes[].Destination.Partition", fails, notHere},
-	{api.ServiceRouter, "Routes[].Destination.PrefixRewrite", fails, "a call of gRPC is of the method that it names: those that the route matches fail with UNIMPLEMENTED"},
+	{api.ServiceRouter, "Routes[].Destination.PrefixRewrite", fails, "a call of gRPC is of the method that it names: " +
+		"those that the route matches fail with UNIMPLEMENTED"},
 	{api.ServiceRouter, "Routes[].Destination.RequestTimeout", honoured, "with all attempts; below zero is none"},
 	{api.ServiceRouter, "Routes[].Destination.IdleTimeout", honoured, "of a stream without a message either way; below zero is none"},
 	{api.ServiceRouter, "Routes[].Destination.NumRetries", honoured, "up to 4; without a condition only what was certainly not sent is sent again"},
 	{api.ServiceRouter, "Routes[].Destination.RetryOnConnectFailure", honoured, "what was certainly not sent"},
-	{api.ServiceRouter, "Routes[].Destination.RetryOnStatusCodes", honoured, "429, 502, 503 and 504 are UNAVAILABLE, as gRPC reads them; others are none of gRPC, and refused"},
-	{api.ServiceRouter, "Routes[].Destination.RetryOn", honoured, "5xx, gateway-error, reset and unavailable are UNAVAILABLE; connect-failure and refused-stream what was " +
+	{api.ServiceRouter, "Routes[].Destination.RetryOnStatusCodes", honoured, "429, 502, 503 and 504 are UNAVAILABLE, as gRPC reads them; " +
+		"others are none of gRPC, and refused"},
+	{api.ServiceRouter, "Routes[].Destination.RetryOn", honoured, "5xx, gateway-error, reset and unavailable are UNAVAILABLE; " +
+		"connect-failure and refused-stream what was " +
 		"certainly not sent; retriable-4xx and envoy-ratelimited are refused"},
 	{api.ServiceRouter, "Routes[].Destination.RequestHeaders.Add", honoured, "one with a variable of Envoy (%) is refused"},
 	{api.ServiceRouter, "Routes[].Destination.RequestHeaders.Set", honoured, "one with a variable of Envoy (%) is refused"},
@@ -70,7 +73,8 @@ var splitterFields = []field{
 	{api.ServiceSplitter, "Splits[].Service", honoured, ""},
 	{api.ServiceSplitter, "Splits[].ServiceSubset", honoured, ""},
 	{api.ServiceSplitter, "Splits[].Namespace", honoured, namespaceOf},
-	{api.ServiceSplitter, "Splits[].Partition", fails, "services of other partitions are not called yet: the share goes to the other splits, or fails where there are none"},
+	{api.ServiceSplitter, "Splits[].Partition", fails, "services of other partitions are not called yet: the share " +
+		"goes to the other splits, or fails where there are none"},
 	{api.ServiceSplitter, "Splits[].RequestHeaders.Add", refused, noShareHeaders},
 	{api.ServiceSplitter, "Splits[].RequestHeaders.Set", refused, noShareHeaders},
 	{api.ServiceSplitter, "Splits[].RequestHeaders.Remove", refused, noShareHeaders},
