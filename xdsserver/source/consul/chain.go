@@ -75,6 +75,10 @@ func compileChain(name entryName, compiled *api.CompiledDiscoveryChain, entries 
 		rule.Timeout = c.timeout(start)
 		c.add("", rule)
 	}
+	if len(c.route.Rules) == 0 {
+		c.problemf(false, "", "consul's chain says of no call where it goes: calls fail with UNAVAILABLE")
+		c.route.Rules = []model.Rule{c.failing(codeUnavailable)}
+	}
 	if c.plain() {
 		c.route = nil
 	}
