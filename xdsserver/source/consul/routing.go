@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"reflect"
 	"slices"
 	"strings"
 	"sync"
@@ -40,8 +41,11 @@ func (s *Source) followRouting(ctx context.Context, emit func(routingPart)) erro
 			return consul.Follow(ctx, s.config.Client, consul.Watch[[]api.ConfigEntry]{
 				What: kind + " entries",
 				Fetch: func(q *api.QueryOptions) (found []api.ConfigEntry, meta *api.QueryMeta, err error) {
+					if r.hides(kind) {
+						q.WaitTime = blindWait // rights that are given back are no change, and wake nobody
+					}
 					err = safely(func() error {
-						found, meta, err = s.config.Client.API().ConfigEntries().List(kind, q)
+						found, meta, err = s.config.Client.API().ConfigEntries().List(kind, first(q))
 						return err
 					})
 					return found, meta, err
@@ -81,7 +85,9 @@ type routingEntries map[string]map[entryName]api.ConfigEntry
 type kindAnswer struct {
 	entries map[entryName]api.ConfigEntry
 	known   bool
-	err     error
+	// hidden is whether ACLs keep some back.
+	hidden bool
+	err    error
 }
 
 // A routingReader makes parts of answers.
@@ -102,30 +108,38 @@ type routingReader struct {
 	filters filters
 }
 
+// hides reports whether ACLs keep entries of a kind back.
+func (r *routingReader) hides(kind string) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.kinds[kind].hidden
+}
+
 // take keeps what Consul says of one kind. What ACLs hide after they showed it stays.
 func (r *routingReader) take(kind string, a consul.Answer[[]api.ConfigEntry]) {
 	r.mu.Lock()
 	before := r.kinds[kind]
-	if a.Err != nil {
-		before.err = a.Err
-		r.kinds[kind] = before
-	} else {
-		k := kindAnswer{known: true, entries: make(map[entryName]api.ConfigEntry, len(a.Value))}
+	k := before
+	if k.err = a.Err; a.Err == nil {
+		k = kindAnswer{known: true, hidden: a.Filtered, entries: make(map[entryName]api.ConfigEntry, len(a.Value))}
 		for _, e := range a.Value {
 			k.entries[nameOf(e)] = e
 		}
-		if a.Filtered {
-			k.err = fmt.Errorf("%s entries: consul at %s does not show all of them to xdsserver's token: give it service:read for every service (service_prefix \"\")",
-				kind, r.client.Address())
-			for name, e := range before.entries {
-				if k.entries[name] == nil {
-					k.entries[name] = e
-				}
+	}
+	if a.Filtered {
+		k.err = fmt.Errorf("%s entries: consul at %s does not show all of them to xdsserver's token: give it service:read for every service "+
+			"(service_prefix \"\")", kind, r.client.Address())
+		for name, e := range before.entries {
+			if k.entries[name] == nil {
+				k.entries[name] = e
 			}
 		}
-		r.kinds[kind] = k
 	}
+	r.kinds[kind] = k
 	r.mu.Unlock()
+	if k.known == before.known && fmt.Sprint(k.err) == fmt.Sprint(before.err) && reflect.DeepEqual(k.entries, before.entries) {
+		return // an answer is no proof of a change
+	}
 	select {
 	case r.wake <- struct{}{}:
 	default:
