@@ -22,6 +22,8 @@ const (
 	maxNested, maxSplits = 4, 256
 	// maxRoutes is of one router.
 	maxRoutes = 1000
+	// maxWalk bounds the nodes that are visited for one chain, and maxTold the problems.
+	maxWalk, maxTold = 100_000, 64
 
 	// allCalls is all of the calls, in the unit of shares: Consul's are percents with two
 	// digits behind the point.
@@ -43,6 +45,8 @@ type chain struct {
 	// route is nil where calls go to the service itself, as they do without one.
 	route    *model.Route
 	problems []model.Problem
+	walked   int // nodes that were visited
+	untold   int // problems beyond the most
 }
 
 // compileChain makes the route of a service. Calls that cannot go where Consul says fail:
@@ -82,6 +86,10 @@ func compileChain(name entryName, compiled *api.CompiledDiscoveryChain, entries 
 	if c.plain() {
 		c.route = nil
 	}
+	if c.untold > 0 {
+		last := &c.problems[len(c.problems)-1]
+		last.Message = fmt.Sprintf("%s (and %d more problems of this service)", last.Message, c.untold)
+	}
 	for i := range c.problems {
 		c.problems[i].Object = model.Ref{Kind: model.KindService, Namespace: service.Namespace, Name: service.Name}
 		c.problems[i].From = from
@@ -98,6 +106,10 @@ func (c *chain) plain() bool {
 func routeName(s model.ServiceName) string { return "consul." + s.Name }
 
 func (c *chain) problemf(warning bool, field, format string, args ...any) {
+	if len(c.problems) == maxTold {
+		c.untold++
+		return
+	}
 	c.problems = append(c.problems, model.Problem{Field: field, Warning: warning, Message: fmt.Errorf(format, args...).Error()})
 }
 
@@ -153,7 +165,10 @@ func (c *chain) timeout(start *api.DiscoveryGraphNode) *time.Duration {
 // backends are where a node sends calls, with their shares. The error is why there is none.
 func (c *chain) backends(field, at string, depth int) ([]model.Backend, error) {
 	node := c.Nodes[at]
+	c.walked++
 	switch {
+	case c.walked > maxWalk:
+		return nil, fmt.Errorf("consul's chain is of more than %d steps", maxWalk)
 	case node == nil || depth > maxNested:
 		return nil, fmt.Errorf("consul's chain leads to nothing at %.80q", at)
 	case node.Type == api.DiscoveryGraphNodeTypeSplitter:
@@ -178,6 +193,9 @@ func (c *chain) splits(field string, node *api.DiscoveryGraphNode, depth int) ([
 		}
 		if i == maxSplits {
 			return nil, fmt.Errorf("a service-splitter has %d splits, and %d are the most", len(node.Splits), maxSplits)
+		}
+		if c.walked > maxWalk {
+			break // else each of those left would be told of
 		}
 		share := float64(split.Weight) / 100
 		if !(share >= 0 && share <= 1) {
