@@ -138,10 +138,15 @@ func (v *validation) versions() {
 		}
 		for i, rule := range r.Rules {
 			for j, b := range rule.Backends {
-				if known, missing := missing(b.Service, b.Version); missing && b.Weight > 0 {
-					c.warnf(fmt.Sprintf("spec.rules[%d].backendRefs[%d].version", i, j),
-						"no endpoint of %s has version %s, so calls sent there fail until one starts: "+
-							"%s", b.Service, b.Version, hint(b.Version, known))
+				known, missing := missing(b.Service, b.Version)
+				switch field := fmt.Sprintf("spec.rules[%d].backendRefs[%d].version", i, j); {
+				case !missing || b.Weight == 0 || len(b.Failover) > 0:
+				case r.Vouches:
+					c.warnf(field, "no endpoint of %s is in %s, so calls sent there fail until one is: look at what it holds for, where the route comes from",
+						b.Service, b.Version)
+				default:
+					c.warnf(field, "no endpoint of %s has version %s, so calls sent there fail until one starts: "+
+						"%s", b.Service, b.Version, hint(b.Version, known))
 				}
 			}
 			for j, m := range rule.Mirrors {

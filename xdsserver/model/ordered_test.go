@@ -86,3 +86,11 @@ func TestAnOrderedRouteMayHaveManyRules(t *testing.T) {
 	r.Ordered = true
 	wantProblems(t, Validate([]Object{service("voting", "f:1"), r}, nil, nil).Problems)
 }
+
+func TestSubsetsOfNobodyAreWarnedOf(t *testing.T) {
+	r := route("r", to(backend("voting", "subset.v1", 1), backend("voting", "subset.v2", 1), backend("voting", "subset.v3", 0)))
+	r.Ordered, r.Vouches = true, true
+	r.Rules[0].Backends[1].Failover = []Target{{Service: name("voting")}} // whose calls do not fail
+	set := Validate([]Object{service("voting", "f:1"), r}, nil, nil)
+	wantProblems(t, set.Problems, "warning GRPCRoute r mesh.yaml:9 spec.rules[0].backendRefs[0].version: no endpoint of voting is in subset.v1, so calls sent there fail until one is")
+}

@@ -121,10 +121,16 @@ func (c *chain) router(node *api.DiscoveryGraphNode) {
 		routes = append(slices.Clone(routes[:maxRoutes-1]), routes[n-1]) // the last takes what is left
 	}
 	for i, r := range routes {
-		if r != nil {
-			c.rule(fmt.Sprintf("Routes[%d]", i), r)
+		if r == nil || i == len(routes)-1 && c.exhausted() {
+			continue // Consul adds the last itself, for calls that are left
 		}
+		c.rule(fmt.Sprintf("Routes[%d]", i), r)
 	}
+}
+
+// exhausted reports whether a rule takes every call that those before it leave.
+func (c *chain) exhausted() bool {
+	return slices.ContainsFunc(c.route.Rules, func(r model.Rule) bool { return len(r.Matches) == 0 })
 }
 
 // to is a rule for calls that go to a node.

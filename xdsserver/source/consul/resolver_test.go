@@ -78,7 +78,6 @@ var resolverScenarios = []scenario{
 		name: "a timeout behind a router is none",
 		entries: append(grpcOf("web"), resolver(api.ServiceResolverConfigEntry{RequestTimeout: 2 * time.Second}),
 			router(going(api.ServiceRouteDestination{}))),
-		route: []string{"* -> web", "* -> web"},
 	},
 	{
 		name: "least request", services: []string{"web: by least-request of 3"},
