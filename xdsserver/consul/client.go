@@ -3,13 +3,10 @@ package consul
 import (
 	"cmp"
 	"context"
-	"crypto/tls"
-	"crypto/x509"
 	"fmt"
 	"log/slog"
 	"net"
 	"net/http"
-	"os"
 	"sync"
 	"time"
 
@@ -23,9 +20,6 @@ const (
 	// quiet is when a connection that says nothing is probed: Consul may be gone
 	// without a word while a query waits.
 	quiet = 10 * time.Second
-	// maxShared is in connections that each carry 250 queries (Consul's bound), enough
-	// for all that may wait. Without it, queries that begin together dial together.
-	maxShared = overTLS / 250
 )
 
 // A Client is one connection to Consul, for all who use it. It is safe for concurrent
@@ -35,7 +29,7 @@ type Client struct {
 	config   Config
 	endpoint endpoint
 	api      *api.Client
-	http     *http.Transport
+	http     *transport
 	tokens   *tokens
 	logger   *slog.Logger
 
@@ -64,13 +58,13 @@ func New(c Config) (*Client, error) {
 	if c.Logger == nil {
 		c.Logger = slog.Default()
 	}
-	own := c.Connections == 0
-	if own {
+	if c.Connections == 0 {
 		if c.Connections = DefaultConnections; at.scheme == "https" {
 			c.Connections = overTLS
 		}
 	}
-	secure, err := c.tls()
+	through := &transport{tokens: &tokens{fixed: c.Token, file: c.TokenFile, logger: c.Logger}, most: maxAnswer}
+	secure, err := c.tls(func() { through.unproven.Store(true) })
 	if err != nil {
 		return nil, err
 	}
@@ -89,28 +83,31 @@ func New(c Config) (*Client, error) {
 		MaxIdleConnsPerHost: c.Connections,
 		IdleConnTimeout:     90 * time.Second,
 	}
-	if at.scheme == "https" && own {
-		pool.MaxConnsPerHost = maxShared
-	}
 	host, scheme := at.host, at.scheme
 	if scheme == "unix" {
 		host, scheme = "consul", "http"
 	}
-	credential := &tokens{fixed: c.Token, file: c.TokenFile, logger: c.Logger}
+	through.next = pool
+	if at.scheme == "https" {
+		through.turn = make(chan struct{}, 1)
+	}
 	client, err := api.NewClient(&api.Config{
 		Address:    host,
 		Scheme:     scheme,
 		Datacenter: c.Datacenter,
 		Namespace:  c.Namespace,
 		Partition:  c.Partition,
-		HttpClient: &http.Client{Transport: &transport{next: pool, tokens: credential, most: maxAnswer}},
+		// The transport has the token. Without one here, the one of the environment is
+		// read, whose file may not be there.
+		Token:      "of the transport",
+		HttpClient: &http.Client{Transport: through},
 	})
 	if err != nil {
 		return nil, fmt.Errorf("consul: %w", err)
 	}
 	calm, crowded := context.WithCancel(context.Background())
 	return &Client{
-		config: c, endpoint: at, api: client, http: pool, tokens: credential, logger: c.Logger,
+		config: c, endpoint: at, api: client, http: through, tokens: through.tokens, logger: c.Logger,
 		slots: make(chan struct{}, c.Connections), calm: calm, crowded: crowded,
 	}, nil
 }
@@ -139,48 +136,8 @@ func (c *Client) Logger() *slog.Logger { return c.logger }
 
 // Close lets go of idle connections. Who follows something ends by its context.
 func (c *Client) Close() error {
-	c.http.CloseIdleConnections()
+	c.http.next.CloseIdleConnections()
 	return nil
-}
-
-// Crowd returns how many things are watched, and how many queries may wait at one time;
-// where the first is more, changes are seen late.
-func (c *Client) Crowd() (watched, connections int) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.watching, cap(c.slots)
-}
-
-// join counts one more who watches.
-func (c *Client) join() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	c.watching++
-	if c.watching <= cap(c.slots) {
-		return
-	}
-	c.crowded()
-	if !c.warned {
-		c.warned = true
-		c.logger.Warn("more is watched in Consul than connections may wait: changes are seen up to some seconds late; reach it by https://, "+
-			"or raise --consul-connections here and limits.http_max_conns_per_client there", "connections", cap(c.slots))
-	}
-}
-
-// leave counts one less.
-func (c *Client) leave() {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if c.watching--; c.watching == cap(c.slots) {
-		c.calm, c.crowded = context.WithCancel(context.Background())
-	}
-}
-
-// peace ends when more want to wait than may.
-func (c *Client) peace() context.Context {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	return c.calm
 }
 
 // Query is for a request that does not wait: it sees every write that was acknowledged
@@ -197,36 +154,4 @@ func (c *Client) Write(ctx context.Context) (*api.WriteOptions, context.CancelFu
 	}
 	ctx, cancel := context.WithTimeout(ctx, callTimeout)
 	return (&api.WriteOptions{}).WithContext(ctx), cancel, nil
-}
-
-// tls is how Consul is verified; nil without https.
-func (c Config) tls() (*tls.Config, error) {
-	at, err := c.endpoint()
-	if err != nil || at.scheme != "https" {
-		return nil, err
-	}
-	secure := &tls.Config{MinVersion: tls.VersionTLS12, ServerName: c.ServerName}
-	if c.CAFile != "" {
-		pem, err := os.ReadFile(c.CAFile)
-		if err != nil {
-			return nil, fmt.Errorf("consul: roots: %w", err)
-		}
-		if secure.RootCAs = x509.NewCertPool(); !secure.RootCAs.AppendCertsFromPEM(pem) {
-			return nil, fmt.Errorf("consul: roots: %s holds no certificate in PEM", c.CAFile)
-		}
-	}
-	if c.CertFile != "" {
-		if _, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile); err != nil {
-			return nil, fmt.Errorf("consul: certificate: %w", err)
-		}
-		// Read for each connection: certificates are renewed.
-		secure.GetClientCertificate = func(*tls.CertificateRequestInfo) (*tls.Certificate, error) {
-			pair, err := tls.LoadX509KeyPair(c.CertFile, c.KeyFile)
-			if err != nil {
-				return nil, fmt.Errorf("consul: certificate: %w", err)
-			}
-			return &pair, nil
-		}
-	}
-	return secure, nil
 }

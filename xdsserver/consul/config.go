@@ -123,27 +123,23 @@ func (c Config) endpoint() (endpoint, error) {
 		return endpoint{}, fmt.Errorf("consul: address %.200q cannot be read: %s", c.Address, want)
 	}
 	bare := url.URL{Scheme: u.Scheme, Host: u.Host}
-	if u.Scheme != "http" && u.Scheme != "https" || u.Hostname() == "" || strings.TrimRight(address, "/") != bare.String() {
+	name, port := u.Hostname(), u.Port()
+	if u.Scheme != "http" && u.Scheme != "https" || name == "" || strings.ContainsAny(name, "[]") || strings.TrimRight(address, "/") != bare.String() {
 		return endpoint{}, fmt.Errorf("consul: address %.200q: %s", c.Address, want)
-	}
-	if u.Port() != "" {
-		if n, err := strconv.ParseUint(u.Port(), 10, 16); err != nil || n == 0 {
-			return endpoint{}, fmt.Errorf("consul: address %.200q: port %.20q: want 1 to 65535", c.Address, u.Port())
-		}
 	}
 	scheme := u.Scheme
 	if c.CAFile != "" || c.CertFile != "" {
 		scheme = "https"
 	}
-	host := u.Host
-	if u.Port() == "" {
-		port := "8500"
-		if scheme == "https" {
-			port = "8501"
-		}
-		host = net.JoinHostPort(u.Hostname(), port)
+	switch n, err := strconv.ParseUint(port, 10, 16); {
+	case port == "" && scheme == "https":
+		port = "8501"
+	case port == "":
+		port = "8500"
+	case err != nil || n == 0:
+		return endpoint{}, fmt.Errorf("consul: address %.200q: port %.20q: want 1 to 65535", c.Address, port)
 	}
-	return endpoint{scheme, host}, nil
+	return endpoint{scheme, net.JoinHostPort(name, port)}, nil
 }
 
 func (c Config) check() error {

@@ -95,7 +95,7 @@ type Signer struct {
 // Signer returns a Signer that asks the server at address, host:port; empty is the host
 // of the Client, at Consul's usual port. The caller closes it.
 func (c *Client) Signer(address string) (*Signer, error) {
-	secure, err := c.config.tls()
+	secure, err := c.config.tls(func() {})
 	if err != nil {
 		return nil, err
 	}

@@ -84,6 +84,9 @@ func said(err error) string {
 // reason is an error without what differs each time: the port on this side of a
 // connection.
 func reason(err error) string {
+	if known, ok := errors.AsType[*explained](err); ok {
+		return known.text
+	}
 	op, ok := errors.AsType[*net.OpError](err)
 	if !ok || op.Source == nil || op.Addr == nil {
 		return brief(err.Error())

@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -18,57 +17,7 @@ const (
 	tokenPoll = time.Second
 	// maxToken bounds the file; a token is a UUID.
 	maxToken = 4 << 10
-	// maxAnswer bounds one answer of Consul, in bytes: 5,000 instances of one service
-	// with everything Consul says of them are 10 MB.
-	maxAnswer = 256 << 20
 )
-
-// A transport gives each request the newest token, and bounds what comes back.
-type transport struct {
-	next   *http.Transport
-	tokens *tokens
-	most   int64 // bytes of an answer
-}
-
-var _ http.RoundTripper = (*transport)(nil)
-
-// RoundTrip implements [http.RoundTripper].
-func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
-	token, err := t.tokens.current()
-	if err != nil {
-		return nil, err
-	}
-	r = r.Clone(r.Context())
-	r.Header.Del("X-Consul-Token") // of the environment, which the caller did not mean
-	if token != "" {
-		r.Header.Set("X-Consul-Token", token)
-	}
-	resp, err := t.next.RoundTrip(r)
-	if err != nil {
-		return nil, err
-	}
-	resp.Body = &bounded{ReadCloser: resp.Body, left: t.most, most: t.most}
-	return resp, nil
-}
-
-// bounded is a body that ends with an error where it is too long.
-type bounded struct {
-	io.ReadCloser
-
-	left, most int64
-}
-
-func (b *bounded) Read(p []byte) (int, error) {
-	if b.left <= 0 {
-		return 0, fmt.Errorf("consul: answer is longer than %d MiB", b.most>>20)
-	}
-	if int64(len(p)) > b.left {
-		p = p[:b.left]
-	}
-	n, err := b.ReadCloser.Read(p)
-	b.left -= int64(n)
-	return n, err
-}
 
 // tokens is the ACL token, from a file that may change.
 type tokens struct {

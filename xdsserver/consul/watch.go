@@ -59,12 +59,12 @@ type Answer[T any] struct {
 // Follow watches until ctx ends, and returns nil then. It asks again after failures,
 // for as long as it takes.
 //
-// The rules of Consul's blocking queries: an index that goes back starts from nothing;
-// so does a failure, since what answers next may be another server; an index is never
-// zero in a query that is to wait; that a query returned is no proof of a change. One that
-// returned before its time at the index it had may have been let go by a restore of a
-// snapshot, and counts as a change. What starts from nothing asks the leader: a server
-// that has just started knows nothing, and says so.
+// The rules of Consul's blocking queries: a failure starts from nothing, since what
+// answers next may be another server; so does an index that goes back, and a query that
+// returned before its time at the index it had, whose answer is from before a snapshot
+// was restored; an index is never zero in a query that is to wait; that a query returned
+// is no proof of a change. What starts from nothing asks the leader: a server that has
+// just started knows nothing, and says so.
 func Follow[T any](ctx context.Context, c *Client, w Watch[T]) error {
 	c.join()
 	defer c.leave()
@@ -87,7 +87,6 @@ type follower[T any] struct {
 	failed   string // the failure that was emitted; empty for none
 	known    bool   // there was an answer since the last failure
 	filtered bool   // ACLs kept something of it back
-	waited   bool   // the last query took the time that it might
 }
 
 // turn is one query and what follows from it; false when ctx has ended.
@@ -102,7 +101,7 @@ func (f *follower[T]) turn(ctx context.Context) bool {
 		return f.fail(ctx, err)
 	}
 	last := meta.LastIndex
-	same := f.known && last == f.index && meta.ResultsFilteredByACLs == f.filtered && f.waited
+	same := f.known && last == f.index && meta.ResultsFilteredByACLs == f.filtered
 	f.failures, f.failed, f.known, f.filtered = 0, "", true, meta.ResultsFilteredByACLs
 	if f.index = max(last, 1); same {
 		return true
@@ -139,9 +138,13 @@ func (f *follower[T]) ask(ctx context.Context) (value T, meta *api.QueryMeta, er
 	began := time.Now()
 	q := (&api.QueryOptions{WaitIndex: f.index, WaitTime: wait, AllowStale: f.index > 0}).WithContext(asking)
 	value, meta, err = f.watch.Fetch(q)
-	f.waited = time.Since(began) >= wait
-	if err == nil && (meta.LastContact > staleMost || meta.LastIndex < f.index) {
-		value, meta, err = f.askLeader(asking, meta)
+	if err == nil && f.index > 0 {
+		early := time.Since(began) < wait
+		restored := meta.LastIndex < f.index || meta.LastIndex == f.index && early
+		if restored || meta.LastContact > staleMost {
+			f.known = f.known && !restored // everything may differ
+			value, meta, err = f.askLeader(asking)
+		}
 	}
 	if err != nil && ctx.Err() == nil && asking.Err() == context.Canceled {
 		return value, nil, errGaveWay
@@ -149,15 +152,12 @@ func (f *follower[T]) ask(ctx context.Context) (value T, meta *api.QueryMeta, er
 	return value, meta, err
 }
 
-// askLeader asks again where a server may not know enough: it has not heard from the
-// leader for long, or knows less than another did.
-func (f *follower[T]) askLeader(ctx context.Context, old *api.QueryMeta) (T, *api.QueryMeta, error) {
-	if old.LastIndex < f.index {
-		f.known = false // a snapshot may have been restored: everything may differ
-	}
+// askLeader asks again, where a server knows less than another did, or has heard nothing
+// from the leader for long.
+func (f *follower[T]) askLeader(ctx context.Context) (T, *api.QueryMeta, error) {
 	value, meta, err := f.watch.Fetch((&api.QueryOptions{}).WithContext(ctx))
 	if err != nil {
-		err = fmt.Errorf("a server that knows little was asked, and the leader: %w", err)
+		err = fmt.Errorf("after an answer that may be old: %w", err)
 	}
 	return value, meta, err
 }
