@@ -72,6 +72,10 @@ func compileSubsets(resolvers map[entryName]api.ConfigEntry, known filters) (sub
 }
 
 // compileFilter returns nil for an expression that holds for everything.
+//
+// The module is of the release that Consul has, go-bexpr v0.1.2. A later one (v0.1.17) holds
+// otherwise for keys that are absent ("not matches") and for fields of checks, and takes
+// expressions that Consul refuses; a test against a real agent shows it.
 func compileFilter(expression string) (filter *bexpr.Evaluator, err error) {
 	if expression == "" {
 		return nil, nil
