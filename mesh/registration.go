@@ -20,6 +20,9 @@ const (
 	// retryAfter bounds the wait, with full jitter, before a broken registration
 	// is opened again: well inside the lease, which keeps the endpoint meanwhile.
 	retryAfter = 2 * time.Second
+	// movedAfter is the same where the process goes to another xdsserver, which ends its
+	// calls to the one before.
+	movedAfter = 250 * time.Millisecond
 	// refusedAfter is the wait after xdsserver refused the endpoint as it is:
 	// only an operator can mend that.
 	refusedAfter = 15 * time.Second
@@ -214,7 +217,11 @@ func (r *Registration) run(ctx context.Context) {
 			return
 		}
 		wait := time.Duration(rand.Int64N(int64(retryAfter)))
-		if code := status.Code(err); code == codes.InvalidArgument || code == codes.AlreadyExists || code == codes.PermissionDenied {
+		code := status.Code(err)
+		if code == codes.Canceled {
+			wait = time.Duration(rand.Int64N(int64(movedAfter)))
+		}
+		if code == codes.InvalidArgument || code == codes.AlreadyExists || code == codes.PermissionDenied {
 			wait = refusedAfter
 			r.mesh.logger.Error("endpoint refused by xdsserver", "address", r.address, "error", err)
 		} else if r.status.Load().Err == nil {

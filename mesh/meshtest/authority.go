@@ -26,6 +26,8 @@ type Config struct {
 	// LeafTTL, IntermediateTTL and RootTTL are how long certificates live; zero
 	// means 24 hours, 30 days and 10 years. Each is at most half of the next.
 	LeafTTL, IntermediateTTL, RootTTL time.Duration
+	// Servers is how many xdsservers there are, over one state; zero means 1.
+	Servers int
 }
 
 // An authority is the part of the control plane that outlives its restarts, as its
@@ -40,8 +42,8 @@ type authority struct {
 }
 
 type settled struct {
-	server *serve.Server
-	source string
+	control *control
+	source  string
 }
 
 func newAuthority(tb testing.TB, c Config) *authority {
@@ -78,7 +80,7 @@ func (a *authority) acknowledged(ctx context.Context, generation uint64) error {
 	if s == nil {
 		return errors.New("meshtest: the control plane is not there")
 	}
-	return s.server.Await(ctx, s.source, generation)
+	return s.control.await(ctx, s.source, generation)
 }
 
 // Token returns a join token of a service, "name" or "name.namespace": a line for
@@ -88,7 +90,7 @@ func (m *Mesh) Token(service string) string {
 	token, _, err := m.authority.enrol.CreateToken(context.Background(), enrol.TokenRequest{
 		Service: service,
 		TTL:     24 * time.Hour,
-		Address: serverAddress,
+		Address: address(0),
 	})
 	if err != nil {
 		m.tb.Fatal(err)

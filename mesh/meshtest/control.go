@@ -2,24 +2,18 @@ package meshtest
 
 import (
 	"context"
-	"errors"
 	"log/slog"
-	"net"
+	"maps"
 	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
 
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/grpc"
 
-	identityv1 "github.com/tulle-mesh/tulle/mesh/api/identity/v1"
-	registryv1 "github.com/tulle-mesh/tulle/mesh/api/registry/v1"
-	tapv1 "github.com/tulle-mesh/tulle/mesh/api/tap/v1"
 	"github.com/tulle-mesh/tulle/xdsserver/identity"
 	"github.com/tulle-mesh/tulle/xdsserver/manifest"
 	"github.com/tulle-mesh/tulle/xdsserver/model"
-	"github.com/tulle-mesh/tulle/xdsserver/serve"
 	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
 	"github.com/tulle-mesh/tulle/xdsserver/source"
 	"github.com/tulle-mesh/tulle/xdsserver/source/merge"
@@ -31,77 +25,76 @@ import (
 // memory of endpoints.
 const warmUp = 8 * time.Second
 
-// A control is the control plane while it runs: what package daemon puts
-// together, without its disk and its admin API.
+// A control is the control plane while any server of it runs: what package daemon puts
+// together, without its disk and its admin API. Its servers know the same, as those over
+// one Consul do.
 type control struct {
-	server  *serve.Server
-	members *registry.Registry
-	taps    *tap.Hub
-	cancel  context.CancelFunc
-	group   *errgroup.Group
+	authority *authority
+	members   *registry.Registry
+	taps      *tap.Hub
+	cancel    context.CancelFunc
+	group     *errgroup.Group
+	warmUntil time.Time // whichever server starts
 
 	published atomic.Pointer[model.Set]
+
+	mu      sync.Mutex // not held while a server is sent something
+	latest  *snapshot.Snapshot
+	running map[string]*server // by address
 }
 
-func startControl(lis net.Listener, applied *objects, a *authority) *control {
+// startControl starts what the servers share.
+func startControl(applied *objects, a *authority) *control {
 	logger := slog.New(slog.DiscardHandler)
 	ctx, cancel := context.WithCancel(context.Background())
 	group, ctx := errgroup.WithContext(ctx)
-	c := &control{
-		server: serve.New(serve.Config{
-			Identify:         subscriber,
-			WarmUntil:        time.Now().Add(warmUp),
-			MaxConnectionAge: a.ca.Status().LeafTTL / 4, // as daemon does
-			Logger:           logger,
-		}),
-		cancel: cancel,
-		group:  group,
-	}
-	members := registry.New(registry.Config{Identify: registrant, Settled: c.settled, Logger: logger})
+	c := &control{authority: a, cancel: cancel, group: group, warmUntil: time.Now().Add(warmUp), running: map[string]*server{}}
+	c.members = registry.New(registry.Config{Identify: registrant, Settled: c.settled, Logger: logger})
 	trust := identity.NewSource(a.ca)
 	c.taps = tap.New(tap.Config{Identify: reporter, Processes: c.obeying, Logger: logger})
-	merger := merge.New([]source.Source{applied, members, trust, c.taps}, logger)
+	merger := merge.New([]source.Source{applied, c.members, trust, c.taps}, logger)
 	builder := snapshot.NewBuilder(snapshot.Config{Logger: logger})
-	unary, stream := identity.Interceptors()
-	srv := grpc.NewServer(append(c.server.ServerOptions(),
-		grpc.Creds(identity.NewCredentials(a.ca, logger)),
-		grpc.ChainUnaryInterceptor(unary),
-		grpc.ChainStreamInterceptor(stream))...)
-	c.server.Register(srv)
-	c.members = members
-	registryv1.RegisterRegistryServiceServer(srv, members)
-	identityv1.RegisterIdentityServiceServer(srv, a.enrol)
-	tapv1.RegisterTapServiceServer(srv, c.taps)
-	a.telemetry.Register(srv)
-
-	a.trusted.Store(&settled{server: c.server, source: trust.Name()})
+	a.trusted.Store(&settled{control: c, source: trust.Name()})
 	group.Go(func() error { return a.ca.Run(ctx) })
 	group.Go(func() error {
 		defer builder.Close()
 		return merger.Run(ctx, func(set *model.Set) {
 			snap, _ := builder.Build(ctx, set)
-			c.server.Publish(snap)
+			c.publish(snap)
 			c.published.Store(set)
 		})
-	})
-	group.Go(func() error {
-		err := srv.Serve(lis)
-		if errors.Is(err, net.ErrClosed) || errors.Is(err, grpc.ErrServerStopped) {
-			return nil // the listener was cut, as a killed process's would be, or it was stopped before it began
-		}
-		return err
-	})
-	group.Go(func() error {
-		<-ctx.Done()
-		_ = c.server.Close()
-		srv.Stop()
-		return nil
 	})
 	return c
 }
 
+func (c *control) publish(snap *snapshot.Snapshot) {
+	c.mu.Lock()
+	c.latest = snap
+	c.mu.Unlock()
+	for _, s := range c.servers() {
+		s.publish(snap)
+	}
+}
+
+// servers are those that run.
+func (c *control) servers() []*server {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	return slices.Collect(maps.Values(c.running))
+}
+
+// await waits until all members that are connected have a generation of a source.
+func (c *control) await(ctx context.Context, source string, generation uint64) error {
+	for _, s := range c.servers() {
+		if err := s.await(ctx, source, generation); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 func (c *control) settled(ctx context.Context, generation uint64) error {
-	return c.server.Await(ctx, c.members.Name(), generation)
+	return c.await(ctx, c.members.Name(), generation)
 }
 
 // serves reports whether clients are sent the endpoint at an address.
@@ -123,33 +116,6 @@ func (c *control) serves(address string) bool {
 func (c *control) stop() error {
 	c.cancel()
 	return c.group.Wait()
-}
-
-// StartServer starts the control plane after [Mesh.StopServer]. It remembers what
-// was applied, its authority and the tokens it made, and no endpoint.
-func (m *Mesh) StartServer() {
-	m.tb.Helper()
-	if m.control != nil {
-		return
-	}
-	lis, err := m.Network.Listen(serverAddress)
-	if err != nil {
-		m.tb.Fatal(err)
-	}
-	m.control = startControl(lis, m.applied, m.authority)
-}
-
-// StopServer kills the control plane: its connections break.
-func (m *Mesh) StopServer() {
-	m.tb.Helper()
-	if m.control == nil {
-		return
-	}
-	m.Network.Cut(serverAddress)
-	if err := m.control.stop(); err != nil {
-		m.tb.Error(err)
-	}
-	m.control = nil
 }
 
 // Apply adds or replaces the objects of a YAML text, as `xdsserver apply` does,
@@ -187,7 +153,7 @@ func (m *Mesh) settle(generation uint64) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
-	if err := m.control.server.Await(ctx, m.applied.Name(), generation); err != nil {
+	if err := m.control.await(ctx, m.applied.Name(), generation); err != nil {
 		m.tb.Fatalf("meshtest: members do not have the change: %v", err)
 	}
 }

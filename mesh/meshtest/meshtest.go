@@ -41,9 +41,6 @@ import (
 	"github.com/tulle-mesh/tulle/resolver"
 )
 
-// serverAddress is where the control plane listens in the mesh's own network.
-const serverAddress = "127.0.0.1:9999"
-
 // within bounds every wait of the kit.
 const within = 10 * time.Second
 
@@ -54,6 +51,7 @@ type Mesh struct {
 	Network *Network
 
 	tb        testing.TB
+	servers   int
 	control   *control
 	applied   *objects
 	authority *authority
@@ -85,7 +83,7 @@ func New(tb testing.TB) *Mesh {
 // NewWith is New for a mesh that is unusual.
 func NewWith(tb testing.TB, c Config) *Mesh {
 	tb.Helper()
-	m := &Mesh{Network: NewNetwork(), tb: tb, applied: newObjects(), authority: newAuthority(tb, c)}
+	m := &Mesh{Network: NewNetwork(), tb: tb, servers: max(1, c.Servers), applied: newObjects(), authority: newAuthority(tb, c)}
 	m.StartServer()
 	tb.Cleanup(m.StopServer)
 	return m
@@ -106,7 +104,7 @@ func (m *Mesh) Join(config mesh.Config) *mesh.Mesh {
 		}
 	}
 	if config.Server == "" {
-		config.Server = "passthrough:///" + serverAddress
+		config.Server = m.targets()
 	}
 	if config.StateDir == "" {
 		config.StateDir = mesh.NoState

@@ -18,6 +18,10 @@ func (m *Mesh) Taps() *tap.Hub {
 
 // obeying counts the members that take commands, and those that have them.
 func (c *control) obeying(service, instance string, generation uint64) (have, of int) {
-	return c.server.Having(resource.CommandsType, resource.CommandsName(service), c.taps.Name(), generation,
-		func(s *serve.Stream) bool { return tap.Asks(instance, s.Node) })
+	for _, s := range c.servers() {
+		h, n := s.ads.Having(resource.CommandsType, resource.CommandsName(service), c.taps.Name(), generation,
+			func(s *serve.Stream) bool { return tap.Asks(instance, s.Node) })
+		have, of = have+h, of+n
+	}
+	return have, of
 }

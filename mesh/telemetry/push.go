@@ -32,8 +32,8 @@ const (
 )
 
 // Run tells xdsserver, to which conn leads, every 5 seconds what has changed since the
-// last report that it answered, and once a minute everything, until ctx ends; then once
-// more, for 2 seconds at most, and it returns nil. Counts are cumulative: while xdsserver
+// last report that it answered, and everything once a minute and when conn leads to
+// another, until ctx ends; then once more, for 2 seconds at most, and it returns nil. Counts are cumulative: while xdsserver
 // is away they add up, and none is lost or counted twice. Run runs once at a time.
 func (i *Instruments) Run(ctx context.Context, conn grpc.ClientConnInterface) error {
 	i.reporting.Store(true)
@@ -70,6 +70,7 @@ type pusher struct {
 	toldAll     time.Time
 	pushes      uint64
 	key         []byte
+	server      string // that was told; empty where conn does not say
 }
 
 // A toldSample is what xdsserver has answered of a sample.
@@ -81,6 +82,9 @@ type toldSample struct {
 func (p *pusher) push(ctx context.Context, now time.Time) {
 	p.pushes++
 	s := p.instruments.snapshot(now)
+	if to, ok := p.conn.(interface{ Server() string }); ok && to.Server() != p.server {
+		p.server, p.toldAll = to.Server(), time.Time{} // another knows nothing yet
+	}
 	all := now.Sub(p.toldAll) >= allEvery
 	// What is new goes first, so that a server that takes a part each time hears of it.
 	points, samples := s.Points, s.Samples

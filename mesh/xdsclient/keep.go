@@ -18,8 +18,9 @@ const (
 	answerAfter = 15 * time.Second
 	// settleAfter is how long a server may be silent on a new stream before
 	// its silence is taken for consent to the versions offered: the protocol
-	// has no other way to say that nothing has changed.
-	settleAfter = 2 * time.Second
+	// has no other way to say that nothing has changed. It is a part of a move to
+	// another server (failoverAfter); an answer that comes later still counts.
+	settleAfter = time.Second
 	// staleAfter is how long no server may be there before what is held counts
 	// as stale. It is longer than a reconnect takes, so that the restart of a
 	// server wakes nobody up.

@@ -10,8 +10,13 @@ import (
 	"google.golang.org/grpc/connectivity"
 )
 
+// With these, clients are back at the server that they prefer within two minutes of its
+// return. Of 10,000 that moved away from one, 333 a second look for it: while it is gone
+// that is a connection that is refused, and once it is back, when the gap is over, a
+// handshake and one answer each, of 10,000 clients within 45 s.
 const (
-	// The return of a better server is looked for after a time between these.
+	// The return of a better server is looked for after a time between these. Lower
+	// spreads clients sooner, and costs the servers more.
 	probeLeast, probeMost = 15 * time.Second, 45 * time.Second
 	// probeTimeout is how long a better server may take to answer.
 	probeTimeout = 5 * time.Second
@@ -60,7 +65,8 @@ func (c *Client) answers(ctx context.Context, server int) bool {
 		if state == connectivity.Idle {
 			conn.Connect()
 		}
-		if !conn.WaitForStateChange(ctx, state) {
+		// One attempt is enough: the server has others to refuse.
+		if state == connectivity.TransientFailure || !conn.WaitForStateChange(ctx, state) {
 			return false
 		}
 	}

@@ -11,8 +11,9 @@ import (
 
 // failoverAfter is how long a server that was in use may be away before others
 // are tried. Lower moves clients that a restart would have had back at once; higher
-// leaves them longer without news: all of a move, with the pause before it and the other
-// server's first answer, takes less than 3 s.
+// leaves them longer without news: all of a move, with the pause before it (a quarter of
+// a second) and the other server's first answer or its silence (settleAfter), is to take
+// less than 3 s.
 const failoverAfter = time.Second
 
 // A connector remembers between streams how the servers behaved. It belongs to

@@ -50,7 +50,7 @@ func dialOptions() []grpc.DialOption {
 // while another is looked for.
 type servers struct {
 	// Immutable.
-	targets []string // in order of preference
+	targets []string // in order of preference: probe looks for earlier ones alone
 	options []grpc.DialOption
 
 	// mu is not held while a connection is closed.
@@ -177,12 +177,16 @@ func (s *servers) currentConn() (*grpc.ClientConn, error) {
 // Conn returns a way to call the server in use over the stream's own HTTP/2
 // connection. The connection is made when it is first needed and closed when Run
 // returns. Calls still open when the client moves to another server end with
-// codes.Canceled; made anew they reach the other one.
+// codes.Canceled; made anew they reach the other one. Who must know that it is another
+// asserts interface{ Server() string } for the target in use.
 func (c *Client) Conn() grpc.ClientConnInterface { return current{servers: c.servers} }
 
 type current struct{ servers *servers }
 
 var _ grpc.ClientConnInterface = current{}
+
+// Server is the target that calls go to at the moment.
+func (c current) Server() string { return c.servers.targets[c.servers.inUse()] }
 
 func (c current) Invoke(ctx context.Context, method string, args, reply any, opts ...grpc.CallOption) error {
 	conn, err := c.servers.currentConn()
