@@ -131,9 +131,6 @@ func (c *Client) Address() string { return c.endpoint.String() }
 // ReadOnly reports whether writes are refused.
 func (c *Client) ReadOnly() bool { return c.config.ReadOnly }
 
-// Logger is that of the Config.
-func (c *Client) Logger() *slog.Logger { return c.logger }
-
 // Close lets go of idle connections. Who follows something ends by its context.
 func (c *Client) Close() error {
 	c.http.next.CloseIdleConnections()

@@ -48,19 +48,7 @@ func (c *Client) List(ctx context.Context, below string) ([]Pair, error) {
 	return c.pairs(found), nil
 }
 
-// WatchList is List as a Watch.
-func (c *Client) WatchList(below string, emit func(Answer[[]Pair])) Watch[[]Pair] {
-	return Watch[[]Pair]{
-		What: "keys below " + c.Key(below),
-		Fetch: func(q *api.QueryOptions) ([]Pair, *api.QueryMeta, error) {
-			found, meta, err := c.api.KV().List(c.Key(below), q)
-			return c.pairs(found), meta, err
-		},
-		Emit: emit,
-	}
-}
-
-// WatchKeys is List as a Watch, without the values: Value holds the keys.
+// WatchKeys follows which keys there are below one that ends in a slash: Value holds them.
 func (c *Client) WatchKeys(below string, emit func(Answer[[]string])) Watch[[]string] {
 	return Watch[[]string]{
 		What: "keys below " + c.Key(below),

@@ -9,7 +9,7 @@
 //
 // A change of configuration goes from left to right, always:
 //
-//	store, file, registry, identity -> merge -> model.Set -> snapshot -> serve -> clients
+//	file, store, registry, identity, consul -> merge -> model.Set -> snapshot -> serve -> clients
 //
 // Everybody who connects to the mesh port is somebody: its credentials are those of
 // the authority, and one method, by which a process joins, may be called by one

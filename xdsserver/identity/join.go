@@ -100,7 +100,7 @@ func (c *CA) missing(v *view) string {
 			start = id + ", which has it"
 		}
 	}
-	return fmt.Sprintf("no xdsserver with the key of %s is up: start %s, or run 'xdsserver ca export' there and 'xdsserver ca import' here", root, start)
+	return fmt.Sprintf("no xdsserver with the key of %s is up: start %s, or run 'xdsserver ca export-root' there and 'xdsserver ca import' here", root, start)
 }
 
 // holders returns the other replicas that live and have the key of a root.

@@ -155,10 +155,6 @@ func (c *CA) rouse() {
 	}
 }
 
-// Wake has Run look at once, as for a watch of Config.Shared that saw a change; without
-// it a change is seen within 2 seconds.
-func (c *CA) Wake() { c.rouse() }
-
 func (c *CA) setRunning(t time.Time) {
 	c.mu.Lock()
 	defer c.mu.Unlock()

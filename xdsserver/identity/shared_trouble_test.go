@@ -82,7 +82,7 @@ func TestAReplicaWithoutAnIntermediateSaysWhatToDo(t *testing.T) {
 		time.Sleep(beatMost + time.Second)
 		began := time.Now()
 		_, err := r.open("west")
-		wantError(t, err, "the replica west has no intermediate", "is up: start east, which has it", "'xdsserver ca export' there and 'xdsserver ca import' here", "waited for 30s")
+		wantError(t, err, "the replica west has no intermediate", "is up: start east, which has it", "'xdsserver ca export-root' there and 'xdsserver ca import' here", "waited for 30s")
 		if took := time.Since(began); took < joinMost || took > joinMost+time.Second {
 			t.Errorf("waited for %v", took)
 		}
