@@ -14,11 +14,8 @@ func (v *validation) endpoints(registered []Endpoint) {
 	good := make([]bool, len(registered))
 	var problems []Problem
 	c := &checker{}
-	mirrored := subsetsMirrored(registered)
+	registered = unmirror(registered)
 	for i, e := range registered {
-		if e.From == Mirrored {
-			continue
-		}
 		c.ref, c.from, c.problems = Ref{KindService, e.Service.Namespace, e.Service.Name}, e.From, nil
 		c.name(".service", e.Service)
 		c.endpoint(e)
@@ -43,9 +40,6 @@ func (v *validation) endpoints(registered []Endpoint) {
 	}
 	for i, e := range registered {
 		if good[i] {
-			if subsets, ok := mirrored[mirror{e.Service, e.Instance}]; ok && e.From == Registered {
-				e.Subsets = subsets
-			}
 			v.set.Endpoints[e.Service] = append(v.set.Endpoints[e.Service], e)
 		}
 	}
@@ -108,19 +102,38 @@ type mirror struct {
 	instance string
 }
 
-// subsetsMirrored are those of endpoints that registered themselves here; nil for none.
-func subsetsMirrored(registered []Endpoint) map[mirror][]string {
-	var all map[mirror][]string
-	for _, e := range registered {
-		if e.From != Mirrored || len(e.Subsets) == 0 {
-			continue
+// unmirror returns the endpoints with what those that are Mirrored say of them.
+func unmirror(endpoints []Endpoint) []Endpoint {
+	mirrored := make(map[mirror]Endpoint)
+	for _, e := range endpoints {
+		if e.From == Mirrored {
+			mirrored[mirror{e.Service, e.Instance}] = e
 		}
-		if all == nil {
-			all = make(map[mirror][]string)
-		}
-		all[mirror{e.Service, e.Instance}] = e.Subsets
 	}
-	return all
+	if len(mirrored) == 0 {
+		return endpoints
+	}
+	out := make([]Endpoint, 0, len(endpoints))
+	for _, e := range endpoints {
+		switch e.From {
+		case Mirrored:
+			continue
+		case Registered:
+			name := mirror{e.Service, e.Instance}
+			if m, ok := mirrored[name]; ok && len(m.Subsets) > 0 {
+				e.Subsets = m.Subsets
+			}
+			delete(mirrored, name)
+		}
+		out = append(out, e)
+	}
+	for _, e := range endpoints {
+		if _, forgotten := mirrored[mirror{e.Service, e.Instance}]; forgotten && e.From == Mirrored && e.Health == Lost {
+			e.From = Elsewhere
+			out = append(out, e)
+		}
+	}
+	return out
 }
 
 func compareProblems(a, b Problem) int {

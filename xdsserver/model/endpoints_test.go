@@ -2,6 +2,7 @@ package model
 
 import (
 	"fmt"
+	"strings"
 	"testing"
 	"time"
 )
@@ -39,6 +40,33 @@ func TestValidateEndpoints(t *testing.T) {
 				at(a, func(e *Endpoint) { e.Instance = "b"; e.Version = "v2"; later(e) }),
 			},
 			want: "[b v2]",
+		},
+		{
+			name: "what a registry mirrors says the subsets of who registered here, and no more",
+			registered: []Endpoint{
+				a,
+				at(a, func(e *Endpoint) { e.From, e.Subsets, e.Version = Mirrored, []string{"canary"}, "other" }),
+				at(a, func(e *Endpoint) { e.From, e.Instance = Mirrored, "gone" }),
+			},
+			want: "[a v1 canary]",
+		},
+		{
+			name: "who registered here before a restart that forgot it is served, as elsewhere",
+			registered: []Endpoint{
+				at(a, func(e *Endpoint) { e.From, e.Health, e.Subsets = Mirrored, Lost, []string{"canary"} }),
+				at(a, func(e *Endpoint) {
+					e.From, e.Health, e.Instance, e.Addresses = Mirrored, NotServing, "b", []string{"10.0.0.2:80"}
+				}),
+			},
+			want: "[a v1 canary registered elsewhere]",
+		},
+		{
+			name: "who moved to another xdsserver is what that one says of it",
+			registered: []Endpoint{
+				at(a, func(e *Endpoint) { e.From, e.Health = Mirrored, Lost; later(e) }),
+				at(a, func(e *Endpoint) { e.From, e.Version = Elsewhere, "v2" }),
+			},
+			want: "[a v2 registered elsewhere]",
 		},
 		{
 			name: "of two that claim one address the later stays, with a warning",
@@ -79,7 +107,11 @@ func TestValidateEndpoints(t *testing.T) {
 			wantProblems(t, set.Problems, tt.problems...)
 			got := make([]string, 0, len(tt.registered))
 			for _, e := range set.Endpoints[name("voting")] {
-				got = append(got, e.Instance+" "+e.Version)
+				words := append([]string{e.Instance, e.Version}, e.Subsets...)
+				if e.From == Elsewhere {
+					words = append(words, e.From)
+				}
+				got = append(got, strings.Join(words, " "))
 			}
 			if fmt.Sprint(got) != tt.want {
 				t.Errorf("got %v, want %s", got, tt.want)

@@ -11,10 +11,13 @@ import (
 const Registered = "registered"
 
 // Mirrored is the From of endpoints that registered themselves here, as a registry that
-// was told of them has them: they say which subsets the endpoints are in, and no more.
+// was told of them has them: they say which subsets the endpoints are in. Those that are
+// [Lost] were there before this program started: they are served as being [Elsewhere]
+// where nobody remembers that they registered here.
 const Mirrored = "registered here, as mirrored"
 
-// Elsewhere is the From of endpoints that registered themselves with another xdsserver.
+// Elsewhere is the From of endpoints that registered themselves with another xdsserver,
+// or with this one before it was started again.
 const Elsewhere = "registered elsewhere"
 
 // Validate checks what single documents cannot: names that are written twice,

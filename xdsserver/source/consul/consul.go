@@ -15,6 +15,7 @@ import (
 	"context"
 	"errors"
 	"log/slog"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -82,7 +83,7 @@ type catalogPart struct {
 	part
 
 	instances []instance
-	// own are those that this xdsserver registered, which it knows but for their subsets.
+	// own are those that this xdsserver registered.
 	own []instance
 }
 
@@ -211,22 +212,13 @@ func (s *Source) output() (out source.Output, known, ok bool) {
 		out.Problems = append(out.Problems, p.problems...)
 		out.Err = errors.Join(out.Err, p.err)
 	}
-	out.Endpoints = make([]model.Endpoint, 0, len(catalog.instances))
-	for _, in := range catalog.instances {
+	out.Endpoints = make([]model.Endpoint, 0, len(catalog.instances)+len(catalog.own))
+	for _, in := range slices.Concat(catalog.instances, catalog.own) {
 		e := in.endpoint
 		if routing.subsets != nil {
 			e.Subsets = routing.subsets(e.Service, in.entry)
 		}
 		out.Endpoints = append(out.Endpoints, e)
-	}
-	if routing.subsets == nil {
-		return out, known, true
-	}
-	for _, in := range catalog.own {
-		if e := in.endpoint; len(routing.subsets(e.Service, in.entry)) > 0 {
-			e.Subsets = routing.subsets(e.Service, in.entry)
-			out.Endpoints = append(out.Endpoints, e)
-		}
 	}
 	return out, known, true
 }

@@ -44,7 +44,7 @@ type loss struct {
 func (m *member) settle(found *instance, l loss, now time.Time) (stays bool) {
 	switch {
 	case !m.counted():
-	case found == nil && l.taken[m.endpoint.Addresses[0]]: // replaced, as by a restart
+	case l.taken[m.endpoint.Addresses[0]]: // replaced, as by a restart
 		m.held = time.Time{}
 	case m.held.IsZero() && l.many:
 		m.held = now.Add(hold)

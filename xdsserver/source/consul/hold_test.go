@@ -57,6 +57,10 @@ func TestInstancesThatGoAtOnceAreHeld(t *testing.T) {
 			{has: "a! b!", want: "a? b!", says: "1 of 1", ask: 10 * time.Second},
 			{after: 10 * time.Second, has: "a! b!", fresh: true, want: "a! b!"},
 		}},
+		{"who is there under another name is not held", []at{
+			{has: "a b", want: "a b"},
+			{has: "a! b! c=a d=b", want: "a! b! c d"},
+		}},
 		{"who comes back is held no more", []at{
 			{has: "a b c", want: "a b c"},
 			{has: "", want: "a? b? c?", says: "3 of 3", ask: 10 * time.Second},
@@ -143,6 +147,26 @@ func run(t *testing.T, steps []at) {
 	}
 }
 
+// What an xdsserver registered before it was started again is lost, until it goes; what it
+// registers from then on it knows by itself.
+func TestWhatAnXdsserverLeftInConsulIsLost(t *testing.T) {
+	now := time.Now()
+	s := newService("voting", "r1")
+	for i, step := range []struct{ has, want string }{
+		{"a b* c!*", "b? c!"},
+		{"a b* c* d*", "b? c? d"},
+		{"a b!* c* d*", "b! c? d"},
+		{"a c* d!*", "c? d!"},
+		{"a d*", "d"},
+		{"a c* d*", "c d"},
+	} {
+		s.take(reading{entries: entries(step.has)}, now)
+		if got := words(s.view(now).own); got != step.want {
+			t.Errorf("step %d: got %q, want %q", i, got, step.want)
+		}
+	}
+}
+
 func entries(has string) []*api.ServiceEntry {
 	var all []*api.ServiceEntry
 	for word := range strings.FieldsSeq(has) {
@@ -164,9 +188,11 @@ func entries(has string) []*api.ServiceEntry {
 	return all
 }
 
-func shown(v *view) string {
-	words := make([]string, 0, len(v.instances))
-	for _, in := range v.instances {
+func shown(v *view) string { return words(v.instances) }
+
+func words(instances []instance) string {
+	words := make([]string, 0, len(instances))
+	for _, in := range instances {
 		word, _, _ := strings.Cut(in.endpoint.Instance, "@")
 		words = append(words, word+map[model.Health]string{model.Healthy: "", model.NotServing: "!", model.Lost: "?"}[in.endpoint.Health])
 	}

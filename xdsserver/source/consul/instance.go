@@ -29,20 +29,30 @@ const (
 type key struct {
 	service  model.ServiceName
 	instance string
+	// own is apart from the rest: a process that moved from one xdsserver to another is
+	// there twice, and the registration it left must not hide the one that it has.
+	own bool
 }
 
 func (k key) compare(o key) int {
-	return cmp.Or(k.service.Compare(o.service), strings.Compare(k.instance, o.instance))
+	c := cmp.Or(k.service.Compare(o.service), strings.Compare(k.instance, o.instance))
+	if c == 0 && k.own != o.own {
+		if k.own {
+			return 1
+		}
+		return -1
+	}
+	return c
 }
 
-func (in instance) key() key { return key{in.endpoint.Service, in.endpoint.Instance} }
+func (in instance) key() key { return key{in.endpoint.Service, in.endpoint.Instance, in.own()} }
 
 // usable reports whether Consul has calls go to the instance.
 func (in instance) usable() bool { return in.endpoint.Health == model.Healthy }
 
-// ours reports whether this xdsserver registered the instance, and so knows it without
+// own reports whether this xdsserver registered the instance, and so knows it without
 // asking, but for the subsets that it is in.
-func (in instance) ours() bool { return in.endpoint.From == model.Registered }
+func (in instance) own() bool { return in.endpoint.From == model.Mirrored }
 
 // same reports whether nothing that anybody asks about an instance differs. The output
 // of a check, which may change every second, is nothing of that kind.
@@ -123,7 +133,7 @@ func (r *reader) instance(entry *api.ServiceEntry) (in instance, ok bool) {
 	switch owner := entry.Service.Meta[consul.MetaOwner]; owner {
 	case "":
 	case r.self:
-		e.From = model.Registered
+		e.From = model.Mirrored
 	default:
 		e.From = model.Elsewhere
 	}

@@ -124,7 +124,18 @@ func TestEntriesBecomeInstances(t *testing.T) {
 		{
 			name:    "what this xdsserver registered is told apart",
 			entries: []*api.ServiceEntry{entry("x", meta(consul.MetaOwner, "r1", consul.MetaInstance, "i-1"))},
-			want:    want(func(e *model.Endpoint) { e.Instance, e.From = "i-1", model.Registered }),
+			want:    want(func(e *model.Endpoint) { e.Instance, e.From = "i-1", model.Mirrored }),
+		},
+		{
+			name: "what this xdsserver registered before a process moved does not hide where it is now",
+			entries: []*api.ServiceEntry{
+				entry("x", meta(consul.MetaOwner, "r1", consul.MetaInstance, "i-1")),
+				entry("y", meta(consul.MetaOwner, "r2", consul.MetaInstance, "i-1"), checked(api.HealthCritical)),
+			},
+			want: append(
+				want(func(e *model.Endpoint) { e.Instance, e.From, e.Health = "i-1", model.Elsewhere, model.NotServing }),
+				want(func(e *model.Endpoint) { e.Instance, e.From = "i-1", model.Mirrored })...,
+			),
 		},
 		{
 			name:    "nobody joins a service by metadata who may not write it in Consul",

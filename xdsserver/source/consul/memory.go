@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"time"
 
 	"github.com/tulle-mesh/tulle/xdsserver/model"
@@ -49,9 +50,14 @@ func memoryOf(out source.Output) *memory {
 	return m
 }
 
-// output is what the memory is of.
+// output is what the memory is of. What this xdsserver registered then was left there.
 func (m *memory) output() source.Output {
-	out := source.Output{Endpoints: m.Endpoints}
+	out := source.Output{Endpoints: slices.Clone(m.Endpoints)}
+	for i, e := range out.Endpoints {
+		if e.From == model.Mirrored && e.Health == model.Healthy {
+			out.Endpoints[i].Health = model.Lost
+		}
+	}
 	for _, o := range m.Services {
 		out.Objects = append(out.Objects, o)
 	}

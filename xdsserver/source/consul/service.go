@@ -51,6 +51,8 @@ type member struct {
 	// held is until when it stays at least, though it is not usable; zero where it is
 	// not held.
 	held time.Time
+	// left is one of this xdsserver's that was there when it started.
+	left bool
 	// shown is the endpoint as the last view has it.
 	shown model.Endpoint
 }
@@ -92,7 +94,7 @@ func (s *service) take(r reading, now time.Time) {
 		if f.usable() {
 			s.gain(f, now)
 		} else if s.members[f.key()] == nil {
-			s.members[f.key()] = &member{instance: f}
+			s.members[f.key()] = &member{instance: f, left: !s.known}
 		}
 	}
 	s.known = true
@@ -104,7 +106,7 @@ func (s *service) take(r reading, now time.Time) {
 func (s *service) gain(f instance, now time.Time) {
 	m := s.members[f.key()]
 	if m == nil {
-		m = &member{}
+		m = &member{left: !s.known}
 		s.members[f.key()] = m
 	}
 	if !m.usable {
@@ -211,6 +213,10 @@ func (s *service) view(now time.Time) *view {
 		m := s.members[k]
 		e := m.endpoint
 		switch {
+		case k.own && m.usable && m.left:
+			e.Health = model.Lost
+		case k.own:
+			// The registry of this xdsserver says what it takes.
 		case m.usable && s.flaps.damped(k, now):
 			e.Health = model.NotServing
 			v.problems = append(v.problems, s.flaps.problem(k))
@@ -223,8 +229,7 @@ func (s *service) view(now time.Time) *view {
 		}
 		m.show(e, now)
 		shown := instance{endpoint: m.shown, entry: m.entry}
-		if m.ours() {
-			shown.endpoint.From = model.Mirrored
+		if k.own {
 			v.own = append(v.own, shown)
 			continue
 		}
