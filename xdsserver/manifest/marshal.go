@@ -9,7 +9,8 @@ import (
 
 // Marshal writes an object as one YAML document in its canonical form: the same
 // object always gives the same bytes, fields that say nothing are left out, and
-// [Parse] gives the object back (with another From). It returns an error for an
+// [Parse] gives the object back (with another From). What only other sources can say is
+// written with a comment that says so, and Parse refuses it. It returns an error for an
 // object that YAML cannot hold, which Parse never makes.
 func Marshal(o model.Object) ([]byte, error) {
 	var spec node
@@ -109,6 +110,9 @@ func routeNode(r *model.Route) node {
 	}
 	var spec mapping
 	spec.list("parentRefs", parents)
+	if r.Ordered {
+		spec.beyond("ordered", scalarText("true"))
+	}
 	spec.list("rules", rules)
 	return spec
 }
@@ -123,6 +127,9 @@ func ruleNode(rule model.Rule, namespace string) node {
 		m.reference(b.Service, namespace)
 		m.text("version", b.Version)
 		m.raw("weight", strconv.FormatUint(uint64(b.Weight), 10))
+		if failover := targetNodes(b.Failover, namespace); len(failover) > 0 {
+			m.beyond("failover", failover)
+		}
 		backends = append(backends, m)
 	}
 	var m mapping
@@ -158,16 +165,38 @@ func matchNode(match model.Match) node {
 		method.text("method", match.Method)
 		m.put("method", method)
 	}
+	if match.Path != nil {
+		m.beyond("path", pathNode(*match.Path))
+	}
 	headers := make(sequence, 0, len(match.Headers))
 	for _, h := range match.Headers {
 		var header mapping
 		kind(&header, h.Regex)
 		header.put("name", quote(h.Name))
-		header.put("value", quote(h.Value))
+		if h.Absent {
+			header.beyond("absent", scalarText("true"))
+		}
+		if h.Invert {
+			header.beyond("invert", scalarText("true"))
+		}
+		if !h.Absent || h.Value != "" {
+			header.put("value", quote(h.Value))
+		}
 		headers = append(headers, header)
 	}
 	m.list("headers", headers)
 	return m
+}
+
+func targetNodes(targets []model.Target, namespace string) sequence {
+	nodes := make(sequence, 0, len(targets))
+	for _, t := range targets {
+		var m mapping
+		m.reference(t.Service, namespace)
+		m.text("version", t.Version)
+		nodes = append(nodes, m)
+	}
+	return nodes
 }
 
 // reference writes name and, where it is not the given one, namespace.

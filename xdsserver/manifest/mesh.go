@@ -66,6 +66,9 @@ func mtlsNode(isStrict bool, until time.Time) mapping {
 
 func meshNode(m *model.Mesh) node {
 	var spec mapping
+	if m.Closed {
+		spec.beyond("closed", scalarText("true"))
+	}
 	if m.AccessDefault == model.AccessDeny {
 		var access mapping
 		access.raw("default", deny)

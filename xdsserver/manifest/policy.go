@@ -135,6 +135,16 @@ func policyNode(p *model.AccessPolicy) node {
 		}
 		spec.put("services", services)
 	}
+	except := make(sequence, 0, len(p.Except))
+	for _, s := range p.Except {
+		except = append(except, quote(s.In(p.Namespace)))
+	}
+	if len(except) > 0 {
+		spec.beyond("except", except)
+	}
+	if p.Closed {
+		spec.beyond("closed", scalarText("true"))
+	}
 	if p.Audit {
 		spec.raw("mode", audit)
 	}
@@ -159,26 +169,4 @@ func putRules(m *mapping, rules model.AccessRules, namespace string) {
 		m.put("allow", list(rules.Allow))
 	}
 	m.list("deny", list(rules.Deny))
-}
-
-func accessRuleNode(rule model.AccessRule, namespace string) node {
-	var m mapping
-	from, methods := make(sequence, 0, len(rule.From)), make(sequence, 0, len(rule.Methods))
-	matches := make(sequence, 0, len(rule.Metadata))
-	for _, p := range rule.From {
-		from = append(from, quote(p.Text(namespace)))
-	}
-	for _, method := range rule.Methods {
-		methods = append(methods, quote(method))
-	}
-	for _, match := range rule.Metadata {
-		var entry mapping
-		entry.text("name", match.Name)
-		entry.text("value", match.Value)
-		matches = append(matches, entry)
-	}
-	m.list("from", from)
-	m.list("methods", methods)
-	m.list("metadata", matches)
-	return m
 }

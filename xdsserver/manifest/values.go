@@ -46,8 +46,11 @@ func (r *reader) duration(v *value, name string) (d time.Duration, set bool) {
 
 // formatDuration writes a duration as GEP-2257 has it: "1m30s", "1s500ms".
 func formatDuration(d time.Duration) string {
-	if d == 0 {
+	switch {
+	case d == 0:
 		return "0s"
+	case d < 0 || d%time.Millisecond != 0:
+		return d.String() // no manifest can say it, and Parse refuses it
 	}
 	var b strings.Builder
 	for _, unit := range []struct {

@@ -27,9 +27,18 @@ type (
 type entryNode struct {
 	key   string
 	value node
+	// beyond has a comment say that no manifest can say it.
+	beyond bool
 }
 
-func (m *mapping) put(key string, n node) { *m = append(*m, entryNode{key, n}) }
+func (m *mapping) put(key string, n node) { *m = append(*m, entryNode{key: key, value: n}) }
+
+// beyond puts what other sources can say, and no manifest. To leave it out would show a
+// policy or a route that is wider or narrower than what is enforced; written as a field
+// that [Parse] does not know it is never applied as another one.
+func (m *mapping) beyond(key string, n node) {
+	*m = append(*m, entryNode{key: key, value: n, beyond: true})
+}
 
 // raw puts text that needs no quotes.
 func (m *mapping) raw(key, text string) { m.put(key, scalarText(text)) }
@@ -103,11 +112,16 @@ func (w *writer) mapping(m mapping, depth int) {
 		}
 		w.b = append(w.b, e.key...)
 		w.b = append(w.b, ':')
-		w.value(e.value, depth)
+		note := ""
+		if e.beyond {
+			note = " # no manifest can say this"
+		}
+		w.value(e.value, depth, note)
 	}
 }
 
-func (w *writer) value(n node, depth int) {
+// value writes a node, with a note at the end of its first line.
+func (w *writer) value(n node, depth int, note string) {
 	switch n := n.(type) {
 	case scalarText:
 		if n == "" {
@@ -115,21 +129,23 @@ func (w *writer) value(n node, depth int) {
 		}
 		w.b = append(w.b, ' ')
 		w.b = append(w.b, n...)
-		w.b = append(w.b, '\n')
+		w.note(note)
 	case mapping:
 		if len(n) == 0 {
-			w.b = append(w.b, " {}\n"...)
+			w.b = append(w.b, " {}"...)
+			w.note(note)
 			return
 		}
-		w.b = append(w.b, '\n')
+		w.note(note)
 		w.indent(depth + 1)
 		w.mapping(n, depth+1)
 	case sequence:
 		if len(n) == 0 {
-			w.b = append(w.b, " []\n"...)
+			w.b = append(w.b, " []"...)
+			w.note(note)
 			return
 		}
-		w.b = append(w.b, '\n')
+		w.note(note)
 		for _, entry := range n {
 			w.indent(depth + 1)
 			w.b = append(w.b, '-')
@@ -138,9 +154,14 @@ func (w *writer) value(n node, depth int) {
 				w.mapping(m, depth+2)
 				continue
 			}
-			w.value(entry, depth+2)
+			w.value(entry, depth+2, "")
 		}
 	}
+}
+
+func (w *writer) note(note string) {
+	w.b = append(w.b, note...)
+	w.b = append(w.b, '\n')
 }
 
 func (w *writer) indent(depth int) {
