@@ -89,8 +89,11 @@ func rows(p *model.AccessPolicy, mode string, r model.AccessRules) (deny, allow 
 			out.From = append(out.From, principal(from))
 		}
 		for _, m := range rule.Metadata {
-			out.Metadata = append(out.Metadata, &adminv1.Metadata{Name: m.Name, Value: m.Value})
+			if exact(m) {
+				out.Metadata = append(out.Metadata, &adminv1.Metadata{Name: m.Name, Value: m.Value})
+			}
 		}
+		out.OnlyIf = onlyIf(rule)
 		return out
 	}
 	if p.Closed {

@@ -94,9 +94,9 @@ func printVerdict(w io.Writer, v *adminv1.AuthorizeResponse_Verdict) {
 }
 
 func printRules(w, errs io.Writer, rules []*adminv1.AccessRule) error {
-	t := newTable(w, "POLICY", "ACTION", "MODE", "FROM", "METHODS", "METADATA", "ORIGIN")
+	t := newTable(w, "POLICY", "ACTION", "MODE", "FROM", "METHODS", "METADATA", "ONLY IF", "ORIGIN")
 	for _, r := range rules {
-		t.row(r.GetPolicy(), r.GetAction(), r.GetMode(), anyOf(r.GetFrom()), anyOf(r.GetMethods()), metadataText(r.GetMetadata()), r.GetOrigin())
+		t.row(r.GetPolicy(), r.GetAction(), r.GetMode(), anyOf(r.GetFrom()), anyOf(r.GetMethods()), metadataText(r.GetMetadata()), strings.Join(r.GetOnlyIf(), "; "), r.GetOrigin())
 	}
 	if err := t.flush(); err != nil {
 		return err
@@ -187,6 +187,7 @@ type ruleJSON struct {
 	From     []string       `json:"from"`
 	Methods  []string       `json:"methods"`
 	Metadata []metadataJSON `json:"metadata"`
+	OnlyIf   []string       `json:"onlyIf"`
 	Origin   string         `json:"origin"`
 	Note     string         `json:"note"`
 }
@@ -213,6 +214,7 @@ func authzResult(request *adminv1.AuthorizeRequest, answer *adminv1.AuthorizeRes
 			From:     orEmpty(r.GetFrom()),
 			Methods:  orEmpty(r.GetMethods()),
 			Metadata: metadata,
+			OnlyIf:   orEmpty(r.GetOnlyIf()),
 			Origin:   r.GetOrigin(),
 			Note:     r.GetNote(),
 		})

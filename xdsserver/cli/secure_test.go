@@ -242,15 +242,15 @@ func TestAccessIsShown(t *testing.T) {
 		{Policy: "health", Action: "allow", Mode: "enforce", From: []string{"everybody"}, Methods: []string{"/grpc.health.v1.Health/*"}},
 		{
 			Policy: "voting", Action: "allow", Mode: "audit", From: []string{"web"}, Methods: []string{"/vote.v1.Votes/Cast"},
-			Metadata: []*adminv1.Metadata{{Name: "tenant", Value: "a"}, {Name: "trace"}}, Origin: "mesh.yaml:3",
+			Metadata: []*adminv1.Metadata{{Name: "tenant", Value: "a"}, {Name: "trace"}}, OnlyIf: []string{"x", "y"}, Origin: "mesh.yaml:3",
 		},
 		{Policy: "mesh/default", Action: "allow", Mode: "enforce", From: []string{"authenticated"}, Note: "is not asked"},
 	}}}
 	code, out, errs := f.run(t, "authz", "voting")
-	want := `POLICY         ACTION   MODE      FROM            METHODS                    METADATA         ORIGIN
-health         allow    enforce   everybody       /grpc.health.v1.Health/*   -                -
-voting         allow    audit     web             /vote.v1.Votes/Cast        tenant=a,trace   mesh.yaml:3
-mesh/default   allow    enforce   authenticated   any                        -                -
+	want := `POLICY         ACTION   MODE      FROM            METHODS                    METADATA         ONLY IF   ORIGIN
+health         allow    enforce   everybody       /grpc.health.v1.Health/*   -                -         -
+voting         allow    audit     web             /vote.v1.Votes/Cast        tenant=a,trace   x; y      mesh.yaml:3
+mesh/default   allow    enforce   authenticated   any                        -                -         -
 `
 	if diff := cmp.Diff(want, out); code != 0 || errs != "mesh/default: is not asked\n" || diff != "" {
 		t.Errorf("exit %d, %q (-want +got):\n%s", code, errs, diff)

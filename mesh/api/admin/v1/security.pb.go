@@ -1328,7 +1328,10 @@ type AccessRule struct {
 	// Where it is written.
 	Origin string `protobuf:"bytes,7,opt,name=origin,proto3" json:"origin,omitempty"`
 	// One sentence where the columns do not say it all.
-	Note          string `protobuf:"bytes,8,opt,name=note,proto3" json:"note,omitempty"`
+	Note string `protobuf:"bytes,8,opt,name=note,proto3" json:"note,omitempty"`
+	// What must hold beside the columns, each in words: rules from Consul can say more than
+	// columns hold. Whoever leaves it out shows the rule wider than it is.
+	OnlyIf        []string `protobuf:"bytes,9,rep,name=only_if,json=onlyIf,proto3" json:"only_if,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1417,6 +1420,13 @@ func (x *AccessRule) GetNote() string {
 		return x.Note
 	}
 	return ""
+}
+
+func (x *AccessRule) GetOnlyIf() []string {
+	if x != nil {
+		return x.OnlyIf
+	}
+	return nil
 }
 
 type AuthorizeResponse struct {
@@ -2077,7 +2087,7 @@ const file_admin_v1_security_proto_rawDesc = "" +
 	"\aservice\x18\x01 \x01(\tR\aservice\x12\x12\n" +
 	"\x04from\x18\x02 \x01(\tR\x04from\x12\x16\n" +
 	"\x06method\x18\x03 \x01(\tR\x06method\x124\n" +
-	"\bmetadata\x18\x04 \x03(\v2\x18.tulle.admin.v1.MetadataR\bmetadata\"\xe0\x01\n" +
+	"\bmetadata\x18\x04 \x03(\v2\x18.tulle.admin.v1.MetadataR\bmetadata\"\xf9\x01\n" +
 	"\n" +
 	"AccessRule\x12\x16\n" +
 	"\x06policy\x18\x01 \x01(\tR\x06policy\x12\x16\n" +
@@ -2087,7 +2097,8 @@ const file_admin_v1_security_proto_rawDesc = "" +
 	"\amethods\x18\x05 \x03(\tR\amethods\x124\n" +
 	"\bmetadata\x18\x06 \x03(\v2\x18.tulle.admin.v1.MetadataR\bmetadata\x12\x16\n" +
 	"\x06origin\x18\a \x01(\tR\x06origin\x12\x12\n" +
-	"\x04note\x18\b \x01(\tR\x04note\"\xa2\x02\n" +
+	"\x04note\x18\b \x01(\tR\x04note\x12\x17\n" +
+	"\aonly_if\x18\t \x03(\tR\x06onlyIf\"\xa2\x02\n" +
 	"\x11AuthorizeResponse\x12C\n" +
 	"\averdict\x18\x01 \x01(\v2).tulle.admin.v1.AuthorizeResponse.VerdictR\averdict\x120\n" +
 	"\x05rules\x18\x02 \x03(\v2\x1a.tulle.admin.v1.AccessRuleR\x05rules\x1a\x95\x01\n" +
