@@ -12,8 +12,26 @@ import (
 	"google.golang.org/grpc/mem"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/tulle-mesh/tulle/bench/control/ordinary"
 	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
 )
+
+// benchServices is how many services the mesh of the benchmarks has.
+const benchServices = 200
+
+func serviceName(i int) string { return "service-" + strconv.Itoa(i) + ".shop" }
+
+func nodeName(i int) string { return "web/" + strconv.Itoa(i) }
+
+// benchNames are the services of one client: the one that changes, and nine that
+// differ from client to client.
+func benchNames(client int) []string {
+	names := []string{serviceName(0)}
+	for i := range 9 {
+		names = append(names, serviceName(1+(client*9+i)%(benchServices-1)))
+	}
+	return names
+}
 
 // still is a stream nobody reads from or writes to: the benchmarks call what its
 // goroutines would.
@@ -80,10 +98,10 @@ func benchWorld(number int) *snapshot.Snapshot {
 	for _, u := range []string{lds, rds, cds, eds} {
 		s.Types[u] = make(map[string]*snapshot.Resource)
 		for i := range benchServices {
-			put(s, u, serviceName(i), ordinary(u, serviceName(i), 0))
+			put(s, u, serviceName(i), ordinary.Resource(u, serviceName(i), 0))
 		}
 	}
-	put(s, eds, serviceName(0), ordinary(eds, serviceName(0), number))
+	put(s, eds, serviceName(0), ordinary.Resource(eds, serviceName(0), number))
 	return s
 }
 

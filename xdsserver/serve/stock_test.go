@@ -20,6 +20,7 @@ import (
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
+	"github.com/tulle-mesh/tulle/bench/control/ordinary"
 	"github.com/tulle-mesh/tulle/xdsserver/snapshot"
 )
 
@@ -107,16 +108,16 @@ func mesh(generation uint64, service string, addresses ...string) *snapshot.Snap
 	}
 	for _, u := range []string{lds, rds, cds, eds} {
 		s.Types[u] = make(map[string]*snapshot.Resource)
-		put(s, u, service, ordinary(u, service, 0))
+		put(s, u, service, ordinary.Resource(u, service, 0))
 	}
-	cla := ordinaryEndpoints(service, 0)
+	cla := ordinary.Endpoints(service, 0, ordinary.PerService)
 	cla.Endpoints = cla.GetEndpoints()[:1]
 	cla.Endpoints[0].LbEndpoints = []*endpointv3.LbEndpoint{}
 	for _, a := range addresses {
 		host, text, _ := net.SplitHostPort(a)
 		var port uint32
 		_, _ = fmt.Sscan(text, &port)
-		e := endpoint(host, port)
+		e := ordinary.Endpoint(host, port)
 		e.LoadBalancingWeight = wrapperspb.UInt32(1)
 		cla.Endpoints[0].LbEndpoints = append(cla.Endpoints[0].LbEndpoints, e)
 	}
@@ -185,7 +186,7 @@ func TestAStockClient(t *testing.T) {
 
 	// It refuses what it cannot honour, once, and goes on with what it had.
 	bad := mesh(3, "voting", two)
-	cluster := ordinary(cds, "voting", 3).(*clusterv3.Cluster)
+	cluster := ordinary.Resource(cds, "voting", 3).(*clusterv3.Cluster)
 	cluster.LbPolicy = clusterv3.Cluster_MAGLEV
 	put(bad, cds, "voting", cluster)
 	s.Publish(bad)
