@@ -60,8 +60,8 @@ func authority(s identity.Status) *adminv1.Authority {
 	out := &adminv1.Authority{
 		TrustDomain:   s.TrustDomain,
 		Kind:          s.Kind,
-		Roots:         certificates(s.Roots),
-		Intermediates: certificates(s.Intermediates),
+		Roots:         certificates(s.Roots, s.Replica),
+		Intermediates: certificates(s.Intermediates, s.Replica),
 		RootOnline:    s.RootOnline,
 		IssuesUntil:   moment(s.IssuesUntil),
 		Issued:        s.Issued,
@@ -79,9 +79,13 @@ func authority(s identity.Status) *adminv1.Authority {
 	return out
 }
 
-func certificates(in []identity.Certificate) []*adminv1.CACertificate {
+// certificates are those of an xdsserver's authority; own is its name among several.
+func certificates(in []identity.Certificate, own string) []*adminv1.CACertificate {
 	out := make([]*adminv1.CACertificate, 0, len(in))
 	for _, c := range in {
+		if c.Replica == own {
+			c.Replica = ""
+		}
 		out = append(out, &adminv1.CACertificate{
 			Name:      c.Name,
 			KeyId:     c.KeyID,
@@ -92,6 +96,7 @@ func certificates(in []identity.Certificate) []*adminv1.CACertificate {
 			Since:     moment(c.Since),
 			Until:     moment(c.Until),
 			Online:    c.Online,
+			Replica:   c.Replica,
 		})
 	}
 	return out

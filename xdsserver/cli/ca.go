@@ -103,8 +103,11 @@ const builtIn = "built-in"
 
 func certificateRow(t *table, level string, c *adminv1.CACertificate) {
 	key := "elsewhere"
-	if c.GetOnline() {
+	switch {
+	case c.GetOnline():
 		key = "here"
+	case c.GetReplica() != "":
+		key = "at " + c.GetReplica()
 	}
 	t.row(level, c.GetName(), shortKey(c.GetKeyId()), c.GetPhase(), key, age(c.GetNotBefore()), left(c.GetNotAfter()))
 }
@@ -232,6 +235,7 @@ type caCertificateJSON struct {
 	Serial    string     `json:"serial"`
 	Phase     string     `json:"phase"`
 	Online    bool       `json:"online"`
+	Replica   string     `json:"replica,omitempty"`
 	NotBefore *time.Time `json:"notBefore,omitempty"`
 	NotAfter  *time.Time `json:"notAfter,omitempty"`
 	Until     *time.Time `json:"until,omitempty"`
@@ -267,6 +271,7 @@ func caCertificates(certificates []*adminv1.CACertificate) []caCertificateJSON {
 			Serial:    c.GetSerial(),
 			Phase:     c.GetPhase(),
 			Online:    c.GetOnline(),
+			Replica:   c.GetReplica(),
 			NotBefore: stamp(c.GetNotBefore()),
 			NotAfter:  stamp(c.GetNotAfter()),
 			Until:     stamp(c.GetUntil()),

@@ -35,13 +35,15 @@ func checkSigns(f *facts, l *resultLine) {
 }
 
 // checkLife warns while there is still time: a quarter of a life is what every
-// automatic renewal has left when it has failed for a while.
+// automatic renewal has left when it has failed for a while. An intermediate of another
+// xdsserver is that one's to renew, and to warn of: it may be gone for good.
 func checkLife(f *facts, l *resultLine) {
 	a := f.status.GetSecurity().GetAuthority()
 	now := f.status.GetSecurity().GetNow().AsTime()
 	look := func(what string, c *adminv1.CACertificate) {
 		switch rest := remaining(c.GetNotBefore(), c.GetNotAfter(), now); {
-		case c.GetPhase() == "retiring":
+		case c.GetPhase() == "retiring", c.GetReplica() != "":
+		case c.GetNotAfter() == nil: // it is not signed yet
 		case rest <= 0:
 			l.fail(fmt.Sprintf("%s %s expired at %s", what, c.GetName(), clock(c.GetNotAfter())))
 		case rest <= 0.25:

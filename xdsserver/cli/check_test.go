@@ -47,6 +47,14 @@ func TestCheckJudgesIdentity(t *testing.T) {
 		{"an intermediate nears its end", func(s *adminv1.Security) { s.Authority.Intermediates[0].NotAfter = in(12 * time.Hour) }, "‼", []string{
 			"‼ roots and intermediates have", "    intermediate intermediate-1 expires in 12h0m", "    see docs/checks.md#authority-life",
 		}},
+		{"an intermediate of another xdsserver has expired", func(s *adminv1.Security) {
+			s.Authority.Intermediates = append(s.Authority.Intermediates, &adminv1.CACertificate{
+				Name: "intermediate-2", Phase: "active", NotBefore: in(-30 * day), NotAfter: in(-time.Hour), Replica: "west",
+			})
+		}, "√", []string{"√ roots and intermediates have", "√ clocks agree"}},
+		{"an intermediate is not signed yet", func(s *adminv1.Security) {
+			s.Authority.Intermediates = append(s.Authority.Intermediates, &adminv1.CACertificate{Name: "intermediate-2", Phase: "requested", Online: true})
+		}, "√", []string{"√ roots and intermediates have", "√ clocks agree"}},
 		{"a root has expired", func(s *adminv1.Security) { s.Authority.Roots[0].NotAfter = in(-time.Hour) }, "×", []string{
 			"× roots and intermediates have", "    root root-1 expired at ",
 		}},

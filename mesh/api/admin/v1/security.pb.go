@@ -493,6 +493,7 @@ type CACertificate struct {
 	Serial    string                 `protobuf:"bytes,3,opt,name=serial,proto3" json:"serial,omitempty"`
 	NotBefore *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=not_before,json=notBefore,proto3" json:"not_before,omitempty"`
 	NotAfter  *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=not_after,json=notAfter,proto3" json:"not_after,omitempty"`
+	// "requested" (not signed yet, by another xdsserver that has the root's key),
 	// "prepared" (made, a root also published, not used yet), "active" (signs),
 	// "retiring" (signs no more; what it signed is still valid).
 	Phase string `protobuf:"bytes,6,opt,name=phase,proto3" json:"phase,omitempty"`
@@ -500,7 +501,10 @@ type CACertificate struct {
 	Since *timestamppb.Timestamp `protobuf:"bytes,7,opt,name=since,proto3" json:"since,omitempty"`
 	Until *timestamppb.Timestamp `protobuf:"bytes,8,opt,name=until,proto3" json:"until,omitempty"`
 	// Whether its private key is on the machine of xdsserver.
-	Online        bool `protobuf:"varint,9,opt,name=online,proto3" json:"online,omitempty"`
+	Online bool `protobuf:"varint,9,opt,name=online,proto3" json:"online,omitempty"`
+	// The other xdsserver whose intermediate it is, where several share the authority.
+	// Empty for one of this xdsserver's own, and for a root.
+	Replica       string `protobuf:"bytes,10,opt,name=replica,proto3" json:"replica,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -596,6 +600,13 @@ func (x *CACertificate) GetOnline() bool {
 		return x.Online
 	}
 	return false
+}
+
+func (x *CACertificate) GetReplica() string {
+	if x != nil {
+		return x.Replica
+	}
+	return ""
 }
 
 // Rotation is one that is under way.
@@ -2022,7 +2033,7 @@ const file_admin_v1_security_proto_rawDesc = "" +
 	"\x06tokens\x18\x01 \x03(\v2\x15.tulle.admin.v1.TokenR\x06tokens\"$\n" +
 	"\x12RevokeTokenRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x15\n" +
-	"\x13RevokeTokenResponse\"\xd8\x02\n" +
+	"\x13RevokeTokenResponse\"\xf2\x02\n" +
 	"\rCACertificate\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x15\n" +
 	"\x06key_id\x18\x02 \x01(\tR\x05keyId\x12\x16\n" +
@@ -2033,7 +2044,9 @@ const file_admin_v1_security_proto_rawDesc = "" +
 	"\x05phase\x18\x06 \x01(\tR\x05phase\x120\n" +
 	"\x05since\x18\a \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x120\n" +
 	"\x05until\x18\b \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x16\n" +
-	"\x06online\x18\t \x01(\bR\x06online\"\xb4\x01\n" +
+	"\x06online\x18\t \x01(\bR\x06online\x12\x18\n" +
+	"\areplica\x18\n" +
+	" \x01(\tR\areplica\"\xb4\x01\n" +
 	"\bRotation\x12\x14\n" +
 	"\x05level\x18\x01 \x01(\tR\x05level\x12\x14\n" +
 	"\x05phase\x18\x02 \x01(\tR\x05phase\x120\n" +
