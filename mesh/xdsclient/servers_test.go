@@ -65,7 +65,7 @@ func TestNextServerIsUsedWhenThePreferredIsAway(t *testing.T) {
 			one := h.watch(typeA, "one")
 			settle(time.Minute)
 			a.stop()
-			settle(500 * time.Millisecond)
+			settle(200 * time.Millisecond)
 			a.start()
 			settle(5 * time.Minute)
 			one.want(t, "a@va")
