@@ -96,7 +96,8 @@ func printVerdict(w io.Writer, v *adminv1.AuthorizeResponse_Verdict) {
 func printRules(w, errs io.Writer, rules []*adminv1.AccessRule) error {
 	t := newTable(w, "POLICY", "ACTION", "MODE", "FROM", "METHODS", "METADATA", "ONLY IF", "ORIGIN")
 	for _, r := range rules {
-		t.row(r.GetPolicy(), r.GetAction(), r.GetMode(), anyOf(r.GetFrom()), anyOf(r.GetMethods()), metadataText(r.GetMetadata()), strings.Join(r.GetOnlyIf(), "; "), r.GetOrigin())
+		t.row(r.GetPolicy(), r.GetAction(), r.GetMode(), anyOf(r.GetFrom()), anyOf(r.GetMethods()),
+			metadataText(r.GetMetadata()), strings.Join(r.GetOnlyIf(), "; "), r.GetOrigin())
 	}
 	if err := t.flush(); err != nil {
 		return err

@@ -47,8 +47,8 @@ func fill(v reflect.Value, flags bool) {
 			v.Set(reflect.ValueOf(moment))
 			return
 		}
-		for i := range v.NumField() {
-			fill(v.Field(i), flags)
+		for _, f := range v.Fields() {
+			fill(f, flags)
 		}
 	case reflect.Pointer:
 		v.Set(reflect.New(v.Type().Elem()))
@@ -73,11 +73,10 @@ type walk struct {
 }
 
 func (w *walk) fields(v reflect.Value, path string) {
-	for i := range v.NumField() {
-		f := v.Type().Field(i)
+	for f, value := range v.Fields() {
 		at := path + "." + f.Name
 		w.names[at] = v.Type().Name() + "." + f.Name
-		w.field(v.Field(i), at)
+		w.field(value, at)
 	}
 }
 
