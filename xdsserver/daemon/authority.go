@@ -104,12 +104,17 @@ func (d *Daemon) newConnect(c Config) (identity.Authority, error) {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), workloadWithin)
 	defer cancel()
-	ca, err := connect.New(ctx, connect.Config{Client: d.consul, GRPC: c.ConsulGRPC, Hosts: hosts(c), Logger: c.Logger})
+	ca, err := connect.New(ctx, connect.Config{
+		Client: d.consul, GRPC: c.ConsulGRPC, Hosts: hosts(c), File: filepath.Join(c.Data, connectFile), Logger: c.Logger,
+	})
 	if err != nil {
 		return nil, fmt.Errorf("--ca %s: %w", c.CA, err)
 	}
 	return ca, nil
 }
+
+// connectFile keeps, in the data directory, what Consul's authority said and signed last.
+const connectFile = "consul-authority.json"
 
 // CADir is where the built-in authority keeps its certificates and keys.
 func CADir(data string) string { return filepath.Join(data, "ca") }

@@ -58,6 +58,31 @@ func TestConsulsRootRotatesUnderLoad(t *testing.T) {
 	}
 }
 
+// Who starts while Consul is away proves itself by what Consul signed before, and serves
+// what Consul said before.
+func TestXdsserverStartsWhileConsulsAuthorityIsAway(t *testing.T) {
+	t.Parallel() // it waits more than it works
+	agent := consultest.Start(t)
+	s := startServer(t, "--consul", agent.Address(), "--ca", "consul")
+	s.echo(t, "voting", "v1")
+	s.awaitEndpoints(t, "voting", 1)
+	m := s.join(t, mesh.Config{})
+	l := startLoad(t, dial(t, m, "mesh:///voting"), 50)
+	agent.Stop(t)
+	s.process.kill()
+	s.restart(t)
+	s.awaitEndpoints(t, "voting", 1)
+	eventually(t, 20*time.Second, "a process takes xdsserver for who it was", func(context.Context) bool { return !m.Status().Stale })
+	if _, out := s.run(t, "check"); !strings.Contains(out, "consul") {
+		t.Errorf("check does not tell that Consul is away:\n%s", out)
+	}
+	agent.Restart(t)
+	agent.Ready(t)
+	s.echo(t, "voting", "v1")
+	s.awaitEndpoints(t, "voting", 2)
+	l.mustNotHaveFailed(t)
+}
+
 // roots are the authority's as an operator sees them.
 func roots(t *testing.T, s *server) []*adminv1.CACertificate {
 	t.Helper()

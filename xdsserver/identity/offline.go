@@ -61,7 +61,7 @@ func ExportRoot(e Export) error {
 		if err != nil {
 			return fmt.Errorf("identity: export: %w", err)
 		}
-		if err := writePrivate(e.Out+".new", e.Out, append(encodeCertificate(cert), text...)); err != nil {
+		if err := WritePrivate(e.Out, append(encodeCertificate(cert), text...)); err != nil {
 			return err
 		}
 		if err := syncDir(filepath.Dir(e.Out)); err != nil {

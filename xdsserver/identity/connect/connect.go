@@ -46,6 +46,9 @@ const (
 	backDate = time.Minute
 	// retryOwn is the pause after xdsserver's own certificate could not be renewed.
 	retryOwn = 10 * time.Second
+	// withinKept is how long New waits for Consul where it can do without: as long as for
+	// what is applied there.
+	withinKept = 5 * time.Second
 )
 
 // Config configures a CA.
@@ -58,6 +61,9 @@ type Config struct {
 	// Hosts are names and addresses in xdsserver's own certificate, beside localhost,
 	// 127.0.0.1 and ::1.
 	Hosts []string
+	// File keeps the roots and xdsserver's own certificate and key, for a start while
+	// Consul is away; empty keeps nothing. It is of mode 0600.
+	File string
 	// Logger is told of rotations; nil means slog.Default().
 	Logger *slog.Logger
 }
@@ -86,25 +92,46 @@ type view struct {
 
 var _ identity.Authority = (*CA)(nil)
 
-// New asks Consul for its roots and for xdsserver's own certificate; ctx bounds that. The
+// New asks Consul for its roots and for xdsserver's own certificate; ctx bounds that.
+// Where Consul does not answer within 5 seconds it goes by File, if that is good. The
 // caller closes the CA, after Run has returned.
 func New(ctx context.Context, c Config) (*CA, error) {
 	ca := &CA{config: c, logger: cmp.Or(c.Logger, slog.Default())}
-	datacenter, err := c.Client.Where(ctx)
-	if err != nil {
-		return nil, err
-	}
+	var err error
 	if ca.signer, err = c.Client.Signer(c.GRPC); err != nil {
 		return nil, err
 	}
-	if err := ca.first(ctx, datacenter); err != nil {
+	known := ca.restore()
+	if known != nil {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeout(ctx, withinKept)
+		defer cancel()
+	}
+	err = ca.first(ctx)
+	switch {
+	case err == nil:
+	case known != nil && ca.mayBe(known):
+		ca.domain = known.trust.Domain()
+		ca.now.Store(known)
+		ca.failed(err)
+	default:
 		return nil, errors.Join(err, ca.signer.Close())
 	}
 	return ca, nil
 }
 
+// mayBe reports whether a view is of the trust domain, as far as Consul has said which
+// one that is: another Consul's is nothing to go by.
+func (c *CA) mayBe(v *view) bool {
+	known := v.trust.Domain()
+	return cmp.Or(c.domain.Name, known.Name) == known.Name && cmp.Or(c.domain.Datacenter, known.Datacenter) == known.Datacenter
+}
+
 // first waits for the roots, and has xdsserver's own certificate signed.
-func (c *CA) first(ctx context.Context, datacenter string) error {
+func (c *CA) first(ctx context.Context) (err error) {
+	if c.domain.Datacenter, err = c.config.Client.Where(ctx); err != nil {
+		return err
+	}
 	watching, stop := context.WithCancel(ctx)
 	defer stop()
 	var roots consul.ConnectRoots
@@ -117,7 +144,7 @@ func (c *CA) first(ctx context.Context, datacenter string) error {
 	if len(roots.Roots) == 0 {
 		return fmt.Errorf("identity: %w", cmp.Or(failed, ctx.Err()))
 	}
-	c.domain = spiffe.Domain{Name: roots.TrustDomain, Datacenter: datacenter}
+	c.domain.Name = roots.TrustDomain
 	if err := spiffe.CheckTrustDomain(c.domain.Name); err != nil {
 		return fmt.Errorf("identity: consul: %w", err)
 	}
@@ -155,7 +182,7 @@ func (c *CA) take(ctx context.Context, roots consul.ConnectRoots) error {
 			next.trust.RenewBefore = time.Now().UTC().Add(-backDate).Truncate(time.Second)
 		}
 	}
-	c.now.Store(next)
+	c.show(next)
 	if before != nil {
 		close(before.changed)
 		c.logger.Info("consul's authority changed, processes are told", "roots", len(roots.Roots), "active", roots.Active,
@@ -204,11 +231,9 @@ func (c *CA) sign(ctx context.Context, v *view, request []byte, key *ecdsa.Publi
 	if err != nil {
 		return nil, nil, c.explain(err, id)
 	}
-	chain := make([]*x509.Certificate, len(ders))
-	for i, der := range ders {
-		if chain[i], err = x509.ParseCertificate(der); err != nil {
-			return nil, nil, fmt.Errorf("identity: consul signed what is no certificate: %w", err)
-		}
+	chain, err := parseChain(ders)
+	if err != nil {
+		return nil, nil, fmt.Errorf("identity: consul signed what is no certificate: %w", err)
 	}
 	peer, err := v.trust.Bundle.Verify(chain)
 	if err != nil {

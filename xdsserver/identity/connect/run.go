@@ -79,7 +79,7 @@ func (c *CA) renewOwn(ctx context.Context) error {
 		return err
 	}
 	next.own = own
-	c.now.Store(&next)
+	c.show(&next)
 	return nil
 }
 
