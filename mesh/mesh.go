@@ -35,7 +35,6 @@ import (
 	"sync"
 	"sync/atomic"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/protobuf/types/known/structpb"
@@ -49,6 +48,8 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/telemetry"
 	"github.com/tulle-mesh/tulle/mesh/xdsclient"
 	"github.com/tulle-mesh/tulle/resolver"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // A Mesh is one process's membership in one mesh. It is safe for concurrent
@@ -240,14 +241,14 @@ func (m *Mesh) Close() error {
 }
 
 // node is what xdsserver is told of the process.
-func (m *Mesh) node() *corev3.Node {
+func (m *Mesh) node() *xdsv3.Node {
 	service := m.config.service()
-	return &corev3.Node{
+	return &xdsv3.Node{
 		Id:            service + "/" + m.instance,
 		Cluster:       service,
-		Locality:      &corev3.Locality{Region: m.config.region(), Zone: m.config.zone()},
+		Locality:      &xdsv3.Locality{Region: m.config.region(), Zone: m.config.zone()},
 		UserAgentName: "tulle",
-		UserAgentVersionType: &corev3.Node_UserAgentVersion{
+		UserAgentVersionType: &xdsv3.Node_UserAgentVersion{
 			UserAgentVersion: Version,
 		},
 		Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{

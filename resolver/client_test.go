@@ -11,7 +11,6 @@ import (
 	"time"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
@@ -27,6 +26,8 @@ import (
 
 	"github.com/tulle-mesh/tulle/mesh/call"
 	"github.com/tulle-mesh/tulle/mesh/xdsclient"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // ads answers each delta subscription with what it has of that name.
@@ -80,7 +81,7 @@ func newClient(t *testing.T, dial func(context.Context, string) (net.Conn, error
 	client, err := xdsclient.New(xdsclient.Config{
 		Servers:     []string{"passthrough:///xds.test:18000"},
 		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials()), grpc.WithContextDialer(dial)},
-		Node:        &corev3.Node{Id: "web/1", Cluster: "web"},
+		Node:        &xdsv3.Node{Id: "web/1", Cluster: "web"},
 		Types:       Types,
 		Logger:      logger,
 	})

@@ -4,7 +4,6 @@ import (
 	"context"
 	"fmt"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
@@ -12,6 +11,8 @@ import (
 	_ "github.com/tulle-mesh/tulle/balancer" // the policy that connections are told to use
 	"github.com/tulle-mesh/tulle/mesh/xdsclient"
 	"github.com/tulle-mesh/tulle/resolver"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // One client and one builder serve all connections of a process.
@@ -19,7 +20,7 @@ func ExampleNewBuilder() {
 	client, err := xdsclient.New(xdsclient.Config{
 		Servers:     []string{"unix:///run/tulle/xds.sock"},
 		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
-		Node:        &corev3.Node{Id: "web/1", Cluster: "web"},
+		Node:        &xdsv3.Node{Id: "web/1", Cluster: "web"},
 		Types:       resolver.Types,
 	})
 	if err != nil {
@@ -55,7 +56,7 @@ func ExampleNewInbound() {
 	client, err := xdsclient.New(xdsclient.Config{
 		Servers:     []string{"127.0.0.1:1"}, // nobody is there
 		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
-		Node:        &corev3.Node{Id: "voting/1", Cluster: "voting"},
+		Node:        &xdsv3.Node{Id: "voting/1", Cluster: "voting"},
 		Types:       resolver.Types,
 	})
 	if err != nil {

@@ -4,10 +4,11 @@ import (
 	"fmt"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	typev3 "github.com/envoyproxy/go-control-plane/envoy/type/v3"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/durationpb"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // Decode decodes and validates value, the bytes of a resource of type typeURL.
@@ -39,16 +40,36 @@ func Decode(typeURL string, value []byte) (Resource, error) {
 
 // unmarshal parses value into m. Unknown fields are dropped: they are of a
 // newer control plane.
-func unmarshal(value []byte, m proto.Message) error {
-	if len(value) > maxSize {
-		return fmt.Errorf("has %d bytes, at most %d are accepted", len(value), maxSize)
+func unmarshal(value []byte, m xdsv3.Message) error {
+	if err := sized(value); err != nil {
+		return err
+	}
+	return m.Unmarshal(value)
+}
+
+// unmarshalOwn is unmarshal for the mesh's own messages.
+func unmarshalOwn(value []byte, m proto.Message) error {
+	if err := sized(value); err != nil {
+		return err
 	}
 	return proto.UnmarshalOptions{DiscardUnknown: true}.Unmarshal(value, m)
 }
 
+func sized(value []byte) error {
+	if len(value) > maxSize {
+		return fmt.Errorf("has %d bytes, at most %d are accepted", len(value), maxSize)
+	}
+	return nil
+}
+
+// holds reports whether an Any is of the type of m.
+func holds(config *anypb.Any, m xdsv3.Message) bool {
+	return string(config.MessageName()) == m.FullName()
+}
+
 // own checks that c points back at the server the resource came from: ads and
 // self are the same for a client with one stream (gRFC A30, A37).
-func own(c *corev3.ConfigSource) error {
+func own(c *xdsv3.ConfigSource) error {
 	if c.GetAds() == nil && c.GetSelf() == nil {
 		return bad("", "must be ads or self")
 	}
@@ -77,13 +98,13 @@ const million = 1_000_000
 //
 // grpc-go takes an unknown denominator for a million in routes and for a
 // hundred in faults; a share that means two things is refused.
-func perMillion(p *typev3.FractionalPercent) (share, unit uint32, err error) {
+func perMillion(p *xdsv3.FractionalPercent) (share, unit uint32, err error) {
 	switch p.GetDenominator() {
-	case typev3.FractionalPercent_HUNDRED:
+	case xdsv3.FractionalPercent_HUNDRED:
 		unit = million / 100
-	case typev3.FractionalPercent_TEN_THOUSAND:
+	case xdsv3.FractionalPercent_TEN_THOUSAND:
 		unit = million / 10_000
-	case typev3.FractionalPercent_MILLION:
+	case xdsv3.FractionalPercent_MILLION:
 		unit = 1
 	default:
 		return 0, 0, bad("denominator", "%d is unknown", p.GetDenominator())

@@ -17,7 +17,7 @@ func decodeNamedAdmission(name string, config *anypb.Any) (*Admission, error) {
 		return nil, bad("", "%q: an Admission must be named %q", name, AdmissionFilter)
 	}
 	var m policyv1.Admission
-	if err := unmarshal(config.GetValue(), &m); err != nil {
+	if err := unmarshalOwn(config.GetValue(), &m); err != nil {
 		return nil, bad("", "%q: %v", name, err)
 	}
 	a, err := decodeAdmission(&m)

@@ -10,7 +10,7 @@ import (
 // also those that the policy at hand does not go by.
 func decodeOwnPolicy(value []byte) (Balancing, error) {
 	var m policyv1.Balancing
-	if err := unmarshal(value, &m); err != nil {
+	if err := unmarshalOwn(value, &m); err != nil {
 		return Balancing{}, err
 	}
 	b := DefaultBalancing()

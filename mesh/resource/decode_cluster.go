@@ -3,8 +3,7 @@ package resource
 import (
 	"strings"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // DecodeCluster decodes and validates the bytes of a Cluster message (gRFC A27,
@@ -12,7 +11,7 @@ import (
 // server, and have one of the identities that its transport socket names (gRFC
 // A29). The error is a *[DecodeError].
 func DecodeCluster(value []byte) (*Cluster, error) {
-	var m clusterv3.Cluster
+	var m xdsv3.Cluster
 	if err := unmarshal(value, &m); err != nil {
 		return nil, refuse(ClusterType, "", err)
 	}
@@ -23,7 +22,7 @@ func DecodeCluster(value []byte) (*Cluster, error) {
 	return c, nil
 }
 
-func decodeCluster(m *clusterv3.Cluster) (*Cluster, error) {
+func decodeCluster(m *xdsv3.Cluster) (*Cluster, error) {
 	c := &Cluster{Name: m.GetName(), EndpointsName: m.GetEdsClusterConfig().GetServiceName()}
 	if c.Name == "" {
 		return nil, bad("name", "is empty")
@@ -32,7 +31,7 @@ func decodeCluster(m *clusterv3.Cluster) (*Cluster, error) {
 	if custom := m.GetClusterType(); custom != nil {
 		return nil, bad("cluster_type", "%q is not supported; use a cluster of type EDS", custom.GetName())
 	}
-	if m.GetType() != clusterv3.Cluster_EDS {
+	if m.GetType() != xdsv3.Cluster_EDS {
 		return nil, bad("type", "%v is not supported; use EDS", m.GetType())
 	}
 	if err := known(m); err != nil {
@@ -73,12 +72,12 @@ func decodeCluster(m *clusterv3.Cluster) (*Cluster, error) {
 
 // decodeMaxRequests reads the first threshold of the default priority, the only
 // one that calls have (gRFC A32).
-func decodeMaxRequests(m *clusterv3.CircuitBreakers) (uint32, error) {
+func decodeMaxRequests(m *xdsv3.CircuitBreakers) (uint32, error) {
 	if err := known(m); err != nil {
 		return 0, err
 	}
 	for i, threshold := range m.GetThresholds() {
-		if threshold.GetPriority() != corev3.RoutingPriority_DEFAULT {
+		if threshold.GetPriority() != xdsv3.RoutingPriority_DEFAULT {
 			continue
 		}
 		if err := known(threshold); err != nil {

@@ -6,6 +6,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	commandv1 "github.com/tulle-mesh/tulle/mesh/api/command/v1"
@@ -20,7 +21,7 @@ func DecodeCommands(value []byte) (*Commands, error) {
 	if len(value) > maxSize {
 		return nil, refuse(CommandsType, "", bad("", "has %d bytes, at most %d are accepted", len(value), maxSize))
 	}
-	if err := unmarshalStrict(value, &m); err != nil {
+	if err := proto.Unmarshal(value, &m); err != nil {
 		return nil, refuse(CommandsType, "", err)
 	}
 	c, err := decodeCommands(&m)
@@ -35,7 +36,7 @@ func decodeCommands(m *commandv1.Commands) (*Commands, error) {
 	if c.Service == "" || len(c.Service) > maxCommandText || strings.ContainsAny(c.Service, "/ ") {
 		return nil, bad("service", "%.80q is no service", c.Service)
 	}
-	if err := known(m); err != nil {
+	if err := knownCommand(m); err != nil {
 		return nil, err
 	}
 	if n := len(m.GetTaps()); n > maxTaps {
@@ -66,7 +67,7 @@ func decodeTap(m *commandv1.Tap) (Tap, error) {
 		ID: m.GetId(), Instance: m.GetInstance(), To: m.GetTo(), From: m.GetFrom(), Method: m.GetMethod(),
 		Metadata: m.GetMetadata(), Failures: m.GetFailures(), MaxRPS: m.GetMaxRps(), Payload: m.GetPayload(), Redact: m.GetRedact(),
 	}
-	if err := known(m); err != nil {
+	if err := knownCommand(m); err != nil {
 		return t, err
 	}
 	for _, text := range []struct{ field, value string }{
@@ -107,7 +108,7 @@ func decodeTap(m *commandv1.Tap) (Tap, error) {
 
 func decodeLog(m *commandv1.Log) (*LogCommand, error) {
 	l := &LogCommand{Instance: m.GetInstance(), Access: m.GetAccess()}
-	if err := known(m); err != nil {
+	if err := knownCommand(m); err != nil {
 		return nil, err
 	}
 	if err := commandText(l.Instance); err != nil {

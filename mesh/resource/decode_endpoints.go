@@ -6,9 +6,9 @@ import (
 	"slices"
 	"strconv"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	"google.golang.org/protobuf/types/known/structpb"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // metadataKey is where the mesh's own facts about an endpoint stand in its
@@ -20,7 +20,7 @@ const metadataKey = "tulle"
 // neither HEALTHY nor of unknown health, are left out. The error is a
 // *[DecodeError].
 func DecodeEndpoints(value []byte) (*Endpoints, error) {
-	var m endpointv3.ClusterLoadAssignment
+	var m xdsv3.ClusterLoadAssignment
 	if err := unmarshal(value, &m); err != nil {
 		return nil, refuse(EndpointsType, "", err)
 	}
@@ -31,7 +31,7 @@ func DecodeEndpoints(value []byte) (*Endpoints, error) {
 	return e, nil
 }
 
-func decodeEndpoints(m *endpointv3.ClusterLoadAssignment) (*Endpoints, error) {
+func decodeEndpoints(m *xdsv3.ClusterLoadAssignment) (*Endpoints, error) {
 	if m.GetClusterName() == "" {
 		return nil, bad("cluster_name", "is empty")
 	}
@@ -62,7 +62,7 @@ func decodeEndpoints(m *endpointv3.ClusterLoadAssignment) (*Endpoints, error) {
 	return e, nil
 }
 
-func decodeDrops(m *endpointv3.ClusterLoadAssignment_Policy) ([]Drop, error) {
+func decodeDrops(m *xdsv3.ClusterLoadAssignment_Policy) ([]Drop, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
@@ -92,7 +92,7 @@ type assignment struct {
 }
 
 // locality returns nil for one without a weight, which is left out unread.
-func (a *assignment) locality(m *endpointv3.LocalityLbEndpoints) (*Locality, error) {
+func (a *assignment) locality(m *xdsv3.LocalityLbEndpoints) (*Locality, error) {
 	if m.GetLocality() == nil {
 		return nil, bad("locality", "is missing")
 	}
@@ -130,14 +130,14 @@ func (a *assignment) locality(m *endpointv3.LocalityLbEndpoints) (*Locality, err
 		if total += uint64(e.Weight); total > maxWeight {
 			return nil, at("lb_endpoints", i, bad("load_balancing_weight", "makes the sum of the locality exceed %d", maxWeight))
 		}
-		if h := lb.GetHealthStatus(); h == corev3.HealthStatus_UNKNOWN || h == corev3.HealthStatus_HEALTHY {
+		if h := lb.GetHealthStatus(); h == xdsv3.HealthStatus_UNKNOWN || h == xdsv3.HealthStatus_HEALTHY {
 			l.Endpoints = append(l.Endpoints, *e)
 		}
 	}
 	return l, nil
 }
 
-func (a *assignment) endpoint(m *endpointv3.LbEndpoint) (*Endpoint, error) {
+func (a *assignment) endpoint(m *xdsv3.LbEndpoint) (*Endpoint, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
@@ -173,7 +173,7 @@ func (a *assignment) endpoint(m *endpointv3.LbEndpoint) (*Endpoint, error) {
 
 // address adds an address to e. Its host is an IP address or a name: grpc-go
 // dials a name as it stands, and so does this client.
-func (a *assignment) address(e *Endpoint, m *corev3.Address) error {
+func (a *assignment) address(e *Endpoint, m *xdsv3.Address) error {
 	if err := known(m); err != nil {
 		return err
 	}
@@ -181,7 +181,7 @@ func (a *assignment) address(e *Endpoint, m *corev3.Address) error {
 	if err := known(s); err != nil {
 		return under("socket_address", err)
 	}
-	if s.GetProtocol() != corev3.SocketAddress_TCP {
+	if s.GetProtocol() != xdsv3.SocketAddress_TCP {
 		return bad("socket_address.protocol", "%v is not supported; use TCP", s.GetProtocol())
 	}
 	if s.GetAddress() == "" {
@@ -201,7 +201,7 @@ func (a *assignment) address(e *Endpoint, m *corev3.Address) error {
 
 // decodeOwnMetadata reads what the mesh says about an endpoint beside its
 // address. Either may be absent or empty.
-func decodeOwnMetadata(m *corev3.Metadata) (instance, version string, err error) {
+func decodeOwnMetadata(m *xdsv3.Metadata) (instance, version string, err error) {
 	own := m.GetFilterMetadata()[metadataKey].GetFields()
 	if instance, err = text(own, "instance"); err != nil {
 		return "", "", err

@@ -1,10 +1,10 @@
 package resource
 
 import (
-	commonfaultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/common/fault/v3"
-	faultv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/fault/v3"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // decodeNamedFault reads the configuration of the filter called name.
@@ -12,7 +12,7 @@ func decodeNamedFault(name string, config *anypb.Any) (*Fault, error) {
 	if name != FaultFilter {
 		return nil, bad("", "%q: the fault filter must be named %q", name, FaultFilter)
 	}
-	var m faultv3.HTTPFault
+	var m xdsv3.HTTPFault
 	if err := unmarshal(config.GetValue(), &m); err != nil {
 		return nil, bad("", "%q: %v", name, err)
 	}
@@ -21,7 +21,7 @@ func decodeNamedFault(name string, config *anypb.Any) (*Fault, error) {
 
 // decodeFault never returns a nil Fault without an error: one without shares
 // overrides those of the places above it.
-func decodeFault(m *faultv3.HTTPFault) (*Fault, error) {
+func decodeFault(m *xdsv3.HTTPFault) (*Fault, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
@@ -38,7 +38,7 @@ func decodeFault(m *faultv3.HTTPFault) (*Fault, error) {
 	return f, nil
 }
 
-func (f *Fault) delay(m *commonfaultv3.FaultDelay) error {
+func (f *Fault) delay(m *xdsv3.FaultDelay) error {
 	if m == nil {
 		return nil
 	}
@@ -50,20 +50,20 @@ func (f *Fault) delay(m *commonfaultv3.FaultDelay) error {
 		return under("percentage", err)
 	}
 	switch m.GetFaultDelaySecifier().(type) {
-	case *commonfaultv3.FaultDelay_FixedDelay:
+	case *xdsv3.FaultDelay_FixedDelay:
 		if f.Delay, err = duration(m.GetFixedDelay()); err != nil {
 			return under("fixed_delay", err)
 		}
 		if f.Delay > 0 {
 			f.DelayPerMillion = share
 		}
-	case *commonfaultv3.FaultDelay_HeaderDelay_:
+	case *xdsv3.FaultDelay_HeaderDelay_:
 		f.DelayByHeader, f.DelayPerMillion, f.DelayUnit = true, share, unit
 	}
 	return nil
 }
 
-func (f *Fault) abort(m *faultv3.FaultAbort) error {
+func (f *Fault) abort(m *xdsv3.FaultAbort) error {
 	if m == nil {
 		return nil
 	}
@@ -75,18 +75,18 @@ func (f *Fault) abort(m *faultv3.FaultAbort) error {
 		return under("percentage", err)
 	}
 	switch kind := m.GetErrorType().(type) {
-	case *faultv3.FaultAbort_HttpStatus:
+	case *xdsv3.FaultAbort_HttpStatus:
 		// Bounds of Envoy's own message; grpc-go would inject nothing.
 		if kind.HttpStatus < 200 || kind.HttpStatus > 599 {
 			return bad("http_status", "%d is no HTTP status", kind.HttpStatus)
 		}
 		f.AbortPerMillion, f.AbortCode = share, codeFromHTTP(kind.HttpStatus)
-	case *faultv3.FaultAbort_GrpcStatus:
+	case *xdsv3.FaultAbort_GrpcStatus:
 		f.AbortPerMillion, f.AbortCode = share, codes.Code(kind.GrpcStatus)
 		if f.AbortCode > codes.Unauthenticated {
 			f.AbortCode = codes.Unknown
 		}
-	case *faultv3.FaultAbort_HeaderAbort_:
+	case *xdsv3.FaultAbort_HeaderAbort_:
 		f.AbortByHeader, f.AbortPerMillion, f.AbortUnit = true, share, unit
 	}
 	return nil

@@ -4,9 +4,9 @@ import (
 	"maps"
 	"slices"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // FaultFilter is the name that a listener's fault filter must have: the
@@ -71,7 +71,7 @@ type httpFilter struct {
 
 // filterList checks the HTTP filters as a chain. The router ends it (gRFC A39);
 // optional ones that are unknown are as good as absent.
-func filterList(filters []*hcmv3.HttpFilter) ([]httpFilter, error) {
+func filterList(filters []*xdsv3.HttpFilter) ([]httpFilter, error) {
 	names := make(map[string]bool, len(filters))
 	var list []httpFilter
 	routed := false
@@ -157,8 +157,8 @@ func decodeOverrides(configs map[string]*anypb.Any, place overridePlace) (overri
 
 // unwrapOverride returns what is in a FilterConfig, if config is one.
 func unwrapOverride(name string, config *anypb.Any) (inner *anypb.Any, optional bool, err error) {
-	wrapper := new(routev3.FilterConfig)
-	if !config.MessageIs(wrapper) {
+	wrapper := new(xdsv3.FilterConfig)
+	if !holds(config, wrapper) {
 		return config, false, nil
 	}
 	if err := unmarshal(config.GetValue(), wrapper); err != nil {

@@ -3,12 +3,12 @@ package resource
 import (
 	"strings"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // refuseRewrites refuses what a hash policy may not do, apart from the rest since
 // grpc-go reads it of routes that it then skips, too.
-func refuseRewrites(list []*routev3.RouteAction_HashPolicy) error {
+func refuseRewrites(list []*xdsv3.RouteAction_HashPolicy) error {
 	for i, m := range list {
 		if m.GetHeader().GetRegexRewrite() != nil {
 			return at("hash_policy", i, under("header", known(m.GetHeader())))
@@ -20,7 +20,7 @@ func refuseRewrites(list []*routev3.RouteAction_HashPolicy) error {
 // decodeHashPolicy returns the header that calls are hashed by, empty where the
 // list is (gRFC A42). One header is all that is done here: it may be terminal,
 // since there is nothing behind it.
-func decodeHashPolicy(list []*routev3.RouteAction_HashPolicy) (string, error) {
+func decodeHashPolicy(list []*xdsv3.RouteAction_HashPolicy) (string, error) {
 	if len(list) == 0 {
 		return "", nil
 	}

@@ -4,21 +4,16 @@ import (
 	"cmp"
 	"math"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	cswrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
-	leastv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/least_request/v3"
-	ringv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/ring_hash/v3"
-	roundv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/round_robin/v3"
-	wrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
 	"google.golang.org/protobuf/types/known/wrapperspb"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // decodeBalancing reads how the endpoints of a cluster are chosen.
 // load_balancing_policy goes before lb_policy (gRFC A52), which is held to its
 // rules in any case, as in grpc-go.
-func decodeBalancing(m *clusterv3.Cluster) (Balancing, error) {
+func decodeBalancing(m *xdsv3.Cluster) (Balancing, error) {
 	b, err := decodeLBPolicy(m)
 	if err != nil {
 		return b, err
@@ -45,30 +40,30 @@ func decodeBalancing(m *clusterv3.Cluster) (Balancing, error) {
 }
 
 // decodeLBPolicy reads lb_policy and what belongs to it (gRFC A27, A42, A48).
-func decodeLBPolicy(m *clusterv3.Cluster) (Balancing, error) {
+func decodeLBPolicy(m *xdsv3.Cluster) (Balancing, error) {
 	ring, least := m.GetRingHashLbConfig(), m.GetLeastRequestLbConfig()
-	if ring != nil && m.GetLbPolicy() != clusterv3.Cluster_RING_HASH {
+	if ring != nil && m.GetLbPolicy() != xdsv3.Cluster_RING_HASH {
 		return Balancing{}, bad("ring_hash_lb_config", "belongs to the lb_policy RING_HASH, which is not set")
 	}
-	if least != nil && m.GetLbPolicy() != clusterv3.Cluster_LEAST_REQUEST {
+	if least != nil && m.GetLbPolicy() != xdsv3.Cluster_LEAST_REQUEST {
 		return Balancing{}, bad("least_request_lb_config", "belongs to the lb_policy LEAST_REQUEST, which is not set")
 	}
 	switch m.GetLbPolicy() {
-	case clusterv3.Cluster_ROUND_ROBIN:
+	case xdsv3.Cluster_ROUND_ROBIN:
 		return StandardBalancing(RoundRobin), nil
-	case clusterv3.Cluster_LEAST_REQUEST:
+	case xdsv3.Cluster_LEAST_REQUEST:
 		b := StandardBalancing(LeastRequest)
 		err := known(least)
 		if err == nil {
 			err = b.draw(least.GetChoiceCount())
 		}
 		return b, under("least_request_lb_config", err)
-	case clusterv3.Cluster_RING_HASH:
+	case xdsv3.Cluster_RING_HASH:
 		b := StandardBalancing(RingHash)
 		err := known(ring)
 		switch {
 		case err != nil:
-		case ring.GetHashFunction() != clusterv3.Cluster_RingHashLbConfig_XX_HASH:
+		case ring.GetHashFunction() != xdsv3.Cluster_RingHashLbConfig_XX_HASH:
 			err = bad("hash_function", "%v is not supported; use XX_HASH (gRFC A42)", ring.GetHashFunction())
 		default:
 			err = b.RingHash.standard(ring.GetMinimumRingSize(), ring.GetMaximumRingSize())
@@ -98,7 +93,7 @@ const (
 // decodePolicies takes the first policy of a list that is known (gRFC A52). Those
 // behind it are not read: they are for other clients. within is whether the list
 // stands in a WrrLocality.
-func decodePolicies(m *clusterv3.LoadBalancingPolicy, within bool) (Balancing, error) {
+func decodePolicies(m *xdsv3.LoadBalancingPolicy, within bool) (Balancing, error) {
 	for i, p := range m.GetPolicies() {
 		config := p.GetTypedExtensionConfig().GetTypedConfig()
 		var b Balancing
@@ -124,7 +119,7 @@ func decodePolicies(m *clusterv3.LoadBalancingPolicy, within bool) (Balancing, e
 // decodeWrrLocality reads the policy that goes by the localities' weights, as all
 // standard ones do here.
 func decodeWrrLocality(config *anypb.Any) (Balancing, error) {
-	var m wrrv3.WrrLocality
+	var m xdsv3.WrrLocality
 	if err := unmarshal(config.GetValue(), &m); err != nil {
 		return Balancing{}, err
 	}
@@ -133,7 +128,7 @@ func decodeWrrLocality(config *anypb.Any) (Balancing, error) {
 }
 
 // unmarshalPolicy is unmarshal for a message in fields.
-func unmarshalPolicy(value []byte, m proto.Message) error {
+func unmarshalPolicy(value []byte, m xdsv3.Message) error {
 	if err := unmarshal(value, m); err != nil {
 		return err
 	}
@@ -141,7 +136,7 @@ func unmarshalPolicy(value []byte, m proto.Message) error {
 }
 
 func decodeRoundRobin(value []byte) (Balancing, error) {
-	return StandardBalancing(RoundRobin), unmarshalPolicy(value, new(roundv3.RoundRobin))
+	return StandardBalancing(RoundRobin), unmarshalPolicy(value, new(xdsv3.RoundRobin))
 }
 
 func decodePickFirst([]byte) (Balancing, error) {
@@ -149,7 +144,7 @@ func decodePickFirst([]byte) (Balancing, error) {
 }
 
 func decodeLeastRequest(value []byte) (Balancing, error) {
-	var m leastv3.LeastRequest
+	var m xdsv3.LeastRequest
 	b := StandardBalancing(LeastRequest)
 	if err := unmarshalPolicy(value, &m); err != nil {
 		return b, err
@@ -170,12 +165,12 @@ func (b *Balancing) draw(choices *wrapperspb.UInt32Value) error {
 }
 
 func decodeRingHash(value []byte) (Balancing, error) {
-	var m ringv3.RingHash
+	var m xdsv3.RingHash
 	b := StandardBalancing(RingHash)
 	if err := unmarshalPolicy(value, &m); err != nil {
 		return b, err
 	}
-	if m.GetHashFunction() != ringv3.RingHash_XX_HASH {
+	if m.GetHashFunction() != xdsv3.RingHash_XX_HASH {
 		return b, bad("hash_function", "%v is not supported; use XX_HASH (gRFC A42)", m.GetHashFunction())
 	}
 	return b, b.RingHash.standard(m.GetMinimumRingSize(), m.GetMaximumRingSize())
@@ -202,7 +197,7 @@ func (c *RingHashConfig) standard(minimum, maximum *wrapperspb.UInt64Value) erro
 
 // decodeWeightedRoundRobin reads gRFC A58's. Of its numbers zero is zero.
 func decodeWeightedRoundRobin(value []byte) (Balancing, error) {
-	var m cswrrv3.ClientSideWeightedRoundRobin
+	var m xdsv3.ClientSideWeightedRoundRobin
 	b := StandardBalancing(WeightedRoundRobin)
 	if err := unmarshalPolicy(value, &m); err != nil {
 		return b, err

@@ -1,9 +1,7 @@
 package resource
 
 import (
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 const managerType = "type.googleapis.com/envoy.extensions.filters.network.http_connection_manager.v3.HttpConnectionManager"
@@ -12,7 +10,7 @@ const managerType = "type.googleapis.com/envoy.extensions.filters.network.http_c
 // client, which has an api_listener (gRFC A27), or of a server, which has an
 // address (gRFC A36). The error is a *[DecodeError].
 func DecodeListener(value []byte) (*Listener, error) {
-	var m listenerv3.Listener
+	var m xdsv3.Listener
 	if err := unmarshal(value, &m); err != nil {
 		return nil, refuse(ListenerType, "", err)
 	}
@@ -25,7 +23,7 @@ func DecodeListener(value []byte) (*Listener, error) {
 
 const notAClient = "is of a server; a client's listener has an api_listener only"
 
-func decodeListener(m *listenerv3.Listener) (*Listener, error) {
+func decodeListener(m *xdsv3.Listener) (*Listener, error) {
 	if m.GetName() == "" {
 		return nil, bad("name", "is empty")
 	}
@@ -52,7 +50,7 @@ func decodeListener(m *listenerv3.Listener) (*Listener, error) {
 	if api.GetTypeUrl() != managerType {
 		return nil, bad("api_listener.api_listener", "has the type %q, it must be an HttpConnectionManager", api.GetTypeUrl())
 	}
-	var manager hcmv3.HttpConnectionManager
+	var manager xdsv3.HttpConnectionManager
 	if err := unmarshal(api.GetValue(), &manager); err != nil {
 		return nil, under("api_listener.api_listener", err)
 	}
@@ -64,7 +62,7 @@ func decodeListener(m *listenerv3.Listener) (*Listener, error) {
 }
 
 // manage reads the manager of a client's listener.
-func (l *Listener) manage(m *hcmv3.HttpConnectionManager) error {
+func (l *Listener) manage(m *xdsv3.HttpConnectionManager) error {
 	if err := known(m); err != nil {
 		return err // also what A41 forbids: xff_num_trusted_hops, original_ip_detection_extensions
 	}
@@ -92,7 +90,7 @@ func (l *Listener) manage(m *hcmv3.HttpConnectionManager) error {
 }
 
 // route reads where the routes are.
-func (l *Listener) route(m *hcmv3.HttpConnectionManager) error {
+func (l *Listener) route(m *xdsv3.HttpConnectionManager) error {
 	switch {
 	case m.GetRds() != nil:
 		if err := known(m.GetRds()); err != nil {
@@ -123,7 +121,7 @@ func (l *Listener) route(m *hcmv3.HttpConnectionManager) error {
 func (l *Listener) filter(f httpFilter) error {
 	switch f.kind {
 	case filterRouter:
-		return under("typed_config", unmarshal(f.config.GetValue(), new(routerv3.Router)))
+		return under("typed_config", unmarshal(f.config.GetValue(), new(xdsv3.Router)))
 	case filterFault:
 		fault, err := decodeNamedFault(f.name, f.config)
 		if err != nil {

@@ -5,11 +5,10 @@ import (
 	"regexp/syntax"
 	"strings"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
-func decodeMatch(m *routev3.RouteMatch) (*matcher, error) {
+func decodeMatch(m *xdsv3.RouteMatch) (*matcher, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
@@ -56,13 +55,13 @@ func (m *matcher) byPath() error {
 	return nil
 }
 
-func (p *pathMatcher) decode(m *routev3.RouteMatch) error {
+func (p *pathMatcher) decode(m *xdsv3.RouteMatch) error {
 	switch spec := m.GetPathSpecifier().(type) {
-	case *routev3.RouteMatch_Prefix:
+	case *xdsv3.RouteMatch_Prefix:
 		p.kind, p.text = pathPrefix, spec.Prefix
-	case *routev3.RouteMatch_Path:
+	case *xdsv3.RouteMatch_Path:
 		p.kind, p.text = pathExact, spec.Path
-	case *routev3.RouteMatch_SafeRegex:
+	case *xdsv3.RouteMatch_SafeRegex:
 		var err error
 		p.kind = pathRegex
 		p.regex, err = compile(spec.SafeRegex)
@@ -76,52 +75,52 @@ func (p *pathMatcher) decode(m *routev3.RouteMatch) error {
 	return nil
 }
 
-func decodeHeader(m *routev3.HeaderMatcher) (*headerMatcher, error) {
+func decodeHeader(m *xdsv3.HeaderMatcher) (*headerMatcher, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
 	// Metadata has lower case names only.
 	h := &headerMatcher{name: strings.ToLower(m.GetName()), invert: m.GetInvertMatch()}
 	switch spec := m.GetHeaderMatchSpecifier().(type) {
-	case *routev3.HeaderMatcher_ExactMatch:
+	case *xdsv3.HeaderMatcher_ExactMatch:
 		return h, under("exact_match", h.literal(headerExact, spec.ExactMatch))
-	case *routev3.HeaderMatcher_PrefixMatch:
+	case *xdsv3.HeaderMatcher_PrefixMatch:
 		return h, under("prefix_match", h.literal(headerPrefix, spec.PrefixMatch))
-	case *routev3.HeaderMatcher_SuffixMatch:
+	case *xdsv3.HeaderMatcher_SuffixMatch:
 		return h, under("suffix_match", h.literal(headerSuffix, spec.SuffixMatch))
-	case *routev3.HeaderMatcher_ContainsMatch:
+	case *xdsv3.HeaderMatcher_ContainsMatch:
 		return h, under("contains_match", h.literal(headerContains, spec.ContainsMatch))
-	case *routev3.HeaderMatcher_SafeRegexMatch:
+	case *xdsv3.HeaderMatcher_SafeRegexMatch:
 		var err error
 		h.kind = headerRegex
 		h.regex, err = compile(spec.SafeRegexMatch)
 		return h, under("safe_regex_match", err)
-	case *routev3.HeaderMatcher_RangeMatch:
+	case *xdsv3.HeaderMatcher_RangeMatch:
 		h.kind, h.start, h.end = headerRange, spec.RangeMatch.GetStart(), spec.RangeMatch.GetEnd()
 		return h, nil
-	case *routev3.HeaderMatcher_PresentMatch:
+	case *xdsv3.HeaderMatcher_PresentMatch:
 		// That a header is there, and not that it is not, are one matcher.
 		h.kind, h.invert = headerPresent, spec.PresentMatch == h.invert
 		return h, nil
-	case *routev3.HeaderMatcher_StringMatch:
+	case *xdsv3.HeaderMatcher_StringMatch:
 		return h, under("string_match", h.string(spec.StringMatch))
 	default:
 		return nil, bad("", "does not say what to match %q by, or in a way that gRPC does not know", h.name)
 	}
 }
 
-func (h *headerMatcher) string(m *matcherv3.StringMatcher) error {
+func (h *headerMatcher) string(m *xdsv3.StringMatcher) error {
 	h.fold = m.GetIgnoreCase()
 	switch pattern := m.GetMatchPattern().(type) {
-	case *matcherv3.StringMatcher_Exact:
+	case *xdsv3.StringMatcher_Exact:
 		return under("exact", h.literal(headerExact, pattern.Exact))
-	case *matcherv3.StringMatcher_Prefix:
+	case *xdsv3.StringMatcher_Prefix:
 		return under("prefix", h.literal(headerPrefix, pattern.Prefix))
-	case *matcherv3.StringMatcher_Suffix:
+	case *xdsv3.StringMatcher_Suffix:
 		return under("suffix", h.literal(headerSuffix, pattern.Suffix))
-	case *matcherv3.StringMatcher_Contains:
+	case *xdsv3.StringMatcher_Contains:
 		return under("contains", h.literal(headerContains, pattern.Contains))
-	case *matcherv3.StringMatcher_SafeRegex:
+	case *xdsv3.StringMatcher_SafeRegex:
 		var err error
 		h.kind, h.fold = headerRegex, false // ignore_case does not apply: a regex says (?i)
 		h.regex, err = compile(pattern.SafeRegex)
@@ -144,7 +143,7 @@ func (h *headerMatcher) literal(kind headerKind, text string) error {
 }
 
 // compile compiles a regular expression that must match the whole text.
-func compile(m *matcherv3.RegexMatcher) (*regexp.Regexp, error) {
+func compile(m *xdsv3.RegexMatcher) (*regexp.Regexp, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}

@@ -3,10 +3,10 @@ package resource
 import (
 	"time"
 
-	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
 	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // defaultOutlier returns what is not said of a detection (gRFC A50).
@@ -27,7 +27,7 @@ const minInterval = 10 * time.Millisecond
 
 // decodeOutlier reads the standard field, and how many of the endpoints may be
 // ejected, in percent (gRFC A50). m is not nil.
-func decodeOutlier(m *clusterv3.OutlierDetection) (o *OutlierDetection, ejected uint32, err error) {
+func decodeOutlier(m *xdsv3.OutlierDetection) (o *OutlierDetection, ejected uint32, err error) {
 	if err := known(m); err != nil {
 		return nil, 0, err
 	}

@@ -3,9 +3,7 @@ package resource
 import (
 	"strings"
 
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // callerSet is callers, of which one must call.
@@ -42,11 +40,11 @@ func (s *callerSet) has(id string) bool {
 
 // decodeCallers reads a list of which one must call. Those without exceptions are one
 // set.
-func decodeCallers(field string, list []*rbacv3.Principal) ([]callerSet, error) {
-	var plain []*rbacv3.Principal
+func decodeCallers(field string, list []*xdsv3.Principal) ([]callerSet, error) {
+	var plain []*xdsv3.Principal
 	var out []callerSet
 	for i, m := range list {
-		and, ok := m.GetIdentifier().(*rbacv3.Principal_AndIds)
+		and, ok := m.GetIdentifier().(*xdsv3.Principal_AndIds)
 		if !ok {
 			plain = append(plain, m)
 			continue
@@ -68,13 +66,13 @@ func decodeCallers(field string, list []*rbacv3.Principal) ([]callerSet, error) 
 }
 
 // allOf reads callers with exceptions: one identifier, and others that are a NOT.
-func (s *callerSet) allOf(m *rbacv3.Principal_Set) error {
+func (s *callerSet) allOf(m *xdsv3.Principal_Set) error {
 	if err := known(m); err != nil {
 		return err
 	}
 	who := 0
 	for i, id := range m.GetIds() {
-		not, ok := id.GetIdentifier().(*rbacv3.Principal_NotId)
+		not, ok := id.GetIdentifier().(*xdsv3.Principal_NotId)
 		set := s
 		if ok {
 			id, set = not.NotId, s.except
@@ -91,7 +89,7 @@ func (s *callerSet) allOf(m *rbacv3.Principal_Set) error {
 	return nil
 }
 
-func (s *callerSet) decode(field string, list []*rbacv3.Principal, depth int) error {
+func (s *callerSet) decode(field string, list []*xdsv3.Principal, depth int) error {
 	if len(list) == 0 {
 		return bad(field, "is empty: it would hold for no caller")
 	}
@@ -103,7 +101,7 @@ func (s *callerSet) decode(field string, list []*rbacv3.Principal, depth int) er
 	return nil
 }
 
-func (s *callerSet) add(m *rbacv3.Principal, depth int) error {
+func (s *callerSet) add(m *xdsv3.Principal, depth int) error {
 	if depth > maxRuleDepth {
 		return bad("", "is nested deeper than %d", maxRuleDepth)
 	}
@@ -111,18 +109,18 @@ func (s *callerSet) add(m *rbacv3.Principal, depth int) error {
 		return err
 	}
 	switch id := m.GetIdentifier().(type) {
-	case *rbacv3.Principal_Any:
+	case *xdsv3.Principal_Any:
 		if !id.Any {
 			return bad("any", "must be true")
 		}
 		s.anyone = true
 		return nil
-	case *rbacv3.Principal_OrIds:
+	case *xdsv3.Principal_OrIds:
 		if err := known(id.OrIds); err != nil {
 			return under("or_ids", err)
 		}
 		return under("or_ids", s.decode("ids", id.OrIds.GetIds(), depth))
-	case *rbacv3.Principal_Authenticated_:
+	case *xdsv3.Principal_Authenticated_:
 		if err := known(id.Authenticated); err != nil {
 			return under("authenticated", err)
 		}
@@ -136,18 +134,18 @@ func (s *callerSet) add(m *rbacv3.Principal, depth int) error {
 	}
 }
 
-func (s *callerSet) name(m *matcherv3.StringMatcher) error {
+func (s *callerSet) name(m *xdsv3.StringMatcher) error {
 	if err := known(m); err != nil {
 		return err
 	}
 	var key string
 	switch pattern := m.GetMatchPattern().(type) {
-	case *matcherv3.StringMatcher_Exact:
+	case *xdsv3.StringMatcher_Exact:
 		key = pattern.Exact
 		if err := checkID(key); err != nil {
 			return under("exact", err)
 		}
-	case *matcherv3.StringMatcher_Prefix:
+	case *xdsv3.StringMatcher_Prefix:
 		key = pattern.Prefix
 		if key == spiffeScheme {
 			s.authenticated = true
@@ -172,11 +170,11 @@ func (s *callerSet) name(m *matcherv3.StringMatcher) error {
 
 // decodeURLPath reads which methods are called. Those of "/service/method" and
 // "/service/" are looked up; what is else to be matched is compared.
-func decodeURLPath(m *matcherv3.PathMatcher) (term, error) {
+func decodeURLPath(m *xdsv3.PathMatcher) (term, error) {
 	if err := known(m); err != nil {
 		return term{}, err
 	}
-	if len(m.GetPath().ProtoReflect().GetUnknown()) > 0 {
+	if m.GetPath().HasUnknown() {
 		return term{}, under("path", known(m.GetPath()))
 	}
 	if m.GetPath().GetIgnoreCase() {
@@ -184,12 +182,12 @@ func decodeURLPath(m *matcherv3.PathMatcher) (term, error) {
 	}
 	var p pathTest
 	switch pattern := m.GetPath().GetMatchPattern().(type) {
-	case *matcherv3.StringMatcher_Exact:
+	case *xdsv3.StringMatcher_Exact:
 		if _, ok := serviceOf(pattern.Exact); !ok {
 			return term{}, bad("path.exact", "%q is no method, as in /package.Service/Method", pattern.Exact)
 		}
 		return term{methods: methodSet{pattern.Exact: {}}}, nil
-	case *matcherv3.StringMatcher_Prefix:
+	case *xdsv3.StringMatcher_Prefix:
 		switch service, ok := serviceOf(pattern.Prefix + "m"); { // the letter stands for a method
 		case pattern.Prefix == "/":
 			return term{any: true}, nil
@@ -199,7 +197,7 @@ func decodeURLPath(m *matcherv3.PathMatcher) (term, error) {
 			return term{methods: methodSet{service: {}}}, nil
 		}
 		p.kind, p.text = pathPrefix, pattern.Prefix
-	case *matcherv3.StringMatcher_SafeRegex:
+	case *xdsv3.StringMatcher_SafeRegex:
 		var err error
 		p.kind = pathRegex
 		if p.regex, err = compile(pattern.SafeRegex); err != nil {
@@ -218,7 +216,7 @@ var unmatchable = map[string]bool{
 	"te": true, "trailer": true, "transfer-encoding": true, "upgrade": true,
 }
 
-func decodeCondition(m *routev3.HeaderMatcher) (condition, error) {
+func decodeCondition(m *xdsv3.HeaderMatcher) (condition, error) {
 	if err := known(m); err != nil {
 		return condition{}, err
 	}
@@ -232,16 +230,16 @@ func decodeCondition(m *routev3.HeaderMatcher) (condition, error) {
 		return decodeHeaderTest(c.name, m)
 	}
 	switch spec := m.GetHeaderMatchSpecifier().(type) {
-	case *routev3.HeaderMatcher_ExactMatch:
+	case *xdsv3.HeaderMatcher_ExactMatch:
 		c.value = spec.ExactMatch
 		return c, nil
-	case *routev3.HeaderMatcher_PresentMatch:
+	case *xdsv3.HeaderMatcher_PresentMatch:
 		if c.present = spec.PresentMatch; c.present {
 			return c, nil
 		}
-	case *routev3.HeaderMatcher_StringMatch:
-		exact, ok := spec.StringMatch.GetMatchPattern().(*matcherv3.StringMatcher_Exact)
-		if ok && !spec.StringMatch.GetIgnoreCase() && len(spec.StringMatch.ProtoReflect().GetUnknown()) == 0 {
+	case *xdsv3.HeaderMatcher_StringMatch:
+		exact, ok := spec.StringMatch.GetMatchPattern().(*xdsv3.StringMatcher_Exact)
+		if ok && !spec.StringMatch.GetIgnoreCase() && !spec.StringMatch.HasUnknown() {
 			c.value = exact.Exact
 			return c, nil
 		}
@@ -250,8 +248,8 @@ func decodeCondition(m *routev3.HeaderMatcher) (condition, error) {
 }
 
 // decodeHeaderTest reads what is more than a comparison with the whole value.
-func decodeHeaderTest(name string, m *routev3.HeaderMatcher) (condition, error) {
-	if s := m.GetStringMatch(); s != nil && len(s.ProtoReflect().GetUnknown()) > 0 {
+func decodeHeaderTest(name string, m *xdsv3.HeaderMatcher) (condition, error) {
+	if s := m.GetStringMatch(); s.HasUnknown() {
 		return condition{}, under("string_match", known(s))
 	}
 	h, err := decodeHeader(m)

@@ -5,10 +5,9 @@ import (
 	"maps"
 	"slices"
 
-	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
-	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // accessFilter is the rules of one of the two filters.
@@ -54,12 +53,12 @@ func or(r, fallback *rules) *rules {
 }
 
 // actionOf returns the action of the access filter that must be called name.
-func actionOf(name string) (rbacv3.RBAC_Action, error) {
+func actionOf(name string) (xdsv3.RBAC_Action, error) {
 	switch name {
 	case AccessDenyFilter:
-		return rbacv3.RBAC_DENY, nil
+		return xdsv3.RBAC_DENY, nil
 	case AccessAllowFilter:
-		return rbacv3.RBAC_ALLOW, nil
+		return xdsv3.RBAC_ALLOW, nil
 	default:
 		return 0, bad("", "%q: access filters must be named %q and %q", name, AccessDenyFilter, AccessAllowFilter)
 	}
@@ -71,11 +70,11 @@ func decodeAccessOverride(name string, config *anypb.Any) (*accessFilter, error)
 	if err != nil {
 		return nil, err
 	}
-	var m httprbacv3.RBACPerRoute
-	if !config.MessageIs(&m) {
+	var m xdsv3.HttpRBACPerRoute
+	if !holds(config, &m) {
 		return nil, bad("", "%q: has the type %q, it must be an RBACPerRoute", name, config.GetTypeUrl())
 	}
-	if err := unmarshalStrict(config.GetValue(), &m); err != nil {
+	if err := m.UnmarshalStrict(config.GetValue()); err != nil {
 		return nil, bad("", "%q: %v", name, err)
 	}
 	if err := known(&m); err != nil {
@@ -88,7 +87,7 @@ func decodeAccessOverride(name string, config *anypb.Any) (*accessFilter, error)
 // decodeAccess reads the configuration of an RBAC filter. One without rules, which
 // is no filter at all (gRFC A41), is refused: who leaves them out by mistake would
 // open what was to be guarded, and DENY of no policy says the same on purpose.
-func decodeAccess(m *httprbacv3.RBAC, action rbacv3.RBAC_Action) (*accessFilter, error) {
+func decodeAccess(m *xdsv3.HttpRBAC, action xdsv3.RBAC_Action) (*accessFilter, error) {
 	if m == nil {
 		return nil, bad("", "is missing: nothing would be enforced")
 	}
@@ -111,7 +110,7 @@ func decodeAccess(m *httprbacv3.RBAC, action rbacv3.RBAC_Action) (*accessFilter,
 	return &f, nil
 }
 
-func decodeRules(m *rbacv3.RBAC, action rbacv3.RBAC_Action) (*rules, error) {
+func decodeRules(m *xdsv3.RBAC, action xdsv3.RBAC_Action) (*rules, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
@@ -130,7 +129,7 @@ func decodeRules(m *rbacv3.RBAC, action rbacv3.RBAC_Action) (*rules, error) {
 	return b.build(), nil
 }
 
-func (b *rulesBuilder) policy(name string, m *rbacv3.Policy) error {
+func (b *rulesBuilder) policy(name string, m *xdsv3.Policy) error {
 	if name == "" {
 		return bad("", "has no name: a call that it denies could not say why")
 	}
@@ -149,7 +148,7 @@ func (b *rulesBuilder) policy(name string, m *rbacv3.Policy) error {
 }
 
 // decodePermissions reads a list of which one must hold.
-func decodePermissions(field string, list []*rbacv3.Permission, depth int) ([]term, error) {
+func decodePermissions(field string, list []*xdsv3.Permission, depth int) ([]term, error) {
 	if len(list) == 0 {
 		return nil, bad(field, "is empty: it would hold for no call")
 	}
@@ -167,7 +166,7 @@ func decodePermissions(field string, list []*rbacv3.Permission, depth int) ([]te
 	return terms, nil
 }
 
-func decodePermission(m *rbacv3.Permission, depth int) ([]term, error) {
+func decodePermission(m *xdsv3.Permission, depth int) ([]term, error) {
 	if depth > maxRuleDepth {
 		return nil, bad("", "is nested deeper than %d", maxRuleDepth)
 	}
@@ -175,33 +174,33 @@ func decodePermission(m *rbacv3.Permission, depth int) ([]term, error) {
 		return nil, err
 	}
 	switch rule := m.GetRule().(type) {
-	case *rbacv3.Permission_Any:
+	case *xdsv3.Permission_Any:
 		if !rule.Any {
 			return nil, bad("any", "must be true")
 		}
 		return []term{{any: true}}, nil
-	case *rbacv3.Permission_OrRules:
+	case *xdsv3.Permission_OrRules:
 		if err := known(rule.OrRules); err != nil {
 			return nil, under("or_rules", err)
 		}
 		terms, err := decodePermissions("rules", rule.OrRules.GetRules(), depth)
 		return terms, under("or_rules", err)
-	case *rbacv3.Permission_AndRules:
+	case *xdsv3.Permission_AndRules:
 		if err := known(rule.AndRules); err != nil {
 			return nil, under("and_rules", err)
 		}
 		terms, err := decodeAll(rule.AndRules.GetRules(), depth)
 		return terms, under("and_rules", err)
-	case *rbacv3.Permission_UrlPath:
+	case *xdsv3.Permission_UrlPath:
 		t, err := decodeURLPath(rule.UrlPath)
 		return []term{t}, under("url_path", err)
-	case *rbacv3.Permission_Header:
+	case *xdsv3.Permission_Header:
 		c, err := decodeCondition(rule.Header)
 		if err != nil {
 			return nil, under("header", err)
 		}
 		return []term{{any: true, conditions: []condition{c}}}, nil
-	case *rbacv3.Permission_NotRule:
+	case *xdsv3.Permission_NotRule:
 		terms, err := decodePermission(rule.NotRule, depth+1)
 		if err != nil {
 			return nil, under("not_rule", err)
@@ -213,16 +212,10 @@ func decodePermission(m *rbacv3.Permission, depth int) ([]term, error) {
 }
 
 // textOf tells messages apart that are not equal.
-func textOf(m proto.Message) string {
-	text, err := proto.MarshalOptions{Deterministic: true}.Marshal(m)
-	if err != nil {
-		return err.Error() // it was read from bytes
-	}
-	return string(text)
-}
+func textOf(m xdsv3.Message) string { return string(m.Raw()) }
 
 // decodeAll reads a list of which all must hold, and multiplies it out.
-func decodeAll(list []*rbacv3.Permission, depth int) ([]term, error) {
+func decodeAll(list []*xdsv3.Permission, depth int) ([]term, error) {
 	if len(list) == 0 {
 		return nil, bad("rules", "is empty: it would hold for every call")
 	}

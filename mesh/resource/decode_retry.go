@@ -5,9 +5,8 @@ import (
 	"strings"
 	"time"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
-
 	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // retryConditions are what a standard policy may retry on, and their codes (gRFC A44).
@@ -21,7 +20,7 @@ var retryConditions = map[string]uint32{
 
 // decodeRetryPolicy reads a standard policy (gRFC A44), nil where m is nil. It does
 // not know of calls that may not be made twice: who asks for it says that they may.
-func decodeRetryPolicy(m *routev3.RetryPolicy) (*Retry, error) {
+func decodeRetryPolicy(m *xdsv3.RetryPolicy) (*Retry, error) {
 	if m == nil {
 		return nil, nil
 	}
@@ -59,7 +58,7 @@ func decodeRetryPolicy(m *routev3.RetryPolicy) (*Retry, error) {
 	return retry, nil
 }
 
-func (t *Retry) backOff(m *routev3.RetryPolicy_RetryBackOff) error {
+func (t *Retry) backOff(m *xdsv3.RetryPolicy_RetryBackOff) error {
 	if err := known(m); err != nil {
 		return err
 	}

@@ -4,13 +4,13 @@ import (
 	"fmt"
 	"strings"
 
-	routev3 "github.com/envoyproxy/go-control-plane/envoy/config/route/v3"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // DecodeRouteConfiguration decodes and validates the bytes of a
 // RouteConfiguration message (gRFC A28, A31). The error is a *[DecodeError].
 func DecodeRouteConfiguration(value []byte) (*RouteConfiguration, error) {
-	var m routev3.RouteConfiguration
+	var m xdsv3.RouteConfiguration
 	if err := unmarshal(value, &m); err != nil {
 		return nil, refuse(RouteType, "", err)
 	}
@@ -26,7 +26,7 @@ func DecodeRouteConfiguration(value []byte) (*RouteConfiguration, error) {
 
 // decodeRoutes reads a route configuration that stands alone or in a listener;
 // there it needs no name.
-func decodeRoutes(m *routev3.RouteConfiguration) (*RouteConfiguration, error) {
+func decodeRoutes(m *xdsv3.RouteConfiguration) (*RouteConfiguration, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
@@ -66,7 +66,7 @@ func (d *routeDecoder) skip(i int, reason string, args ...any) {
 
 // plugins reads the cluster specifier plugins. There is none this client has,
 // so only optional ones pass, and the routes that name them are left out.
-func (d *routeDecoder) plugins(list []*routev3.ClusterSpecifierPlugin) error {
+func (d *routeDecoder) plugins(list []*xdsv3.ClusterSpecifierPlugin) error {
 	d.plugged = make(map[string]bool, len(list))
 	for i, p := range list {
 		if !p.GetIsOptional() {
@@ -78,7 +78,7 @@ func (d *routeDecoder) plugins(list []*routev3.ClusterSpecifierPlugin) error {
 	return nil
 }
 
-func (d *routeDecoder) virtualHost(m *routev3.VirtualHost) (*VirtualHost, error) {
+func (d *routeDecoder) virtualHost(m *xdsv3.VirtualHost) (*VirtualHost, error) {
 	if err := known(m); err != nil {
 		return nil, err
 	}
@@ -107,7 +107,7 @@ func (d *routeDecoder) virtualHost(m *routev3.VirtualHost) (*VirtualHost, error)
 }
 
 // route returns nil for a route that is to be skipped (gRFC A28).
-func (d *routeDecoder) route(i int, m *routev3.Route) (*Route, error) {
+func (d *routeDecoder) route(i int, m *xdsv3.Route) (*Route, error) {
 	if m.GetMatch() == nil {
 		return nil, bad("match", "is missing")
 	}
@@ -121,7 +121,7 @@ func (d *routeDecoder) route(i int, m *routev3.Route) (*Route, error) {
 	}
 	r := &Route{Name: m.GetName(), match: *match}
 	switch action := m.GetAction().(type) {
-	case *routev3.Route_Route:
+	case *xdsv3.Route_Route:
 		ok, err := d.action(i, r, action.Route)
 		if err != nil {
 			return nil, under("route", err)
@@ -129,12 +129,12 @@ func (d *routeDecoder) route(i int, m *routev3.Route) (*Route, error) {
 		if !ok {
 			return nil, nil
 		}
-	case *routev3.Route_NonForwardingAction:
+	case *xdsv3.Route_NonForwardingAction:
 		r.inbound = true
 		r.Unsupported = "its action is non_forwarding_action, which is a server's"
-	case *routev3.Route_Redirect:
+	case *xdsv3.Route_Redirect:
 		r.Unsupported = "its action is redirect, which gRPC has not"
-	case *routev3.Route_DirectResponse:
+	case *xdsv3.Route_DirectResponse:
 		r.Unsupported = "its action is direct_response, which gRPC has not"
 	default:
 		r.Unsupported = "it has no action that a gRPC client can carry out"
@@ -165,21 +165,21 @@ func (d *routeDecoder) route(i int, m *routev3.Route) (*Route, error) {
 // action reads where a route sends its calls. It reports false where the route
 // is to be skipped: the ways to name a cluster that gRPC does not have may be
 // new ones, for newer clients.
-func (d *routeDecoder) action(i int, r *Route, m *routev3.RouteAction) (bool, error) {
+func (d *routeDecoder) action(i int, r *Route, m *xdsv3.RouteAction) (bool, error) {
 	if err := refuseRewrites(m.GetHashPolicy()); err != nil {
 		return false, err
 	}
 	switch spec := m.GetClusterSpecifier().(type) {
-	case *routev3.RouteAction_Cluster:
+	case *xdsv3.RouteAction_Cluster:
 		if spec.Cluster == "" {
 			return false, bad("cluster", "is empty")
 		}
 		r.Clusters, r.TotalWeight = []WeightedCluster{{Name: spec.Cluster, Weight: 1}}, 1
-	case *routev3.RouteAction_WeightedClusters:
+	case *xdsv3.RouteAction_WeightedClusters:
 		if err := r.split(spec.WeightedClusters); err != nil {
 			return false, under("weighted_clusters", err)
 		}
-	case *routev3.RouteAction_ClusterSpecifierPlugin:
+	case *xdsv3.RouteAction_ClusterSpecifierPlugin:
 		if !d.plugged[spec.ClusterSpecifierPlugin] {
 			return false, bad("cluster_specifier_plugin", "%q is not among cluster_specifier_plugins", spec.ClusterSpecifierPlugin)
 		}
@@ -204,7 +204,7 @@ func (d *routeDecoder) action(i int, r *Route, m *routev3.RouteAction) (bool, er
 	return true, under("max_stream_duration", r.bound(m.GetMaxStreamDuration()))
 }
 
-func (r *Route) split(m *routev3.WeightedCluster) error {
+func (r *Route) split(m *xdsv3.WeightedCluster) error {
 	if err := known(m); err != nil {
 		return err
 	}
@@ -241,7 +241,7 @@ func (r *Route) split(m *routev3.WeightedCluster) error {
 
 // bound reads the route's timeout: grpc_timeout_header_max before
 // max_stream_duration (gRFC A31).
-func (r *Route) bound(m *routev3.RouteAction_MaxStreamDuration) error {
+func (r *Route) bound(m *xdsv3.RouteAction_MaxStreamDuration) error {
 	if err := known(m); err != nil {
 		return err
 	}

@@ -5,25 +5,20 @@ import (
 	"strconv"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
-	httprbacv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/rbac/v3"
-	routerv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/http/router/v3"
-	hcmv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/filters/network/http_connection_manager/v3"
-	"google.golang.org/protobuf/proto"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // permissiveUntil is the key in the mesh's own metadata of a server's listener.
 const permissiveUntil = "permissive_until"
 
 // isServer tells a server's listener from a client's (gRFC A36).
-func isServer(m *listenerv3.Listener) bool {
+func isServer(m *xdsv3.Listener) bool {
 	return m.GetApiListener() == nil && (m.GetAddress() != nil || len(m.GetFilterChains()) > 0 || m.GetDefaultFilterChain() != nil)
 }
 
 // decodeServer reads a server's listener: one chain of filters for every
 // connection, with TLS, access decided by two filters, and nothing else.
-func decodeServer(m *listenerv3.Listener) (*Listener, error) {
+func decodeServer(m *xdsv3.Listener) (*Listener, error) {
 	l := &Listener{Name: m.GetName(), Server: &Server{}}
 	var err error
 	if l.Server.Address, err = decodeListenAddress(m.GetAddress()); err != nil {
@@ -47,7 +42,7 @@ func decodeServer(m *listenerv3.Listener) (*Listener, error) {
 	return l, nil
 }
 
-func decodeListenAddress(m *corev3.Address) (string, error) {
+func decodeListenAddress(m *xdsv3.Address) (string, error) {
 	if m == nil {
 		return "", bad("", "is missing")
 	}
@@ -61,7 +56,7 @@ func decodeListenAddress(m *corev3.Address) (string, error) {
 	if err := known(s); err != nil {
 		return "", under("socket_address", err)
 	}
-	if s.GetProtocol() != corev3.SocketAddress_TCP {
+	if s.GetProtocol() != xdsv3.SocketAddress_TCP {
 		return "", bad("socket_address.protocol", "%v is not supported; use TCP", s.GetProtocol())
 	}
 	if s.GetAddress() == "" {
@@ -73,7 +68,7 @@ func decodeListenAddress(m *corev3.Address) (string, error) {
 	return net.JoinHostPort(s.GetAddress(), strconv.FormatUint(uint64(s.GetPortValue()), 10)), nil
 }
 
-func decodePermissive(m *corev3.Metadata) (time.Time, error) {
+func decodePermissive(m *xdsv3.Metadata) (time.Time, error) {
 	own := m.GetFilterMetadata()[metadataKey].GetFields()
 	if _, ok := own[permissiveUntil]; !ok {
 		return time.Time{}, nil
@@ -89,7 +84,7 @@ func decodePermissive(m *corev3.Metadata) (time.Time, error) {
 	return until, nil
 }
 
-func (l *Listener) chain(m *listenerv3.FilterChain) error {
+func (l *Listener) chain(m *xdsv3.FilterChain) error {
 	if err := known(m); err != nil {
 		return err
 	}
@@ -117,7 +112,7 @@ func (l *Listener) chain(m *listenerv3.FilterChain) error {
 	if f.GetTypedConfig().GetTypeUrl() != managerType {
 		return at("filters", 0, bad("typed_config", "has the type %q, it must be an HttpConnectionManager", f.GetTypedConfig().GetTypeUrl()))
 	}
-	var manager hcmv3.HttpConnectionManager
+	var manager xdsv3.HttpConnectionManager
 	if err := unmarshal(f.GetTypedConfig().GetValue(), &manager); err != nil {
 		return at("filters", 0, under("typed_config", err))
 	}
@@ -125,7 +120,7 @@ func (l *Listener) chain(m *listenerv3.FilterChain) error {
 }
 
 // serve reads the manager of a server's listener.
-func (l *Listener) serve(m *hcmv3.HttpConnectionManager) error {
+func (l *Listener) serve(m *xdsv3.HttpConnectionManager) error {
 	if err := known(m); err != nil {
 		return err
 	}
@@ -158,17 +153,17 @@ func (l *Listener) serve(m *hcmv3.HttpConnectionManager) error {
 func (a *accessFilters) filter(f httpFilter) error {
 	switch f.kind {
 	case filterRouter:
-		return under("typed_config", unmarshal(f.config.GetValue(), new(routerv3.Router)))
+		return under("typed_config", unmarshal(f.config.GetValue(), new(xdsv3.Router)))
 	case filterAccess:
 		action, err := actionOf(f.name)
 		if err != nil {
 			return err
 		}
-		var m httprbacv3.RBAC
-		if !f.config.MessageIs(&m) {
+		var m xdsv3.HttpRBAC
+		if !holds(f.config, &m) {
 			return bad("typed_config", "has the type %q, it must be an RBAC", f.config.GetTypeUrl())
 		}
-		if err := unmarshalStrict(f.config.GetValue(), &m); err != nil {
+		if err := m.UnmarshalStrict(f.config.GetValue()); err != nil {
 			return under("typed_config", err)
 		}
 		rules, err := decodeAccess(&m, action)
@@ -182,12 +177,4 @@ func (a *accessFilters) filter(f httpFilter) error {
 	default:
 		return refuseFilter(f.name, f.kind, f.config)
 	}
-}
-
-// unmarshalStrict is unmarshal for what connections and access are decided by.
-// Of it a field that the message's definition here does not know is kept, for
-// known to refuse: passed over, what a newer control plane forbids with it would
-// be allowed.
-func unmarshalStrict(value []byte, m proto.Message) error {
-	return proto.UnmarshalOptions{}.Unmarshal(value, m)
 }

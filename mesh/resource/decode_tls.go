@@ -2,11 +2,9 @@ package resource
 
 import (
 	"slices"
+	"strings"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
-	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
-	matcherv3 "github.com/envoyproxy/go-control-plane/envoy/type/matcher/v3"
-	"google.golang.org/protobuf/proto"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 const tlsSocket = "envoy.transport_sockets.tls"
@@ -14,8 +12,8 @@ const tlsSocket = "envoy.transport_sockets.tls"
 // decodeUpstreamTLS reads which identities the endpoints of a cluster may have
 // (gRFC A29). They are sorted, each is there once, and there is at least one: to
 // accept any identity of a trust domain is to let any service stand for any other.
-func decodeUpstreamTLS(m *corev3.TransportSocket) ([]string, error) {
-	var tls tlsv3.UpstreamTlsContext
+func decodeUpstreamTLS(m *xdsv3.TransportSocket) ([]string, error) {
+	var tls xdsv3.UpstreamTlsContext
 	if err := unwrapTLS(m, &tls); err != nil {
 		return nil, err
 	}
@@ -32,8 +30,8 @@ func decodeUpstreamTLS(m *corev3.TransportSocket) ([]string, error) {
 
 // decodeDownstreamTLS checks how a server is to make connections: it has nothing
 // to say, since there is one way.
-func decodeDownstreamTLS(m *corev3.TransportSocket) error {
-	var tls tlsv3.DownstreamTlsContext
+func decodeDownstreamTLS(m *xdsv3.TransportSocket) error {
+	var tls xdsv3.DownstreamTlsContext
 	if err := unwrapTLS(m, &tls); err != nil {
 		return err
 	}
@@ -55,21 +53,20 @@ func decodeDownstreamTLS(m *corev3.TransportSocket) error {
 }
 
 // unwrapTLS reads the context in m, which must be of the type of tls.
-func unwrapTLS(m *corev3.TransportSocket, tls proto.Message) error {
+func unwrapTLS(m *xdsv3.TransportSocket, tls xdsv3.Message) error {
 	if err := known(m); err != nil {
 		return err
 	}
 	if m.GetName() != tlsSocket {
 		return bad("name", "%q is not supported; use %q", m.GetName(), tlsSocket)
 	}
-	want := tls.ProtoReflect().Descriptor().FullName()
-	if config := m.GetTypedConfig(); config.GetTypeUrl() != "type.googleapis.com/"+string(want) {
-		return bad("typed_config", "has the type %q, it must be the message %s", config.GetTypeUrl(), want.Name())
+	if config := m.GetTypedConfig(); config.GetTypeUrl() != "type.googleapis.com/"+tls.FullName() {
+		return bad("typed_config", "has the type %q, it must be the message %s", config.GetTypeUrl(), tls.FullName()[strings.LastIndexByte(tls.FullName(), '.')+1:])
 	}
-	return under("typed_config", unmarshalStrict(m.GetTypedConfig().GetValue(), tls))
+	return under("typed_config", tls.UnmarshalStrict(m.GetTypedConfig().GetValue()))
 }
 
-func decodeCommonTLS(m *tlsv3.CommonTlsContext) (*tlsv3.CertificateValidationContext, error) {
+func decodeCommonTLS(m *xdsv3.CommonTlsContext) (*xdsv3.CertificateValidationContext, error) {
 	if m == nil {
 		return nil, bad("", "is missing")
 	}
@@ -92,7 +89,7 @@ func decodeCommonTLS(m *tlsv3.CommonTlsContext) (*tlsv3.CertificateValidationCon
 	return validation, nil
 }
 
-func checkProvider(m *tlsv3.CertificateProviderPluginInstance) error {
+func checkProvider(m *xdsv3.CertificateProviderPluginInstance) error {
 	if m == nil {
 		return bad("", "is missing")
 	}
@@ -106,11 +103,11 @@ func checkProvider(m *tlsv3.CertificateProviderPluginInstance) error {
 }
 
 // sans are the deprecated matchers, which are the ones that gRPC reads (gRFC A29).
-func sans(m *tlsv3.CertificateValidationContext) []*matcherv3.StringMatcher {
+func sans(m *xdsv3.CertificateValidationContext) []*xdsv3.StringMatcher {
 	return m.GetMatchSubjectAltNames()
 }
 
-func decodePeerIDs(matchers []*matcherv3.StringMatcher) ([]string, error) {
+func decodePeerIDs(matchers []*xdsv3.StringMatcher) ([]string, error) {
 	const field = "match_subject_alt_names"
 	if len(matchers) == 0 {
 		return nil, bad(field, "is empty: any identity would be accepted")
@@ -123,7 +120,7 @@ func decodePeerIDs(matchers []*matcherv3.StringMatcher) ([]string, error) {
 		if err := known(m); err != nil {
 			return nil, at(field, i, err)
 		}
-		exact, ok := m.GetMatchPattern().(*matcherv3.StringMatcher_Exact)
+		exact, ok := m.GetMatchPattern().(*xdsv3.StringMatcher_Exact)
 		if !ok {
 			return nil, at(field, i, bad("", "must be exact: an identity is one service's"))
 		}

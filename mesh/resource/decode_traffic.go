@@ -17,7 +17,7 @@ func decodeNamedTraffic(name string, config *anypb.Any) (*Traffic, error) {
 		return nil, bad("", "%q: a Traffic must be named %q", name, TrafficFilter)
 	}
 	var m policyv1.Traffic
-	if err := unmarshal(config.GetValue(), &m); err != nil {
+	if err := unmarshalOwn(config.GetValue(), &m); err != nil {
 		return nil, bad("", "%q: %v", name, err)
 	}
 	t, err := decodeTraffic(&m)

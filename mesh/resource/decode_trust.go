@@ -10,7 +10,7 @@ import (
 // error is a *[DecodeError].
 func DecodeTrustBundle(value []byte) (*TrustBundle, error) {
 	var m identityv1.TrustBundle
-	if err := unmarshal(value, &m); err != nil {
+	if err := unmarshalOwn(value, &m); err != nil {
 		return nil, refuse(TrustBundleType, "", err)
 	}
 	t, err := decodeTrustBundle(&m)

@@ -16,8 +16,8 @@
 //	cluster := route.Pick()
 //
 // What a resource asks for and this package cannot honour is an error with the
-// field's path; it is never ignored. Of each message only the fields in
-// fields.go are accepted; fields that the message's definition here does not
+// field's path; it is never ignored. Of each message only the fields that
+// mesh/api/xdsv3 says are accepted; fields that the message's definition here does not
 // know are those of a newer control plane and are passed over, as protobuf asks.
 //
 // The mesh's own policies, of which xDS has no field, stand where xDS lets an
@@ -30,8 +30,9 @@
 // The rules are those of grpc-go's xDS client and server (gRFCs A27, A28, A29, A30,
 // A31, A32, A33, A36, A41, A42, A44, A48, A50, A52, A58, A61), held against it by
 // differential tests: calls take the same route, the same calls are allowed, and
-// what grpc-go refuses is refused here, save what stands in optional extensions and
-// behind the first balancing policy that is known, which are passed over unread.
+// what grpc-go refuses is refused here, save what stands in optional extensions,
+// behind the first balancing policy that is known, and in fields that change nothing,
+// which are passed over unread.
 // Refused although grpc-go accepts or overlooks it:
 //
 //   - aggregate and LOGICAL_DNS clusters; pick_first, and ring hash or another

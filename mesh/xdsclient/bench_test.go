@@ -5,6 +5,8 @@ import (
 	"testing"
 
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 var sink State
@@ -47,7 +49,8 @@ func BenchmarkApply(b *testing.B) {
 				}
 			}
 			h.requests(s)
-			h.handle(s, responses[0])
+			wires := [2]*xdsv3.DeltaDiscoveryResponse{wire(b, responses[0]), wire(b, responses[1])}
+			h.handle(s, wires[0])
 			told = 0
 			b.ReportAllocs()
 			turn := 0
@@ -55,7 +58,7 @@ func BenchmarkApply(b *testing.B) {
 				if test.changes {
 					turn = 1 - turn
 				}
-				if req := h.handle(s, responses[turn]); req.GetErrorDetail() != nil {
+				if req := h.handle(s, wires[turn]); req.GetErrorDetail() != nil {
 					b.Fatal(req)
 				}
 			}

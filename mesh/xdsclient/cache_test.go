@@ -12,11 +12,12 @@ import (
 	"testing/synctest"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // fill lets a client accept resources and stop, so that its cache file is there.
@@ -56,7 +57,7 @@ func TestProcessStartsFromItsDiskWhileTheServerIsDead(t *testing.T) {
 				settle(3 * time.Hour)
 				test.damage(n, newServer(t, n, "a"))
 
-				cfg.Node = &corev3.Node{Id: "web/2", Cluster: "web"} // another instance of the service
+				cfg.Node = &xdsv3.Node{Id: "web/2", Cluster: "web"} // another instance of the service
 				h := newClient(t, cfg)
 				one, two, three := h.watch(typeA, "one"), h.watch(typeB, "two"), h.watch(typeB, "three")
 				h.run()

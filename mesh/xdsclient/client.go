@@ -11,9 +11,9 @@ import (
 	"sync/atomic"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"golang.org/x/sync/errgroup"
-	"google.golang.org/protobuf/proto"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // A Client keeps one stream to a control plane for a whole process. It is safe
@@ -27,7 +27,7 @@ type Client struct {
 	// Immutable after New.
 	types   []Type
 	index   map[string]int // of types, by URL
-	node    *corev3.Node
+	node    *xdsv3.Node
 	logger  *slog.Logger
 	servers *servers
 	disk    *disk // nil without a disk cache
@@ -93,10 +93,11 @@ func New(config Config) (*Client, error) {
 	if err := config.validate(); err != nil {
 		return nil, err
 	}
+	node := *config.Node
 	c := &Client{
 		types:      slices.Clone(config.Types),
 		index:      make(map[string]int, len(config.Types)),
-		node:       proto.CloneOf(config.Node),
+		node:       &node,
 		logger:     config.Logger,
 		ready:      make(chan struct{}),
 		done:       make(chan struct{}),

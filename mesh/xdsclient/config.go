@@ -6,9 +6,9 @@ import (
 	"log/slog"
 	"slices"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/proto"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // What a server or a caller may make the process hold. A process that meets one
@@ -46,8 +46,8 @@ type Config struct {
 	// reconnect backoff and idle timeout are the client's.
 	DialOptions []grpc.DialOption
 	// Node tells the server who asks. Its Cluster (its Id where that is empty)
-	// is whose disk cache it reads. It is copied.
-	Node *corev3.Node
+	// is whose disk cache it reads. It must not be changed afterwards.
+	Node *xdsv3.Node
 	// Types are the kinds of resources that can be subscribed to. Requests are
 	// sent in this order.
 	Types []Type
@@ -72,7 +72,7 @@ func (c *Config) validate() error {
 	case len(c.Types) == 0:
 		return errors.New("xdsclient: no resource types: set Config.Types")
 	}
-	if _, err := proto.Marshal(c.Node); err != nil {
+	if _, err := c.Node.Append(nil); err != nil {
 		return fmt.Errorf("xdsclient: Config.Node cannot be sent: %w", err)
 	}
 	seen := map[string]bool{}
@@ -90,7 +90,7 @@ func (c *Config) validate() error {
 
 // service is whose configuration this is: instances come and go, the service
 // they belong to owns the disk cache.
-func service(node *corev3.Node) string {
+func service(node *xdsv3.Node) string {
 	if c := node.GetCluster(); c != "" {
 		return c
 	}

@@ -5,13 +5,14 @@ import (
 	"fmt"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
 	"google.golang.org/protobuf/proto"
 
 	"github.com/tulle-mesh/tulle/mesh/xdsclient"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // A process follows one cluster until ctx ends.
@@ -20,7 +21,7 @@ func ExampleNew() {
 	client, err := xdsclient.New(xdsclient.Config{
 		Servers:     []string{"127.0.0.1:18000", "127.0.0.1:18001"},
 		DialOptions: []grpc.DialOption{grpc.WithTransportCredentials(insecure.NewCredentials())},
-		Node:        &corev3.Node{Id: "web/1", Cluster: "web"},
+		Node:        &xdsv3.Node{Id: "web/1", Cluster: "web"},
 		Types: []xdsclient.Type{{
 			URL: clusterType,
 			Decode: func(value []byte) (string, any, error) {

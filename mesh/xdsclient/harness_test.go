@@ -13,17 +13,53 @@ import (
 	"testing/synctest"
 	"time"
 
-	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/credentials/insecure"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 const (
 	typeA = "type.googleapis.com/test.v1.Alpha"
 	typeB = "type.googleapis.com/test.v1.Beta"
 )
+
+// wire is a response as it comes over the wire.
+func wire(t require, m *discoveryv3.DeltaDiscoveryResponse) *xdsv3.DeltaDiscoveryResponse {
+	t.Helper()
+	b, err := proto.Marshal(m)
+	if err != nil {
+		t.Fatalf("%v: %v", m, err)
+	}
+	out := new(xdsv3.DeltaDiscoveryResponse)
+	if err := out.Unmarshal(b); err != nil {
+		t.Fatalf("%v: %v", m, err)
+	}
+	return out
+}
+
+// official is a request as others read it.
+func official(t require, m *xdsv3.DeltaDiscoveryRequest) *discoveryv3.DeltaDiscoveryRequest {
+	t.Helper()
+	b, err := m.Append(nil)
+	if err != nil {
+		t.Fatalf("%v: %v", m, err)
+	}
+	out := new(discoveryv3.DeltaDiscoveryRequest)
+	if err := proto.Unmarshal(b, out); err != nil {
+		t.Fatalf("%v: %v", m, err)
+	}
+	return out
+}
+
+// require is a test of any kind.
+type require interface {
+	Helper()
+	Fatalf(format string, args ...any)
+}
 
 // parse decodes "name=text". The text "bad" is refused, "panic" panics, and the
 // value is the text.
@@ -57,7 +93,7 @@ func config(n *network, servers ...string) Config {
 			grpc.WithTransportCredentials(insecure.NewCredentials()),
 			grpc.WithContextDialer(n.dial),
 		},
-		Node:  &corev3.Node{Id: "web/1", Cluster: "web"},
+		Node:  &xdsv3.Node{Id: "web/1", Cluster: "web"},
 		Types: []Type{{URL: typeA, Decode: parse}, {URL: typeB, Decode: parse}},
 	}
 }

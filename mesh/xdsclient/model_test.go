@@ -91,12 +91,16 @@ func TestSubscriptionsAgreeWithTheServer(t *testing.T) {
 			h.begin(s)
 			m.sent, m.requests, m.responses = map[string]int{}, nil, nil
 		}
-		flush := func() { m.requests = append(m.requests, h.requests(s)...) }
+		flush := func() {
+			for _, r := range h.requests(s) {
+				m.requests = append(m.requests, official(rt, r))
+			}
+		}
 		deliver := func() {
 			if len(m.responses) == 0 {
 				return
 			}
-			answer := h.handle(s, m.responses[0])
+			answer := h.handle(s, wire(rt, m.responses[0]))
 			if answer == nil || answer.GetErrorDetail() != nil {
 				rt.Fatalf("%v was answered by %v", m.responses[0], answer)
 			}

@@ -6,8 +6,9 @@ import (
 	"math/rand/v2"
 	"time"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"google.golang.org/grpc/connectivity"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // With these, clients are back at the server that they prefer within two minutes of its
@@ -86,12 +87,12 @@ func (c *Client) answers(ctx context.Context, server int) bool {
 }
 
 // question asks for one resource that is subscribed to; nil when none is.
-func (c *Client) question() *discoveryv3.DeltaDiscoveryRequest {
+func (c *Client) question() *xdsv3.DeltaDiscoveryRequest {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for typ, table := range c.tables {
 		for name := range table {
-			return &discoveryv3.DeltaDiscoveryRequest{
+			return &xdsv3.DeltaDiscoveryRequest{
 				Node:                   c.node,
 				TypeUrl:                c.types[typ].URL,
 				ResourceNamesSubscribe: []string{name},

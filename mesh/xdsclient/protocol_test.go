@@ -7,6 +7,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
@@ -36,7 +37,7 @@ func TestStreamAsksByNameAndAcknowledges(t *testing.T) {
 			}
 		}
 		want := []*discoveryv3.DeltaDiscoveryRequest{
-			{Node: cfg.Node, TypeUrl: typeA, ResourceNamesSubscribe: []string{"one"}},
+			{Node: &corev3.Node{Id: cfg.Node.GetId(), Cluster: cfg.Node.GetCluster()}, TypeUrl: typeA, ResourceNamesSubscribe: []string{"one"}},
 			{TypeUrl: typeB, ResourceNamesSubscribe: []string{"one"}},
 			{TypeUrl: typeA, ResponseNonce: "a-1"},
 			{TypeUrl: typeB, ResponseNonce: "a-2"},
@@ -350,9 +351,9 @@ func TestChangeIsNotLostBetweenTheEndOfInterestAndItsReturn(t *testing.T) {
 	s := &session{target: "a", strange: map[string]bool{}, asked: make([]bool, 2), spoken: make([]bool, 2)}
 	h.begin(s)
 	respond := func(version, content string) {
-		h.handle(s, &discoveryv3.DeltaDiscoveryResponse{
+		h.handle(s, wire(t, &discoveryv3.DeltaDiscoveryResponse{
 			TypeUrl: typeA, Resources: []*discoveryv3.Resource{res("one", version, content)},
-		})
+		}))
 	}
 	one := h.watch(typeA, "one")
 	h.requests(s)

@@ -10,6 +10,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"github.com/google/go-cmp/cmp"
 	"google.golang.org/grpc"
@@ -69,7 +70,7 @@ func TestStreamIsContinuedWithTheVersionsHeld(t *testing.T) {
 		f.start()
 		settle(maxDelay)
 		want := &discoveryv3.DeltaDiscoveryRequest{
-			Node: cfg.Node, TypeUrl: typeA,
+			Node: &corev3.Node{Id: cfg.Node.GetId(), Cluster: cfg.Node.GetCluster()}, TypeUrl: typeA,
 			ResourceNamesSubscribe:  []string{"good", "missing", "never", "refused", "unversioned"},
 			InitialResourceVersions: map[string]string{"good": "v1", "refused": "v1"},
 		}

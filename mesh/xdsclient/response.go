@@ -8,11 +8,12 @@ import (
 	"slices"
 	"strings"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	statuspb "google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/types/known/anypb"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // maxDetail bounds the text of a NACK, in bytes.
@@ -34,7 +35,7 @@ type update struct {
 // in a response is applied whatever else is in it (gRFC A46). It returns nil for
 // a response to nothing that was asked: any answer to it would be the first
 // request of its type, which asks for everything.
-func (c *Client) handle(s *session, resp *discoveryv3.DeltaDiscoveryResponse) *discoveryv3.DeltaDiscoveryRequest {
+func (c *Client) handle(s *session, resp *xdsv3.DeltaDiscoveryResponse) *xdsv3.DeltaDiscoveryRequest {
 	updates, removed, problems, ok := c.collect(s, resp)
 	if !ok {
 		c.logStrange(s, resp.GetTypeUrl())
@@ -48,7 +49,7 @@ func (c *Client) handle(s *session, resp *discoveryv3.DeltaDiscoveryResponse) *d
 	c.apply(s, resp, updates, removed, &after)
 	after.run(c.logger)
 
-	req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: t.URL, ResponseNonce: resp.GetNonce()}
+	req := &xdsv3.DeltaDiscoveryRequest{TypeUrl: t.URL, ResponseNonce: resp.GetNonce()}
 	for _, u := range updates {
 		if u.err != nil {
 			problems = append(problems, fmt.Sprintf("%s: %v", resourceText(t.URL, u.name), u.err))
@@ -80,7 +81,7 @@ func detail(problems []string) string {
 // collect picks out of a response what somebody is interested in: names nobody
 // asked for are passed over, they may be on their way since before the interest
 // ended. It reports false for a type nothing was asked of.
-func (c *Client) collect(s *session, resp *discoveryv3.DeltaDiscoveryResponse) (
+func (c *Client) collect(s *session, resp *xdsv3.DeltaDiscoveryResponse) (
 	updates []update, removed []string, problems []string, ok bool,
 ) {
 	c.mu.Lock()
@@ -128,7 +129,7 @@ func (c *Client) collect(s *session, resp *discoveryv3.DeltaDiscoveryResponse) (
 	return updates, removed, problems, true
 }
 
-func newUpdate(res *discoveryv3.Resource) update {
+func newUpdate(res *xdsv3.Resource) update {
 	u := update{name: res.GetName(), version: res.GetVersion(), content: res.GetResource()}
 	if u.name == "" {
 		u.name = res.GetResourceName().GetName()
@@ -141,7 +142,7 @@ func (u *update) equal(o update) bool {
 		u.content.GetTypeUrl() == o.content.GetTypeUrl() && bytes.Equal(u.content.GetValue(), o.content.GetValue())
 }
 
-func removedNames(resp *discoveryv3.DeltaDiscoveryResponse) []string {
+func removedNames(resp *xdsv3.DeltaDiscoveryResponse) []string {
 	names := slices.Clone(resp.GetRemovedResources())
 	for _, n := range resp.GetRemovedResourceNames() {
 		names = append(names, n.GetName())
@@ -171,7 +172,7 @@ func (u *update) resolve(t Type) {
 }
 
 // apply brings a response into the resources' states.
-func (c *Client) apply(s *session, resp *discoveryv3.DeltaDiscoveryResponse, updates []update, removed []string, after *effects) {
+func (c *Client) apply(s *session, resp *xdsv3.DeltaDiscoveryResponse, updates []update, removed []string, after *effects) {
 	typ := c.index[resp.GetTypeUrl()]
 	table := c.tables[typ]
 	c.mu.Lock()
@@ -229,7 +230,7 @@ func (c *Client) applyUpdate(r *resource, u *update, after *effects) {
 
 // applyError notes what the server says is wrong with a resource (xRFC TP3).
 // c.mu is held.
-func (c *Client) applyError(s *session, typ int, e *discoveryv3.ResourceError, after *effects) {
+func (c *Client) applyError(s *session, typ int, e *xdsv3.ResourceError, after *effects) {
 	name := e.GetResourceName().GetName()
 	r := c.tables[typ][name]
 	if r == nil {

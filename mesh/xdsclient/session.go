@@ -9,9 +9,10 @@ import (
 	"slices"
 	"time"
 
-	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
+
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // ackQueue is how many answers may wait to be sent. When it is full, the next
@@ -22,8 +23,8 @@ const ackQueue = 16
 type session struct {
 	server int
 	target string
-	stream grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse]
-	acks   chan *discoveryv3.DeltaDiscoveryRequest
+	stream adsStream
+	acks   chan *xdsv3.DeltaDiscoveryRequest
 	// strange are the unknown types already logged. Owned by the receiver.
 	strange map[string]bool
 
@@ -45,7 +46,7 @@ func (c *Client) serve(ctx context.Context, server int, conn *grpc.ClientConn) (
 	s := &session{
 		server:  server,
 		target:  c.servers.targets[server],
-		acks:    make(chan *discoveryv3.DeltaDiscoveryRequest, ackQueue),
+		acks:    make(chan *xdsv3.DeltaDiscoveryRequest, ackQueue),
 		strange: map[string]bool{},
 		asked:   make([]bool, len(c.types)),
 		spoken:  make([]bool, len(c.types)),
@@ -68,17 +69,10 @@ func (c *Client) serve(ctx context.Context, server int, conn *grpc.ClientConn) (
 	return c.end(s, err), err
 }
 
-func openStream(ctx context.Context, conn *grpc.ClientConn) (
-	grpc.BidiStreamingClient[discoveryv3.DeltaDiscoveryRequest, discoveryv3.DeltaDiscoveryResponse], error,
-) {
-	return discoveryv3.NewAggregatedDiscoveryServiceClient(conn).DeltaAggregatedResources(ctx,
-		grpc.MaxCallRecvMsgSize(maxMessage), grpc.MaxCallSendMsgSize(maxMessage))
-}
-
 // send sends what is subscribed to and the answers of the receiver.
 func (c *Client) send(ctx context.Context, s *session) error {
 	node := c.node // in the first request of a stream only
-	send := func(req *discoveryv3.DeltaDiscoveryRequest) error {
+	send := func(req *xdsv3.DeltaDiscoveryRequest) error {
 		req.Node, node = node, nil
 		return s.stream.Send(req)
 	}
@@ -202,15 +196,15 @@ func (c *Client) goLive(s *session, after *effects) {
 
 // requests returns what has to be said for the server's subscriptions to be
 // ours, one request for each type that changed, in the order of Config.Types.
-func (c *Client) requests(s *session) []*discoveryv3.DeltaDiscoveryRequest {
-	var out []*discoveryv3.DeltaDiscoveryRequest
+func (c *Client) requests(s *session) []*xdsv3.DeltaDiscoveryRequest {
+	var out []*xdsv3.DeltaDiscoveryRequest
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	for typ, dirty := range c.dirty {
 		if len(dirty) == 0 {
 			continue
 		}
-		req := &discoveryv3.DeltaDiscoveryRequest{TypeUrl: c.types[typ].URL}
+		req := &xdsv3.DeltaDiscoveryRequest{TypeUrl: c.types[typ].URL}
 		for r := range dirty {
 			switch {
 			case len(r.subs) > 0 && !r.sent:
@@ -239,7 +233,7 @@ func (c *Client) requests(s *session) []*discoveryv3.DeltaDiscoveryRequest {
 // again; the protocol has room for that in the first request of a type only. A
 // value that is only remembered is not offered: the server's answer is what
 // tells it from a stale one. c.mu is held.
-func (c *Client) offer(s *session, r *resource, req *discoveryv3.DeltaDiscoveryRequest) {
+func (c *Client) offer(s *session, r *resource, req *xdsv3.DeltaDiscoveryRequest) {
 	if s.asked[r.typ] || !r.used || r.good.version == "" {
 		return
 	}

@@ -1,0 +1,37 @@
+// Command tulle is the benchmark's service as a member of the mesh, with every default on.
+// The environment says which one (see mesh.FromEnv).
+package main
+
+import (
+	"context"
+	"log"
+	"net"
+
+	"google.golang.org/grpc"
+
+	"github.com/tulle-mesh/tulle/bench/service"
+	"github.com/tulle-mesh/tulle/mesh"
+)
+
+func main() {
+	service.Main(service.Door{Serve: serve, Dial: func(target string) (*grpc.ClientConn, error) { return mesh.NewClient(target) }})
+}
+
+// serve has each service join for itself: a process that stands for ten of them is ten
+// members.
+func serve(name string, lis net.Listener, register func(grpc.ServiceRegistrar)) (stop func(), err error) {
+	c := mesh.FromEnv()
+	c.Service = name
+	m, err := mesh.Join(context.Background(), c)
+	if err != nil {
+		return nil, err
+	}
+	s := m.NewServer()
+	register(s)
+	go func() {
+		if err := s.Serve(lis); err != nil {
+			log.Fatal(err)
+		}
+	}()
+	return s.Stop, nil
+}
