@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"os"
+	"runtime"
 	"runtime/pprof"
 	"strconv"
 	"sync"
@@ -100,19 +101,25 @@ func (c *child) set(with json.RawMessage) (any, error) {
 	return publication{Start: start.UnixNano(), Took: time.Since(start)}, err
 }
 
-// profile begins a CPU profile in a file, or ends it where that is empty.
+// profile begins a CPU profile in a file or, where that is empty, ends it and writes what the
+// heap holds beside it.
 func (c *child) profile(with json.RawMessage) (any, error) {
 	var path string
 	if err := json.Unmarshal(with, &path); err != nil {
 		return nil, err
 	}
-	if path == "" {
-		pprof.StopCPUProfile()
-		return nil, c.profiled.Close()
+	if path != "" {
+		var err error
+		if c.profiled, err = os.Create(path); err != nil {
+			return nil, err
+		}
+		return nil, pprof.StartCPUProfile(c.profiled)
 	}
-	var err error
-	if c.profiled, err = os.Create(path); err != nil {
-		return nil, err
+	pprof.StopCPUProfile()
+	heap, err := os.Create(c.profiled.Name() + ".heap")
+	if err != nil {
+		return nil, errors.Join(err, c.profiled.Close())
 	}
-	return nil, pprof.StartCPUProfile(c.profiled)
+	runtime.GC()
+	return nil, errors.Join(pprof.WriteHeapProfile(heap), heap.Close(), c.profiled.Close())
 }

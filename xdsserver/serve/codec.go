@@ -26,7 +26,7 @@ func (codec) Marshal(v any) (mem.BufferSlice, error) {
 
 // Unmarshal implements [encoding.CodecV2].
 func (codec) Unmarshal(data mem.BufferSlice, v any) error {
-	r, ok := v.(*request)
+	r, ok := v.(*encoded)
 	if !ok {
 		return inner.Unmarshal(data, v)
 	}

@@ -7,6 +7,7 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/mem"
+	"google.golang.org/grpc/status"
 	"google.golang.org/protobuf/proto"
 )
 
@@ -26,13 +27,27 @@ type fake[Resp proto.Message] struct {
 // newFake opens a stream. It must be in a bubble.
 func newFake[Resp proto.Message](s *Server, delta bool, empty func() Resp) *fake[Resp] {
 	f := &fake[Resp]{in: make(chan []byte), out: make(chan []byte, 100), done: make(chan error, 1), make: empty}
-	f.ctx, f.stop = context.WithCancel(context.Background())
+	ctx, stop := context.WithCancel(context.Background())
+	f.ctx, f.stop = grpc.NewContextWithServerTransportStream(ctx, transport{stop: stop}), stop
 	go func() {
 		err := s.serve(f, delta)
 		f.stop() // as grpc does, which ends reads
 		f.done <- err
 	}()
 	return f
+}
+
+// transport is what grpc has under a stream, as far as it is used.
+type transport struct {
+	grpc.ServerTransportStream
+
+	stop context.CancelFunc
+}
+
+// WriteStatus ends reads, as grpc's does.
+func (t transport) WriteStatus(*status.Status) error {
+	t.stop()
+	return nil
 }
 
 func (f *fake[Resp]) Context() context.Context { return f.ctx }

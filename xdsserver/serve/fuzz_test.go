@@ -54,7 +54,7 @@ func FuzzRequest(f *testing.F) {
 	}
 	f.Fuzz(func(t *testing.T, b []byte, delta bool) {
 		var req request
-		if err := (codec{}).Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, &req); err != nil {
+		if err := (codec{}).Unmarshal(mem.BufferSlice{mem.SliceBuffer(b)}, &req.encoded); err != nil {
 			t.Fatal(err)
 		}
 		defer req.free()

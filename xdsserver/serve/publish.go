@@ -31,9 +31,7 @@ func (s *Server) Publish(snap *snapshot.Snapshot) {
 		changes[k] = diff(old, snap.Types[k.url()])
 	}
 
-	for _, st := range s.store(snap, &changes) {
-		st.poke()
-	}
+	s.pokeAll(s.store(snap, &changes))
 	s.waiters.wake()
 }
 
@@ -122,9 +120,7 @@ func (s *Server) endWarmUp() {
 	s.mu.Unlock()
 
 	s.log.Info("warm-up ended", "streams", len(wake))
-	for _, st := range wake {
-		st.poke()
-	}
+	s.pokeAll(wake)
 }
 
 // Warm reports whether the warm-up after a start without memory still lasts.

@@ -14,8 +14,7 @@ import (
 // already: reading them in place, without making strings of the names, is what
 // keeps an update cheap. Slices in it are valid until free.
 type request struct {
-	size   int
-	buffer mem.Buffer
+	encoded
 
 	typeURL, version, nonce []byte
 	// node and failure are encoded messages; nil when absent.
@@ -24,6 +23,13 @@ type request struct {
 	names uint64
 	// locators says that resources are asked for other than by name.
 	locators bool
+}
+
+// An encoded is a request as it comes. Every stream holds one while it waits for the next,
+// and no more than that.
+type encoded struct {
+	size   int
+	buffer mem.Buffer // nil when the size is above maxRequest
 }
 
 // The numbers of the fields of a request that differ between its forms.
@@ -48,11 +54,11 @@ var seed = maphash.MakeSeed()
 var errMalformed = errors.New("the request is not valid protobuf")
 
 // free gives the encoded form back.
-func (r *request) free() {
+func (r *encoded) free() {
 	if r.buffer != nil {
 		r.buffer.Free()
 	}
-	*r = request{}
+	*r = encoded{}
 }
 
 // parse finds the fields.

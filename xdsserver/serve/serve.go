@@ -100,12 +100,13 @@ type Server struct {
 	loads      loads
 	waiters    waiters
 	intruders  intruders
+	work       work
 
 	// publishing admits one Publish at a time: snapshots are compared under it,
 	// so that mu is held for what has changed only.
 	publishing sync.Mutex
 
-	// running counts the goroutines of streams. It grows only under mu while the
+	// running counts streams, and goroutines of theirs. It grows only under mu while the
 	// server is not closing, or from a goroutine that is counted already.
 	running sync.WaitGroup
 	// closing is set under mu; streams read it without.
@@ -143,6 +144,7 @@ func New(config Config) *Server {
 		log:     config.Logger,
 		streams: make(map[*stream]struct{}),
 	}
+	s.work.free.L = &s.work.mu
 	for k := range s.tables {
 		s.tables[k] = newTable()
 	}
@@ -175,6 +177,7 @@ func (s *Server) Close() error {
 	}
 	s.mu.Unlock()
 	s.running.Wait()
+	s.work.wait()
 	return nil
 }
 

@@ -1,24 +1,11 @@
 package serve
 
 import (
-	"errors"
-	"io"
 	"time"
 
 	"google.golang.org/grpc/codes"
 	"google.golang.org/grpc/status"
 )
-
-// end notes that no more requests come.
-func (st *stream) end(err error) {
-	if errors.Is(err, io.EOF) {
-		err = nil
-	}
-	st.mu.Lock()
-	st.over, st.err = true, err
-	st.mu.Unlock()
-	st.poke()
-}
 
 // ring is called by the alarm.
 func (st *stream) ring() {
@@ -32,13 +19,11 @@ func (st *stream) expire() {
 	st.poke()
 }
 
-// verdict reports whether the stream is over, and with which error.
+// verdict reports whether the stream is over, and with which error. turn must be held.
 func (st *stream) verdict() (over bool, err error) {
 	st.mu.Lock()
 	defer st.mu.Unlock()
 	switch {
-	case st.over:
-		return true, st.err
 	case st.server.closing.Load():
 		return true, errClosing
 	case st.due.Swap(false):

@@ -22,12 +22,11 @@ type subscription struct {
 	// longer means everything.
 	asked, wild, named bool
 
-	// nonce of the last response, zero before the first: its number on the
-	// stream in the upper half, a secret in the lower. While inflight, it is not
-	// answered yet: it carries what was new since the revision from, in so many
-	// bytes.
-	nonce    uint64
+	// inflight says that the last response is not answered yet: it carries what was
+	// new since the revision from, in so many bytes. Its nonce, zero before the first,
+	// has its number on the stream in the upper half, a secret in the lower.
 	inflight bool
+	nonce    uint64
 	from     uint64
 	bytes    int
 }
