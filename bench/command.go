@@ -29,22 +29,26 @@ type settings struct {
 	only        []string
 	output      string
 	charts, dir string
+	profiles    string
 }
+
+// A logger is told of progress.
+type logger = func(format string, args ...any)
 
 // A part is one of the three things that are measured.
 type part struct {
 	name, short string
-	run         func(ctx context.Context, s *settings, log func(string, ...any), r *report.Report) error
+	run         func(ctx context.Context, s *settings, log logger, r *report.Report) error
 }
 
 var parts = []part{
-	{"data", "Measure the data path: a call by each way to a server", func(ctx context.Context, s *settings, log func(string, ...any), r *report.Report) error {
-		return data.Run(ctx, data.Config{Quick: s.quick, Rounds: s.rounds, Only: s.only, Dir: s.dir, Log: log}, r)
+	{"data", "Measure the data path: a call by each way to a server", func(ctx context.Context, s *settings, log logger, r *report.Report) error {
+		return data.Run(ctx, data.Config{Quick: s.quick, Rounds: s.rounds, Only: s.only, Profiles: s.profiles, Dir: s.dir, Log: log}, r)
 	}},
-	{"control", "Measure the control plane: what a change costs, by how many listen", func(ctx context.Context, s *settings, log func(string, ...any), r *report.Report) error {
+	{"control", "Measure the control plane: what a change costs, by how many listen", func(ctx context.Context, s *settings, log logger, r *report.Report) error {
 		return control.Run(ctx, control.Config{Quick: s.quick, Dir: s.dir, Log: log}, r)
 	}},
-	{"life", "Measure the life cycle: starts, memory, size, certificates", func(ctx context.Context, s *settings, log func(string, ...any), r *report.Report) error {
+	{"life", "Measure the life cycle: starts, memory, size, certificates", func(ctx context.Context, s *settings, log logger, r *report.Report) error {
 		return life.Run(ctx, life.Config{Quick: s.quick, Dir: s.dir, Log: log}, r)
 	}},
 }
@@ -82,6 +86,7 @@ Run it from the root of the repository; it builds what it measures.`,
 		}}
 		if p.name == "data" {
 			cmd.Flags().StringSliceVar(&s.only, "only", nil, "`MODE`s to measure beside the baseline, by their names in the table")
+			cmd.Flags().StringVar(&s.profiles, "profiles", "", "`DIR` for CPU profiles of each client and server")
 		}
 		root.AddCommand(cmd)
 	}
@@ -165,7 +170,7 @@ func (s *settings) draw(r *report.Report) error {
 	if s.charts == "" {
 		return nil
 	}
-	if err := os.MkdirAll(s.charts, 0o755); err != nil {
+	if err := os.MkdirAll(s.charts, 0o750); err != nil {
 		return err
 	}
 	for i := range r.Charts {

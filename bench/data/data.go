@@ -9,6 +9,7 @@ package data
 import (
 	"context"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/tulle-mesh/tulle/bench/load"
@@ -23,6 +24,9 @@ type Config struct {
 	Rounds int
 	// Only are the names of modes; empty is all. The baseline is always among them.
 	Only []string
+	// Profiles is a directory for CPU profiles of each client and server at saturation,
+	// taken in rounds of their own; empty is none.
+	Profiles string
 	// Dir keeps programs and scratch.
 	Dir string
 	// Log is told of progress.
@@ -52,6 +56,9 @@ func Run(ctx context.Context, c Config, out *report.Report) error {
 	}
 	saturated, err := r.saturation(ctx)
 	if err != nil {
+		return err
+	}
+	if err := r.profiles(); err != nil {
 		return err
 	}
 	half, err := r.halfLoad(ctx, saturated)
@@ -101,12 +108,7 @@ func (r *run) wanted(m mode) bool {
 	if len(r.Only) == 0 {
 		return !r.Quick || !m.part && m.name != xdsMode && m.name != mtlsMode
 	}
-	for _, name := range r.Only {
-		if name == m.name {
-			return true
-		}
-	}
-	return m.name == baseline
+	return m.name == baseline || slices.Contains(r.Only, m.name)
 }
 
 func (r *run) close() {

@@ -6,25 +6,25 @@ import (
 
 // figures adds what budgets stand for.
 func (r *run) figures(saturated, half, single map[string][]round, memory map[string]footprint) {
-	over := func(got map[string][]round, a, b string, f func(round) float64) report.Sample {
-		return sample(got[a], f).Over(sample(got[b], f))
+	over := func(got map[string][]round, other string, f func(round) float64) report.Sample {
+		return sample(got[tulleMode], f).Over(sample(got[other], f))
 	}
-	r.add("data.throughput", "throughput at saturation, Tulle / plain mTLS", "", over(saturated, tulleMode, baseline, rate))
-	r.add("data.cpu", "CPU of a call at saturation, Tulle / plain mTLS", "", over(saturated, tulleMode, baseline, round.cpu))
-	r.add("data.p50", "p50 at half load, Tulle / plain mTLS", "", over(half, tulleMode, baseline, p50))
-	r.add("data.p99", "p99 at half load, Tulle / plain mTLS", "", over(half, tulleMode, baseline, p99))
-	r.add("data.allocs", "allocations added to a call, Tulle", "", sample(saturated[tulleMode], allocs).Less(sample(saturated[baseline], allocs)))
-	r.add("data.xds", "throughput at saturation, Tulle / grpc-go xDS with OpenTelemetry", "", over(saturated, tulleMode, otelMode, rate))
-	for _, proxy := range []struct{ key, name, mode string }{{"envoy", "two Envoys", envoyMode}, {"haproxy", "two HAProxies", haproxyMode}} {
+	r.add("data.throughput", "throughput at saturation, Tulle / plain mTLS", over(saturated, baseline, rate))
+	r.add("data.cpu", "CPU of a call at saturation, Tulle / plain mTLS", over(saturated, baseline, round.cpu))
+	r.add("data.p50", "p50 at half load, Tulle / plain mTLS", over(half, baseline, p50))
+	r.add("data.p99", "p99 at half load, Tulle / plain mTLS", over(half, baseline, p99))
+	r.add("data.allocs", "allocations added to a call, Tulle", sample(saturated[tulleMode], allocs).Less(sample(saturated[baseline], allocs)))
+	r.add("data.xds", "throughput at saturation, Tulle / grpc-go xDS with OpenTelemetry", over(saturated, otelMode, rate))
+	for _, proxy := range []struct{ key, name, mode string }{{"envoy", "Envoy pair", envoyMode}, {"haproxy", "HAProxy pair", haproxyMode}} {
 		if saturated[proxy.mode] == nil {
 			continue
 		}
-		r.add("data."+proxy.key+"_cpu", "CPU added to a call, "+proxy.name+" / Tulle", "",
+		r.add("data."+proxy.key+"_cpu", "CPU added to a call, "+proxy.name+" / Tulle",
 			added(saturated[proxy.mode], saturated[tulleMode], saturated[baseline], round.cpu, cpuResolution))
-		r.add("data."+proxy.key+"_p50", "p50 added with one caller, "+proxy.name+" / Tulle", "",
+		r.add("data."+proxy.key+"_p50", "p50 added with one caller, "+proxy.name+" / Tulle",
 			added(single[proxy.mode], single[tulleMode], single[baseline], p50, latencyResolution))
 		base := memory[baseline].perService()
-		r.add("data."+proxy.key+"_memory", "memory added to a process, "+proxy.name+" / Tulle", "",
+		r.add("data."+proxy.key+"_memory", "memory added to a process, "+proxy.name+" / Tulle",
 			report.Sample{(memory[proxy.mode].perService() - base) / max(memory[tulleMode].perService()-base, memoryResolution)})
 	}
 	r.out.Charts = append(r.out.Charts, r.cpuChart(saturated), r.latencyChart(single))
@@ -43,18 +43,18 @@ const (
 // the median over the rounds, since that of a single round may be nothing.
 func added(proxy, tulle, base []round, f func(round) float64, resolution float64) report.Sample {
 	by := max(sample(tulle, f).Less(sample(base, f)).Spread().Median, resolution)
-	var s report.Sample
-	for _, v := range sample(proxy, f).Less(sample(base, f)) {
-		s = append(s, v/by)
+	s := sample(proxy, f).Less(sample(base, f))
+	for i := range s {
+		s[i] /= by
 	}
 	return s
 }
 
 func allocs(r round) float64 { return r.clientAllocs + r.serverAllocs }
 
-func (r *run) add(key, name, unit string, s report.Sample) {
+func (r *run) add(key, name string, s report.Sample) {
 	if len(s) > 0 {
-		r.out.Figures = append(r.out.Figures, report.Figure{Key: key, Name: name, Unit: unit, Value: s.Spread()})
+		r.out.Figures = append(r.out.Figures, report.Figure{Key: key, Name: name, Value: s.Spread()})
 	}
 }
 

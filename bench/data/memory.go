@@ -8,21 +8,20 @@ import (
 // footprint is the memory of a mode's processes after it was loaded, in bytes.
 type footprint struct {
 	client, server proc.Memory
-	// Private is resident memory that no other process shares, of the client, the server
-	// and each side's proxy.
-	clientPrivate, serverPrivate, clientProxy, serverProxy int64
+	// Resident memory of the client, the server and each side's proxy.
+	clientRSS, serverRSS, clientProxy, serverProxy int64
 }
 
 // perService is what a process costs that serves or calls: half of both sides.
 func (f footprint) perService() float64 {
-	return float64(f.clientPrivate+f.serverPrivate+f.clientProxy+f.serverProxy) / 2
+	return float64(f.clientRSS+f.serverRSS+f.clientProxy+f.serverProxy) / 2
 }
 
 func (r *run) memory() (map[string]footprint, error) {
 	all := map[string]footprint{}
 	t := report.Table{
 		Title: "Memory after that",
-		Note:  "Private resident memory of each process after a collection; heap and stack are Go's.",
+		Note:  "Resident memory of each process after a collection, programs included; heap and stack are Go's.",
 		Columns: []report.Column{
 			{Name: "client", Unit: "MB", Digits: 1},
 			{Name: "its proxy", Unit: "MB", Digits: 1},
@@ -47,7 +46,7 @@ func (r *run) memory() (map[string]footprint, error) {
 			return report.Sample{megabytes(bytes)}
 		}
 		t.Add(l.name,
-			report.Sample{megabytes(f.clientPrivate)}, proxy(f.clientProxy), report.Sample{megabytes(f.serverPrivate)}, proxy(f.serverProxy),
+			report.Sample{megabytes(f.clientRSS)}, proxy(f.clientProxy), report.Sample{megabytes(f.serverRSS)}, proxy(f.serverProxy),
 			report.Sample{megabytes(int64(f.client.Heap + f.client.Stack))}, report.Sample{megabytes(int64(f.server.Heap + f.server.Stack))},
 			report.Sample{float64(f.client.Goroutines)}, report.Sample{float64(f.server.Goroutines)})
 	}
@@ -70,13 +69,13 @@ func (l *lane) footprint() (f footprint, err error) {
 	if err != nil {
 		return f, err
 	}
-	f.clientPrivate, f.serverPrivate = client.Private, server.Private
+	f.clientRSS, f.serverRSS = client.RSS, server.RSS
 	if l.proxies != nil {
 		client, server, err := l.proxies.Usage()
 		if err != nil {
 			return f, err
 		}
-		f.clientProxy, f.serverProxy = client.Private, server.Private
+		f.clientProxy, f.serverProxy = client.RSS, server.RSS
 	}
 	return f, nil
 }

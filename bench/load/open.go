@@ -16,7 +16,7 @@ import (
 // so, and latencies count from when calls were due: what the generator adds is in them,
 // and is the same for all.
 func open(ctx context.Context, clients []benchv1.EchoServiceClient, p Plan, began time.Time) (workers []*worker, skipped int64) {
-	random := rand.New(rand.NewPCG(p.Seed, 1)) //nolint:gosec // times of calls are no secret
+	random := rand.New(rand.NewPCG(p.Seed, 1))
 	due := make(chan time.Time, maxOpen)
 	var wait sync.WaitGroup
 	var waiting tally

@@ -2,6 +2,7 @@ package load
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -18,7 +19,7 @@ func (w *worker) serverStream(ctx context.Context, began time.Time) {
 			return err
 		}
 		for {
-			if _, err := stream.Recv(); err == io.EOF {
+			if _, err := stream.Recv(); errors.Is(err, io.EOF) {
 				break
 			} else if err != nil {
 				return err
@@ -45,7 +46,7 @@ func (w *worker) bidiStream(ctx context.Context) {
 	for range streamMessages {
 		began = time.Now()
 		err := stream.Send(&benchv1.BidiStreamRequest{Body: w.body})
-		if err == nil || err == io.EOF {
+		if err == nil || errors.Is(err, io.EOF) {
 			_, err = stream.Recv()
 		}
 		w.took(1, time.Since(began), err)

@@ -27,8 +27,9 @@ type Plane struct {
 	args                []string
 }
 
-// Start builds xdsserver into dir, where it also keeps its data, and starts it.
-func Start(ctx context.Context, dir string) (*Plane, error) {
+// Start builds xdsserver into dir, and starts it with flags beside those that say where it
+// listens and keeps its data.
+func Start(ctx context.Context, dir string, flags ...string) (*Plane, error) {
 	program, err := proc.Build(ctx, dir, "./xdsserver", "-tags", "grpcnotrace")
 	if err != nil {
 		return nil, err
@@ -49,7 +50,9 @@ func Start(ctx context.Context, dir string) (*Plane, error) {
 	p := &Plane{
 		program: program, dir: sockets, admin: "http://" + admin,
 		api:  adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+admin),
-		args: []string{"serve", "--data", filepath.Join(sockets, "data"), "--listen", listen, "--socket", filepath.Join(sockets, "xds.sock"), "--http", admin},
+		args: append([]string{
+			"serve", "--data", filepath.Join(sockets, "data"), "--listen", listen, "--socket", filepath.Join(sockets, "xds.sock"), "--http", admin,
+		}, flags...),
 	}
 	if err := p.Restart(ctx); err != nil {
 		_ = p.Close()
@@ -79,6 +82,9 @@ func (p *Plane) Restart(ctx context.Context) (err error) {
 	}
 }
 
+// API is what an operator can ask of it.
+func (p *Plane) API() adminv1connect.AdminServiceClient { return p.api }
+
 // Target is how processes of this machine join, as in TULLE_SERVER.
 func (p *Plane) Target() string { return "unix://" + filepath.Join(p.dir, "xds.sock") }
 
@@ -96,11 +102,15 @@ func (p *Plane) Apply(ctx context.Context, yaml string) error {
 	return nil
 }
 
+func (p *Plane) command(ctx context.Context, args ...string) *exec.Cmd {
+	return exec.CommandContext(ctx, p.program, args...) //nolint:gosec // the one that Start built
+}
+
 // Identity fetches an identity of a service into a directory, which it returns: svid.pem,
 // key.pem and bundle.pem.
 func (p *Plane) Identity(ctx context.Context, service string) (dir string, err error) {
 	dir = filepath.Join(p.dir, "identity-"+service)
-	out, err := exec.CommandContext(ctx, p.program, "identity", "fetch", "--service", service, "--out", dir, "--server", p.Target(), "--once").CombinedOutput()
+	out, err := p.command(ctx, "identity", "fetch", "--service", service, "--out", dir, "--server", p.Target(), "--once").CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("identity fetch: %w: %s", err, out)
 	}
@@ -109,7 +119,7 @@ func (p *Plane) Identity(ctx context.Context, service string) (dir string, err e
 
 // Bootstrap writes the bootstrap file for gRPC's own xDS and returns its path.
 func (p *Plane) Bootstrap(ctx context.Context, service, identity string) (path string, err error) {
-	out, err := exec.CommandContext(ctx, p.program, "bootstrap", "--admin", p.admin, "--service", service, "--identity-dir", identity).Output()
+	out, err := p.command(ctx, "bootstrap", "--admin", p.admin, "--service", service, "--identity-dir", identity).Output()
 	if err != nil {
 		return "", fmt.Errorf("bootstrap: %w: %s", err, out)
 	}

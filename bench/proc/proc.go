@@ -31,7 +31,7 @@ type Process struct {
 // Start starts a program with environment variables beside the benchmark's own. Who
 // starts it closes it.
 func Start(name, path string, args []string, env ...string) (*Process, error) {
-	p := &Process{Name: name, cmd: exec.Command(path, args...)}
+	p := &Process{Name: name, cmd: exec.Command(path, args...)} //nolint:gosec,noctx // who benchmarks says which, and ends it
 	p.cmd.Env = append(os.Environ(), env...)
 	p.cmd.Stderr = &p.stderr
 	var err error

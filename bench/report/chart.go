@@ -29,7 +29,8 @@ func (c *Chart) WriteSVG(w io.Writer) error {
 	} else {
 		d.bars(c)
 	}
-	_, err := fmt.Fprintf(w, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"%s\" font-size=\"12\" role=\"img\" aria-label=\"%s\">\n"+
+	_, err := fmt.Fprintf(w, "<svg xmlns=\"http://www.w3.org/2000/svg\" viewBox=\"0 0 %d %d\" font-family=\"%s\" font-size=\"12\" "+
+		"role=\"img\" aria-label=\"%s\">\n"+
 		"<rect width=\"100%%\" height=\"100%%\" fill=\"#ffffff\"/>\n%s</svg>\n", width, d.high, font, html.EscapeString(c.Title), d.b.String())
 	return err
 }
@@ -78,7 +79,10 @@ func (d *drawing) bars(c *Chart) {
 	for i := range c.Labels {
 		most = max(most, sum(i))
 	}
-	scale := (width - left - 80) / max(most, math.SmallestNonzeroFloat64)
+	scale := 0.0
+	if most > 0 {
+		scale = (width - left - 80) / most
+	}
 	for i, label := range c.Labels {
 		y := float64(topSpace + rowHigh*i)
 		d.text(left-10, y+13, "end", ink, label)

@@ -12,7 +12,7 @@ import (
 type Machine struct {
 	CPU      string `json:"cpu"`
 	Cores    int    `json:"cores"`
-	MemoryGB int    `json:"memory_gb,omitempty"`
+	MemoryGB int    `json:"memoryGb,omitempty"`
 	System   string `json:"system"`
 	Kernel   string `json:"kernel,omitempty"`
 	Go       string `json:"go"`

@@ -75,7 +75,7 @@ type Chart struct {
 	// Unit is that of the values; XName and X are of lines alone.
 	Unit   string    `json:"unit"`
 	Labels []string  `json:"labels,omitempty"`
-	XName  string    `json:"x_name,omitempty"`
+	XName  string    `json:"xName,omitempty"`
 	X      []float64 `json:"x,omitempty"`
 	Series []Series  `json:"series"`
 }

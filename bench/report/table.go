@@ -47,7 +47,8 @@ func (t *text) printf(format string, args ...any) {
 }
 
 func (t *text) figures(figures []Figure, budgets Budgets) {
-	rows := [][]string{{"FIGURE", "VALUE", "", "BUDGET", "GOAL", ""}}
+	rows := make([][]string, 1, 1+len(figures))
+	rows[0] = []string{"FIGURE", "VALUE", "", "BUDGET", "GOAL", ""}
 	for _, f := range figures {
 		b, verdict := budgets[f.Key], ""
 		if b.Limit != 0 {
@@ -73,7 +74,8 @@ func (t *text) table(table *Table) {
 			head = append(head, "")
 		}
 	}
-	rows := [][]string{head}
+	rows := make([][]string, 1, 1+len(table.Rows))
+	rows[0] = head
 	for _, row := range table.Rows {
 		line := []string{row.Name}
 		for i, c := range table.Columns {

@@ -2,6 +2,7 @@ package service
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"google.golang.org/grpc"
@@ -36,7 +37,7 @@ func (echo) ServerStream(r *benchv1.ServerStreamRequest, s grpc.ServerStreamingS
 func (echo) BidiStream(s grpc.BidiStreamingServer[benchv1.BidiStreamRequest, benchv1.BidiStreamResponse]) error {
 	for {
 		r, err := s.Recv()
-		if err == io.EOF {
+		if errors.Is(err, io.EOF) {
 			return nil
 		}
 		if err != nil {

@@ -8,9 +8,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"log"
 	"net"
 	"os"
 	"runtime"
+	"sync"
 	"time"
 
 	"google.golang.org/grpc"
@@ -44,14 +46,15 @@ type Counts struct {
 
 // Main is the main of each program. It can be asked to "serve" (a [Serving], which returns
 // the address), to "dial" targets (which returns once each has answered a call), to "run"
-// a [load.Plan], and for its "counts" and its "memory".
+// a [load.Plan], for its "counts" and its "memory", and for a "profile" of its CPU.
 func Main(d Door) {
 	p := &program{door: d}
 	err := proc.Serve(proc.Handlers{
-		"serve":  decoding(p.serve),
-		"dial":   decoding(p.dial),
-		"run":    decoding(p.run),
-		"counts": func(json.RawMessage) (any, error) { return counts() },
+		"serve":   decoding(p.serve),
+		"dial":    decoding(p.dial),
+		"run":     decoding(p.run),
+		"counts":  func(json.RawMessage) (any, error) { return counts() },
+		"profile": decoding(profile),
 	})
 	for _, stop := range p.stops {
 		stop()
@@ -59,6 +62,20 @@ func Main(d Door) {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
 		os.Exit(1)
+	}
+}
+
+// Background has a server serve, and returns what ends it and waits for it.
+func Background(serve func() error, stop func()) (end func()) {
+	var wait sync.WaitGroup
+	wait.Go(func() {
+		if err := serve(); err != nil {
+			log.Fatal(err)
+		}
+	})
+	return func() {
+		stop()
+		wait.Wait()
 	}
 }
 

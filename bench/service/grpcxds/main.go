@@ -63,11 +63,7 @@ func start(lis net.Listener, register func(grpc.ServiceRegistrar), opts []grpc.S
 		return nil, err
 	}
 	register(s)
-	go func() {
-		if err := s.Serve(lis); err != nil {
-			log.Fatal(err)
-		}
-	}()
+	stop = service.Background(func() error { return s.Serve(lis) }, s.Stop)
 	<-serving
-	return s.Stop, nil
+	return stop, nil
 }

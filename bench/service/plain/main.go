@@ -44,10 +44,5 @@ func main() {
 func serve(lis net.Listener, creds credentials.TransportCredentials, register func(grpc.ServiceRegistrar)) (stop func()) {
 	s := grpc.NewServer(grpc.Creds(creds))
 	register(s)
-	go func() {
-		if err := s.Serve(lis); err != nil {
-			log.Fatal(err)
-		}
-	}()
-	return s.Stop
+	return service.Background(func() error { return s.Serve(lis) }, s.Stop)
 }

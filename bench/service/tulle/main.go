@@ -4,7 +4,6 @@ package main
 
 import (
 	"context"
-	"log"
 	"net"
 
 	"google.golang.org/grpc"
@@ -28,10 +27,5 @@ func serve(name string, lis net.Listener, register func(grpc.ServiceRegistrar)) 
 	}
 	s := m.NewServer()
 	register(s)
-	go func() {
-		if err := s.Serve(lis); err != nil {
-			log.Fatal(err)
-		}
-	}()
-	return s.Stop, nil
+	return service.Background(func() error { return s.Serve(lis) }, s.Stop), nil
 }
