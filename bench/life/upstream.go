@@ -1,0 +1,144 @@
+package life
+
+import (
+	"context"
+	"fmt"
+	"time"
+
+	"github.com/tulle-mesh/tulle/bench/proc"
+	"github.com/tulle-mesh/tulle/bench/report"
+)
+
+// upstreamCount is how many upstreams memory is divided by.
+const upstreamCount = 100
+
+// A footprint is what each upstream takes, in KB.
+type footprint struct{ heap, stack, all, goroutines report.Sample }
+
+// upstreams measures the memory of one more service to call: of a hundred, each with a
+// connection that has made a call, in a process that has called another one before.
+func (r *run) upstreams(ctx context.Context) error {
+	b := r.bed
+	services := make([]string, upstreamCount)
+	for i := range services {
+		services[i] = fmt.Sprintf("upstream-%d", i)
+	}
+	if err := serve(ctx, b.plane, b.member, services...); err != nil {
+		return err
+	}
+	got := make([]footprint, len(programs))
+	err := turns(ctx, r.rounds(3, 2), len(programs), func(i, _ int) error {
+		if r.Quick && programs[i] == grpcxds {
+			return nil
+		}
+		grown, err := b.growth(ctx, programs[i], services)
+		if err != nil {
+			return fmt.Errorf("%s: %w", names[programs[i]], err)
+		}
+		f := &got[i]
+		f.heap = append(f.heap, grown.heap)
+		f.stack = append(f.stack, grown.stack)
+		f.all = append(f.all, grown.heap+grown.stack)
+		f.goroutines = append(f.goroutines, grown.goroutines)
+		return nil
+	})
+	if err != nil {
+		return err
+	}
+	r.reportUpstreams(got)
+	return nil
+}
+
+type growth struct{ heap, stack, goroutines float64 }
+
+// growth starts a client, has it call all services, and returns by what it grew for each.
+func (b *bed) growth(ctx context.Context, program string, services []string) (g growth, err error) {
+	args, env, target := b.client(program)
+	p, err := proc.Start(names[program]+", client of many", b.programs[program], args, env...)
+	if err != nil {
+		return g, err
+	}
+	defer func() { _ = p.Close() }()
+	targets := make([]string, len(services))
+	for i, name := range services {
+		switch program {
+		case plain:
+			targets[i] = b.address
+		case grpcxds:
+			targets[i] = "xds:///" + name
+		default:
+			targets[i] = "mesh:///" + name
+		}
+	}
+	if err := p.Ask("dial", []string{target}, nil); err != nil {
+		return g, err
+	}
+	before, err := stillMemory(ctx, p)
+	if err != nil {
+		return g, err
+	}
+	if err := p.Ask("dial", targets, nil); err != nil {
+		return g, err
+	}
+	after, err := stillMemory(ctx, p)
+	each := float64(len(services))
+	return growth{
+		heap:       (float64(after.Heap) - float64(before.Heap)) / 1024 / each,
+		stack:      (float64(after.Stack) - float64(before.Stack)) / 1024 / each,
+		goroutines: float64(after.Goroutines-before.Goroutines) / each,
+	}, err
+}
+
+// stillMemory is the least that a process holds within a short while: what it does beside
+// is not what it keeps.
+func stillMemory(ctx context.Context, p *proc.Process) (least proc.Memory, err error) {
+	for i := range 4 {
+		select {
+		case <-ctx.Done():
+			return least, ctx.Err()
+		case <-time.After(40 * time.Millisecond):
+		}
+		var m proc.Memory
+		if err := p.Ask("memory", nil, &m); err != nil {
+			return least, err
+		}
+		if i == 0 || m.Heap+m.Stack < least.Heap+least.Stack {
+			least.Heap, least.Stack = m.Heap, m.Stack
+		}
+		if i == 0 || m.Goroutines < least.Goroutines {
+			least.Goroutines = m.Goroutines
+		}
+	}
+	return least, nil
+}
+
+func (r *run) reportUpstreams(got []footprint) {
+	t := report.Table{
+		Title: "Memory of one more upstream",
+		Note: fmt.Sprintf("By what a client grows that calls %d more services, one connection and one call each; after collections. "+
+			"Plain grpc-go calls one server so often.", upstreamCount),
+		Columns: []report.Column{
+			{Name: "heap and stack", Unit: "KB", Digits: 1, Spread: true},
+			{Name: "over plain", Unit: "KB", Digits: 1, Spread: true},
+			{Name: "heap", Unit: "KB", Digits: 1},
+			{Name: "stack", Unit: "KB", Digits: 1},
+			{Name: "goroutines", Digits: 2},
+		},
+	}
+	c := report.Chart{File: "life-upstream", Title: "Memory of one more upstream", Unit: "KB", Series: []report.Series{{Name: "heap"}, {Name: "stack"}}}
+	base := got[0]
+	for i, f := range got {
+		if len(f.all) == 0 {
+			continue
+		}
+		t.Add(names[programs[i]], f.all, f.all.Less(base.all), f.heap, f.stack, f.goroutines)
+		c.Labels = append(c.Labels, names[programs[i]])
+		c.Series[0].Values = append(c.Series[0].Values, f.heap.Spread().Median)
+		c.Series[1].Values = append(c.Series[1].Values, f.stack.Spread().Median)
+	}
+	r.out.Tables = append(r.out.Tables, t)
+	r.out.Charts = append(r.out.Charts, c)
+	mesh := got[len(got)-1]
+	r.figure("life.upstream_kb", "memory of an upstream over plain mTLS", "KB", mesh.all.Less(base.all))
+	r.figure("life.upstream_goroutines", "goroutines of an upstream over plain mTLS", "", mesh.goroutines.Less(base.goroutines))
+}
