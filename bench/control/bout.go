@@ -70,7 +70,7 @@ func (c Config) byStreams() []bout {
 		for _, n := range streams {
 			b := bout{form: f, world: plain, streams: n, updates: updates, routes: few, returns: 1}
 			if f == delta && !c.Full {
-				b.updates = 3
+				b.updates, b.routes, b.returns = 3, 0, 0
 			}
 			if n == 1000 && (f == sotw || c.Full) {
 				b.storm = storm

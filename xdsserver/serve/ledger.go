@@ -76,7 +76,7 @@ func (s *Server) Subscribers(typeURL, name string) int {
 		}
 	}
 	if tp := t.topics[name]; tp != nil {
-		for st := range tp.subscribers {
+		for st := range tp.open {
 			if _, also := t.wild[st]; !also {
 				n++
 			}

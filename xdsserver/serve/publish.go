@@ -76,7 +76,7 @@ func (s *Server) store(snap *snapshot.Snapshot, changes *[kinds][]change) []*str
 	for k := range kinds {
 		t := &s.tables[k]
 		for _, c := range changes[k] {
-			for st := range t.set(c.name, c.entry).subscribers {
+			for st := range t.set(c.name, c.entry).open {
 				if st.mark(k, s.revision) {
 					wake = append(wake, st)
 				}

@@ -74,7 +74,7 @@ type Config struct {
 	// with the server. At that moment every stream is brought up to date.
 	WarmUntil time.Time
 	// MaxStreams is how many ADS streams may be open; zero means 20,000. A
-	// stream costs about 20 KB of heap. LRS streams count apart, up to the same.
+	// stream costs about 35 KB, half of it stacks. LRS streams count apart, up to the same.
 	MaxStreams int
 	// MaxNames is how many names of one type a stream may subscribe to; zero
 	// means 10,000.

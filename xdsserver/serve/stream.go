@@ -67,7 +67,8 @@ type stream struct {
 	// heard is when the client last said something, or when it came to owe an
 	// answer.
 	heard time.Time
-	// ended says that the server has forgotten the stream.
+	// ended says that the server has forgotten the stream. It changes under Server.mu as
+	// well, so that it may be read under either.
 	ended bool
 }
 
