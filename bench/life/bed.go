@@ -100,7 +100,8 @@ func (b *bed) newMember(ctx context.Context, p *plane.Plane) (*proc.Process, err
 	if err != nil {
 		return nil, err
 	}
-	return member, serve(ctx, p, member, echo)
+	_, err = serve(ctx, p, member, echo)
+	return member, err
 }
 
 // newPlain starts a server of plain grpc-go and returns its address.
@@ -155,21 +156,23 @@ func memberOf(p *plane.Plane, name, state string) []string {
 // timeout is that of each call, in all programs.
 const timeout = "5s"
 
-// serve has a member serve services, of which xdsserver is told first.
-func serve(ctx context.Context, p *plane.Plane, member *proc.Process, services ...string) error {
+// serve has a member serve services, of which xdsserver is told first, and returns their
+// addresses.
+func serve(ctx context.Context, p *plane.Plane, member *proc.Process, services ...string) (addresses []string, err error) {
 	var yaml strings.Builder
 	for _, name := range services {
 		fmt.Fprintf(&yaml, "---\napiVersion: tulle/v1\nkind: Service\nmetadata: {name: %s}\nspec: {timeout: %s}\n", name, timeout)
 	}
 	if err := p.Apply(ctx, yaml.String()); err != nil {
-		return err
+		return nil, err
 	}
-	for _, name := range services {
-		if err := errors.Join(ctx.Err(), member.Ask("serve", service.Serving{Service: name}, nil)); err != nil {
-			return err
+	addresses = make([]string, len(services))
+	for i, name := range services {
+		if err := errors.Join(ctx.Err(), member.Ask("serve", service.Serving{Service: name}, &addresses[i])); err != nil {
+			return nil, err
 		}
 	}
-	return nil
+	return addresses, nil
 }
 
 // scratch is a new directory.

@@ -23,15 +23,21 @@ func (r *run) upstreams(ctx context.Context) error {
 	for i := range services {
 		services[i] = fmt.Sprintf("upstream-%d", i)
 	}
-	if err := serve(ctx, b.plane, b.member, services...); err != nil {
+	addresses, err := serve(ctx, b.plane, b.member, services...)
+	if err != nil {
 		return err
 	}
+	targets := map[string][]string{plain: addresses}
+	for _, name := range services {
+		targets[grpcxds] = append(targets[grpcxds], "xds:///"+name)
+		targets[tulle] = append(targets[tulle], "mesh:///"+name)
+	}
 	got := make([]footprint, len(programs))
-	err := turns(ctx, r.rounds(3, 2), len(programs), func(i, _ int) error {
+	err = turns(ctx, r.rounds(3, 2), len(programs), func(i, _ int) error {
 		if r.Quick && programs[i] == grpcxds {
 			return nil
 		}
-		grown, err := b.growth(ctx, programs[i], services)
+		grown, err := b.growth(ctx, programs[i], targets[programs[i]])
 		if err != nil {
 			return fmt.Errorf("%s: %w", names[programs[i]], err)
 		}
@@ -51,25 +57,14 @@ func (r *run) upstreams(ctx context.Context) error {
 
 type growth struct{ heap, stack, goroutines float64 }
 
-// growth starts a client, has it call all services, and returns by what it grew for each.
-func (b *bed) growth(ctx context.Context, program string, services []string) (g growth, err error) {
+// growth starts a client, has it call all targets, and returns by what it grew for each.
+func (b *bed) growth(ctx context.Context, program string, targets []string) (g growth, err error) {
 	args, env, target := b.client(program)
 	p, err := proc.Start(names[program]+", client of many", b.programs[program], args, env...)
 	if err != nil {
 		return g, err
 	}
 	defer func() { _ = p.Close() }()
-	targets := make([]string, len(services))
-	for i, name := range services {
-		switch program {
-		case plain:
-			targets[i] = b.address
-		case grpcxds:
-			targets[i] = "xds:///" + name
-		default:
-			targets[i] = "mesh:///" + name
-		}
-	}
 	if err := p.Ask("dial", []string{target}, nil); err != nil {
 		return g, err
 	}
@@ -81,7 +76,7 @@ func (b *bed) growth(ctx context.Context, program string, services []string) (g 
 		return g, err
 	}
 	after, err := stillMemory(ctx, p)
-	each := float64(len(services))
+	each := float64(len(targets))
 	return growth{
 		heap:       (float64(after.Heap) - float64(before.Heap)) / 1024 / each,
 		stack:      (float64(after.Stack) - float64(before.Stack)) / 1024 / each,
@@ -115,8 +110,8 @@ func stillMemory(ctx context.Context, p *proc.Process) (least proc.Memory, err e
 func (r *run) reportUpstreams(got []footprint) {
 	t := report.Table{
 		Title: "Memory of one more upstream",
-		Note: fmt.Sprintf("By what a client grows that calls %d more services, one connection and one call each; after collections. "+
-			"Plain grpc-go calls one server so often.", upstreamCount),
+		Note: fmt.Sprintf("By what a client grows that calls %d more services, one connection and one call each, after collections. "+
+			"All call the same servers, each of which has a certificate of its own.", upstreamCount),
 		Columns: []report.Column{
 			{Name: "heap and stack", Unit: "KB", Digits: 1, Spread: true},
 			{Name: "over plain", Unit: "KB", Digits: 1, Spread: true},

@@ -49,7 +49,7 @@ func Start(ctx context.Context, dir string, flags ...string) (*Plane, error) {
 	}
 	p := &Plane{
 		program: program, dir: sockets, admin: "http://" + admin,
-		api:  adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+admin),
+		api: adminv1connect.NewAdminServiceClient(http.DefaultClient, "http://"+admin),
 		args: append([]string{
 			"serve", "--data", filepath.Join(sockets, "data"), "--listen", listen, "--socket", filepath.Join(sockets, "xds.sock"), "--http", admin,
 		}, flags...),
