@@ -65,7 +65,7 @@ func (c Config) byStreams() []bout {
 		updates, few, storm = 11, 5, 30*time.Second
 		streams = append(slices.Clone(sizes), 10_000)
 	}
-	var all []bout
+	all := make([]bout, 0, 2*len(streams))
 	for _, f := range []*form{sotw, delta} {
 		for _, n := range streams {
 			b := bout{form: f, world: plain, streams: n, updates: updates, routes: few, returns: 1}

@@ -3,6 +3,7 @@ package control
 import (
 	"bufio"
 	"bytes"
+	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -61,8 +62,8 @@ type arrival struct {
 }
 
 // dial opens a connection and a stream on it, and asks for everything.
-func (f *fleet) dial(i int) (*client, error) {
-	conn, err := net.Dial("tcp", f.address)
+func (f *fleet) dial(ctx context.Context, i int) (*client, error) {
+	conn, err := new(net.Dialer).DialContext(ctx, "tcp", f.address)
 	if err != nil {
 		return nil, err
 	}

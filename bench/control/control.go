@@ -81,7 +81,8 @@ func (r *run) atOnce(b bout, limit uint64) int {
 	if b.streams*len(engines)+spare <= int(limit) {
 		return len(engines)
 	}
-	r.out.Notes = append(r.out.Notes, fmt.Sprintf("control: %v: engines were measured one after the other, not by turns: %d files may be open (ulimit -n)", b, limit))
+	r.out.Notes = append(r.out.Notes, fmt.Sprintf(
+		"control: %v: engines were measured one after the other, not by turns: %d files may be open (ulimit -n)", b, limit))
 	return 1
 }
 
@@ -97,7 +98,7 @@ func (r *run) bout(ctx context.Context, b bout, group []string) error {
 	var lanes []lane
 	defer func() {
 		for _, l := range lanes {
-			_ = l.close()
+			l.close()
 		}
 	}()
 	for _, engine := range group {

@@ -56,7 +56,7 @@ func newEngine(name string, w world) (engine, error) {
 	case snapshotCache:
 		return newSnapshotCache(w)
 	case linearCache:
-		return newLinearCache(w)
+		return newLinearCache(w), nil
 	}
 	return nil, fmt.Errorf("no engine is called %q", name)
 }

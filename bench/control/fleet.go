@@ -54,16 +54,16 @@ func startFleet(engine string, form *form, w world, streams int) (*fleet, error)
 		return nil, err
 	}
 	if err := f.server.Ask("address", nil, &f.address); err != nil {
-		return nil, errors.Join(err, f.close())
+		f.close()
+		return nil, err
 	}
 	return f, nil
 }
 
 // close ends clients and server.
-func (f *fleet) close() error {
+func (f *fleet) close() {
 	f.disconnect()
 	f.server.Kill()
-	return nil
 }
 
 // disconnect cuts all connections at once.
@@ -114,7 +114,7 @@ func (f *fleet) connect(ctx context.Context, atOnce int) (cost, error) {
 
 // join starts client i and waits until it has its configuration.
 func (f *fleet) join(ctx context.Context, i int) (*client, error) {
-	c, err := f.dial(i)
+	c, err := f.dial(ctx, i)
 	if err != nil {
 		return nil, err
 	}

@@ -36,30 +36,36 @@ const (
 
 var curves = []curve{
 	{
-		name: "CPU of an endpoint change, by streams", file: "control-cpu", title: "Server CPU of one endpoint change", unit: ofCPU, xName: byStreams,
+		name: "CPU of an endpoint change, by streams", file: "control-cpu",
+		title: "Server CPU of one endpoint change", unit: ofCPU, xName: byStreams,
 		of: ofStreams(sotw), x: streams, y: totalCPU,
 	},
 	{
-		name: "the same, delta", file: "control-cpu-delta", title: "Server CPU of one endpoint change, delta", unit: ofCPU, xName: byStreams,
+		name: "the same, delta", file: "control-cpu-delta",
+		title: "Server CPU of one endpoint change, delta", unit: ofCPU, xName: byStreams,
 		of: ofStreams(delta), x: streams, y: totalCPU,
 	},
 	{
-		name: "p99 of an endpoint change, by streams", file: "control-p99", title: "One endpoint changes: p99 to the clients", unit: "ms", xName: byStreams,
+		name: "p99 of an endpoint change, by streams", file: "control-p99",
+		title: "One endpoint changes: p99 to the clients", unit: "ms", xName: byStreams,
 		of: ofStreams(sotw), x: streams, y: func(r *result) report.Sample { return r.endpoint.p99 },
 	},
 	{
-		name: "CPU of the first configuration, by streams", file: "control-first", title: "Server CPU until all have their first configuration", unit: "s of CPU", xName: byStreams,
+		name: "CPU of the first configuration, by streams", file: "control-first",
+		title: "Server CPU until all have their first configuration", unit: "s of CPU", xName: byStreams,
 		of: ofStreams(sotw), x: streams, y: func(r *result) report.Sample { return r.sync.cpu },
 	},
 	{
-		name: "CPU of an endpoint change, by services", file: "control-services", title: "Server CPU of one endpoint change, 100 streams", unit: ofCPU, xName: "services of the mesh",
+		name: "CPU of an endpoint change, by services", file: "control-services",
+		title: "Server CPU of one endpoint change, 100 streams", unit: ofCPU, xName: "services of the mesh",
 		of: func(b bout) bool {
 			return b.streams == small && b.world != plain && b.world.endpoints == plain.endpoints && b.form == sotw
 		},
 		x: func(b bout) int { return b.world.services }, y: totalCPU,
 	},
 	{
-		name: "CPU of an endpoint change, by endpoints", file: "control-endpoints", title: "Server CPU of one endpoint change, 100 streams", unit: ofCPU, xName: "endpoints of the service",
+		name: "CPU of an endpoint change, by endpoints", file: "control-endpoints",
+		title: "Server CPU of one endpoint change, 100 streams", unit: ofCPU, xName: "endpoints of the service",
 		of: func(b bout) bool { return b.streams == small && b.world.services == perClient && b.form == sotw },
 		x:  func(b bout) int { return b.world.endpoints }, y: totalCPU,
 	},

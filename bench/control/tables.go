@@ -120,14 +120,15 @@ func (r *run) figures() {
 		return
 	}
 	at := fmt.Sprintf("control plane, %d streams", most)
-	r.out.Figures = append(r.out.Figures,
-		report.Figure{Key: "control.cpu", Name: at + ", one endpoint changes: server CPU, LinearCache / tulle", Value: theirs.endpoint.cpu.Over(ours.endpoint.cpu).Spread()},
-		report.Figure{Key: "control.p99", Name: at + ", the same: p99 to clients, LinearCache / tulle", Value: theirs.endpoint.p99.Over(ours.endpoint.p99).Spread()},
-		report.Figure{Key: "control.heap", Name: at + ": heap and stack per stream, LinearCache / tulle", Value: theirs.memory().Over(ours.memory()).Spread()},
-		report.Figure{Key: "control.p99_ms", Name: at + ", one endpoint changes: p99 to clients", Unit: "ms", Value: ours.endpoint.p99.Spread()},
-		report.Figure{Key: "control.cpu_us", Name: at + ", the same: server CPU per stream", Unit: "us", Value: ours.endpoint.cpu.Spread()},
-		report.Figure{Key: "control.heap_kb", Name: at + ": heap and stack per stream", Unit: "KB", Value: ours.memory().Spread()},
-	)
+	add := func(key, name, unit string, value report.Sample) {
+		r.out.Figures = append(r.out.Figures, report.Figure{Key: "control." + key, Name: at + name, Unit: unit, Value: value.Spread()})
+	}
+	add("cpu", ", one endpoint changes: server CPU, LinearCache / tulle", "", theirs.endpoint.cpu.Over(ours.endpoint.cpu))
+	add("p99", ", the same: p99 to clients, LinearCache / tulle", "", theirs.endpoint.p99.Over(ours.endpoint.p99))
+	add("heap", ": heap and stack per stream, LinearCache / tulle", "", theirs.memory().Over(ours.memory()))
+	add("p99_ms", ", one endpoint changes: p99 to clients", "ms", ours.endpoint.p99)
+	add("cpu_us", ", the same: server CPU per stream", "us", ours.endpoint.cpu)
+	add("heap_kb", ": heap and stack per stream", "KB", ours.memory())
 }
 
 // memory is heap and stack.

@@ -35,12 +35,12 @@ type linearEngine struct {
 	linear [kinds]*cachev3.LinearCache
 }
 
-func newLinearCache(w world) (*linearEngine, error) {
+func newLinearCache(w world) *linearEngine {
 	e := &linearEngine{world: w}
 	for k, url := range ordinary.Types {
 		e.linear[k] = cachev3.NewLinearCache(url, cachev3.WithInitialResources(w.all(kind(k))))
 	}
-	return e, nil
+	return e
 }
 
 func (e *linearEngine) register(g *grpc.Server) {

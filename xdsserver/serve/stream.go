@@ -101,7 +101,7 @@ func (s *Server) serve(g grpc.ServerStream, delta bool) error {
 		return err
 	}
 	defer s.running.Done()
-	err, gone := st.finish(st.read())
+	gone, err := st.finish(st.read())
 	st.unwind()
 	n := s.leave(st)
 	level := slog.LevelWarn

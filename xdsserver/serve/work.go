@@ -128,13 +128,13 @@ func (st *stream) look() {
 
 // finish ends the stream, if no worker has, and returns what it ended with, and whether
 // the client had gone by then.
-func (st *stream) finish(err error) (result error, gone bool) {
+func (st *stream) finish(err error) (gone bool, result error) {
 	st.turn.Lock()
 	defer st.turn.Unlock()
 	if !st.finished {
 		st.conclude(err)
 	}
-	return st.result, st.gone
+	return st.gone, st.result
 }
 
 // conclude notes that nothing is sent any more. turn must be held.

@@ -110,7 +110,7 @@ func listener(name string, number int) *listenerv3.Listener {
 func packed(m proto.Message) *anypb.Any {
 	a, err := anypb.New(m)
 	if err != nil {
-		panic(err) // these messages are written above
+		panic(err) //nolint:forbidigo // these messages are written above, and nobody sends them
 	}
 	return a
 }
