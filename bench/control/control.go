@@ -145,7 +145,11 @@ func (r *run) measure(ctx context.Context, b bout, each func(turn int, do func(l
 	}
 	steps := []func() error{
 		func() error { return each(0, func(l lane) error { return l.first(ctx) }) },
-		func() error { return each(0, change(endpoints, func(lane, update) {})) }, // warms pools and caches
+		// The first of each kind warms pools and caches, and is not counted.
+		func() error { return each(0, change(endpoints, func(lane, update) {})) },
+	}
+	if b.routes > 0 {
+		steps = append(steps, func() error { return each(0, change(routes, func(lane, update) {})) })
 	}
 	for i := range b.updates {
 		steps = append(steps, func() error {
