@@ -6,6 +6,7 @@ import (
 	"net"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"syscall"
 
 	"google.golang.org/grpc/balancer"
@@ -29,6 +30,19 @@ func refuse(rpc *call.Call, failure *call.Error) (balancer.PickResult, error) {
 		rpc.Failure = failure
 	}
 	return balancer.PickResult{}, failure
+}
+
+// A refusal is the end of calls that are over a limit. Its words are made when the first call
+// needs them: most limits are never reached, and each upstream has two. Its zero value is
+// without words yet.
+type refusal struct{ made atomic.Pointer[call.Error] }
+
+func (r *refusal) words(describe func() *call.Error) *call.Error {
+	if failure := r.made.Load(); failure != nil {
+		return failure
+	}
+	r.made.CompareAndSwap(nil, describe())
+	return r.made.Load()
 }
 
 // An outage is why a cluster has no endpoint to pick. Its words are made when

@@ -12,13 +12,14 @@ import (
 const million = 1_000_000
 
 // A groupPicker picks for one cluster. It is immutable but for the count of open
-// calls.
+// calls, and the words of full.
 type groupPicker struct {
+	group *group // for its names, which are immutable
 	drops []drop
 
 	open  *openCalls // nil when the cluster cannot be used
 	limit uint32
-	full  *call.Error
+	full  refusal
 
 	// localities hold the pools of ready endpoints; without any, outage says why.
 	localities localityPicker
@@ -36,7 +37,7 @@ func newGroupPicker(g *group) *groupPicker {
 		return &groupPicker{outage: unusable(g)}
 	}
 	limit := g.config.Cluster.MaxRequests
-	p := &groupPicker{open: g.open, limit: limit, full: overLimit(g, limit)}
+	p := &groupPicker{group: g, open: g.open, limit: limit}
 	if g.current == nil || g.current.state != connectivity.Ready {
 		p.outage = notReady(g)
 		return p
@@ -59,7 +60,7 @@ func (p *groupPicker) pick(info balancer.PickInfo, rpc *call.Call) (balancer.Pic
 		}
 	}
 	if p.open != nil && !p.open.acquire(p.limit) {
-		return refuse(rpc, p.full)
+		return refuse(rpc, p.full.words(func() *call.Error { return overLimit(p.group, p.limit) }))
 	}
 	if p.outage != nil {
 		if p.open != nil {

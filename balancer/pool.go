@@ -38,7 +38,7 @@ type Pool struct {
 	failures  resource.CodeSet
 	wantsLoad bool // whether reports of load are to be handed on
 	security  call.Security
-	full      *call.Error
+	full      refusal
 }
 
 // NewPool returns a pool of members, in whose Nodes it puts the configuration. It
@@ -85,7 +85,6 @@ func newPool(config *resource.Balancing, members []Member, o poolOptions) *Pool 
 		failures:  failuresOf(config),
 		wantsLoad: config.Policy == resource.WeightedRoundRobin || config.Policy == resource.PeakEWMA && config.PeakEWMA.Utilization,
 		security:  o.security,
-		full:      fullOf(o.watch.cluster, config.MaxRequestsPerEndpoint),
 	}
 	o.watch.adopt(p)
 	return p
@@ -225,14 +224,15 @@ func failuresOf(config *resource.Balancing) resource.CodeSet {
 // atLimit is the end of a call for which no endpoint has a place. It says what the
 // endpoints do where not all of them are at their limit.
 func (p *Pool) atLimit() *call.Error {
+	full := p.full.words(func() *call.Error { return fullOf(p.watch.cluster, p.limit) })
 	for i := range p.members {
 		if p.members[i].Node.out.Load() {
-			failure := *p.full
+			failure := *full
 			failure.Detail += " (" + describe(p.sightings()) + ")"
 			return &failure
 		}
 	}
-	return p.full
+	return full
 }
 
 func (p *Pool) sightings() []sighting {

@@ -102,7 +102,7 @@ func TestThePickersErrorIsThePicks(t *testing.T) {
 func groupOf(endpoint balancer.Picker) *groupPicker {
 	config := resource.DefaultBalancing()
 	pool := NewPool(&config, []Member{{Endpoint: &resource.Endpoint{Weight: 1}, Picker: endpoint, Node: NewNode("10.0.0.7:8080")}})
-	return &groupPicker{open: newOpenCalls(), limit: 1, localities: localityPicker{pools: []*Pool{pool}}}
+	return &groupPicker{group: newGroup("", ""), open: newOpenCalls(), limit: 1, localities: localityPicker{pools: []*Pool{pool}}}
 }
 
 type pickerFunc func(balancer.PickInfo) (balancer.PickResult, error)
