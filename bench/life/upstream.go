@@ -33,55 +33,86 @@ func (r *run) upstreams(ctx context.Context) error {
 		targets[tulle] = append(targets[tulle], "mesh:///"+name)
 	}
 	got := make([]footprint, len(programs))
-	err = turns(ctx, r.rounds(3, 2), len(programs), func(i, _ int) error {
-		if r.Quick && programs[i] == grpcxds {
-			return nil
+	for range r.rounds(3, 1) {
+		if err := r.grow(ctx, targets, got); err != nil {
+			return err
 		}
-		grown, err := b.growth(ctx, programs[i], targets[programs[i]])
-		if err != nil {
-			return fmt.Errorf("%s: %w", names[programs[i]], err)
-		}
-		f := &got[i]
-		f.heap = append(f.heap, grown.heap)
-		f.stack = append(f.stack, grown.stack)
-		f.all = append(f.all, grown.heap+grown.stack)
-		f.goroutines = append(f.goroutines, grown.goroutines)
-		return nil
-	})
-	if err != nil {
-		return err
 	}
 	r.reportUpstreams(got)
 	return nil
 }
 
-type growth struct{ heap, stack, goroutines float64 }
+// grow starts a client of each program, has it call all targets, and adds by what it grew
+// for each.
+func (r *run) grow(ctx context.Context, targets map[string][]string, got []footprint) error {
+	clients := make([]*grown, len(programs))
+	for i, program := range programs {
+		if r.Quick && program == grpcxds {
+			continue
+		}
+		g, err := r.bed.callAll(ctx, program, targets[program])
+		if err != nil {
+			return fmt.Errorf("%s: %w", names[program], err)
+		}
+		defer func() { _ = g.client.Close() }()
+		clients[i] = g
+	}
+	// Members tell xdsserver of their calls, and keep what they have told.
+	reported := 5500 * time.Millisecond
+	if r.Quick {
+		reported = time.Second
+	}
+	select {
+	case <-ctx.Done():
+		return ctx.Err()
+	case <-time.After(reported):
+	}
+	for i, g := range clients {
+		if g == nil {
+			continue
+		}
+		after, err := stillMemory(ctx, g.client)
+		if err != nil {
+			return err
+		}
+		got[i].add(g.before, after)
+	}
+	return nil
+}
 
-// growth starts a client, has it call all targets, and returns by what it grew for each.
-func (b *bed) growth(ctx context.Context, program string, targets []string) (g growth, err error) {
+func (f *footprint) add(before, after proc.Memory) {
+	const unit = 1024 * upstreamCount
+	heap := (float64(after.Heap) - float64(before.Heap)) / unit
+	stack := (float64(after.Stack) - float64(before.Stack)) / unit
+	f.heap, f.stack, f.all = append(f.heap, heap), append(f.stack, stack), append(f.all, heap+stack)
+	f.goroutines = append(f.goroutines, float64(after.Goroutines-before.Goroutines)/upstreamCount)
+}
+
+// A grown is a client that has called all targets, and its memory before that.
+type grown struct {
+	client *proc.Process
+	before proc.Memory
+}
+
+func (b *bed) callAll(ctx context.Context, program string, targets []string) (_ *grown, err error) {
 	args, env, target := b.client(program)
 	p, err := proc.Start(names[program]+", client of many", b.programs[program], args, env...)
 	if err != nil {
-		return g, err
+		return nil, err
 	}
-	defer func() { _ = p.Close() }()
+	defer func() {
+		if err != nil {
+			_ = p.Close()
+		}
+	}()
 	if err := p.Ask("dial", []string{target}, nil); err != nil {
-		return g, err
+		return nil, err
 	}
 	before, err := stillMemory(ctx, p)
 	if err != nil {
-		return g, err
+		return nil, err
 	}
-	if err := p.Ask("dial", targets, nil); err != nil {
-		return g, err
-	}
-	after, err := stillMemory(ctx, p)
-	each := float64(len(targets))
-	return growth{
-		heap:       (float64(after.Heap) - float64(before.Heap)) / 1024 / each,
-		stack:      (float64(after.Stack) - float64(before.Stack)) / 1024 / each,
-		goroutines: float64(after.Goroutines-before.Goroutines) / each,
-	}, err
+	return &grown{p, before}, p.Ask("dial", targets, nil)
 }
 
 // stillMemory is the least that a process holds within a short while: what it does beside
