@@ -27,7 +27,7 @@ import (
 	"github.com/tulle-mesh/tulle/mesh/meshtest"
 )
 
-// The yardstick of both benchmarks is grpc-go by itself with mutual TLS: the same
+// The yardstick is grpc-go by itself with mutual TLS: the same
 // certificates, by go-spiffe's credentials, the same handler, loopback TCP and
 // deadline. What plaintext would do is told beside it. Short rounds of all are
 // interleaved in one run, so that what else the machine does hits all.
@@ -36,7 +36,6 @@ const (
 	benchCallers = 64
 	benchRounds  = 41
 	benchRound   = 250 * time.Millisecond
-	benchTargets = 100
 )
 
 // BenchmarkAgainstPlain reports throughput over that of plain grpc-go with mutual
@@ -84,32 +83,6 @@ func BenchmarkAgainstPlain(b *testing.B) {
 	}
 }
 
-// BenchmarkUpstream reports what one more service to call costs over a plain
-// *grpc.ClientConn with mutual TLS: memory (budget: at most 16 KB) and goroutines
-// (budget: none).
-//
-//	go test -run '^$' -bench Upstream ./mesh
-func BenchmarkUpstream(b *testing.B) {
-	kit := meshtest.New(b)
-	dial, server := benchUpstreams(b, kit, "s", benchTargets, func(*mesh.Mesh) {})
-	id := server[0].Status().Identity.Identity
-	address := startEcho(b, mtlsServer(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit))
-	creds := mtlsClient(b, id.Certificate.PrivateKey, id.Certificate.Certificate, kit)
-	for b.Loop() {
-		plain := footprint(b, func() []*grpc.ClientConn {
-			var conns []*grpc.ClientConn
-			for range benchTargets {
-				conns = append(conns, dialPlain(b, address, creds))
-			}
-			return conns
-		})
-		meshed := footprint(b, dial)
-		b.ReportMetric((meshed.bytes-plain.bytes)/1024/benchTargets, "KB-added/upstream")
-		b.ReportMetric((meshed.goroutines-plain.goroutines)/benchTargets, "goroutines-added/upstream")
-		b.ReportMetric(plain.bytes/1024/benchTargets, "plain-KB/upstream")
-	}
-}
-
 type load struct{ rate, allocs float64 }
 
 // saturate calls as fast as the callers can for one round.
@@ -146,32 +119,6 @@ func saturate(b *testing.B, conn *grpc.ClientConn) load {
 		rate:   float64(calls.Load()) / took,
 		allocs: float64(after.Mallocs-before.Mallocs) / float64(calls.Load()),
 	}
-}
-
-type size struct{ bytes, goroutines float64 }
-
-// footprint is what the connections cost once each has made a call.
-func footprint(b *testing.B, dial func() []*grpc.ClientConn) size {
-	b.Helper()
-	measure := func() size {
-		var m runtime.MemStats
-		runtime.GC()
-		runtime.GC()
-		runtime.ReadMemStats(&m)
-		return size{float64(m.HeapAlloc + m.StackInuse), float64(runtime.NumGoroutine())}
-	}
-	before := measure()
-	conns := dial()
-	for _, conn := range conns {
-		if err := conn.Invoke(b.Context(), echoMethod, wrapperspb.Bytes(nil), new(wrapperspb.BytesValue), grpc.WaitForReady(true)); err != nil {
-			b.Fatal(err)
-		}
-	}
-	after := measure()
-	for _, conn := range conns {
-		conn.Close()
-	}
-	return size{after.bytes - before.bytes, after.goroutines - before.goroutines}
 }
 
 func dialPlain(b *testing.B, address string, creds credentials.TransportCredentials) *grpc.ClientConn {
