@@ -33,7 +33,7 @@ func (r *run) upstreams(ctx context.Context) error {
 		targets[tulle] = append(targets[tulle], "mesh:///"+name)
 	}
 	got := make([]footprint, len(programs))
-	for range r.rounds(3, 1) {
+	for range r.rounds(2, 1) {
 		if err := r.grow(ctx, targets, got); err != nil {
 			return err
 		}
