@@ -37,7 +37,6 @@ import (
 
 	"golang.org/x/sync/errgroup"
 	"google.golang.org/grpc"
-	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tulle-mesh/tulle/balancer"
 	"github.com/tulle-mesh/tulle/interceptors"
@@ -251,9 +250,9 @@ func (m *Mesh) node() *xdsv3.Node {
 		UserAgentVersionType: &xdsv3.Node_UserAgentVersion{
 			UserAgentVersion: Version,
 		},
-		Metadata: &structpb.Struct{Fields: map[string]*structpb.Value{
-			"instance": structpb.NewStringValue(m.instance),
-			"version":  structpb.NewStringValue(m.config.Version),
+		Metadata: &xdsv3.Struct{Fields: map[string]*xdsv3.Value{
+			"instance": {Kind: &xdsv3.Value_StringValue{StringValue: m.instance}},
+			"version":  {Kind: &xdsv3.Value_StringValue{StringValue: m.config.Version}},
 		}},
 	}
 }

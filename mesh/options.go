@@ -1,6 +1,7 @@
 package mesh
 
 import (
+	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -13,6 +14,12 @@ import (
 // connectionAge is how old a connection to one of our servers becomes, give or
 // take the tenth that grpc adds: certificates are checked in handshakes.
 const connectionAge = 30 * time.Minute
+
+// streamWorkers is how many goroutines wait for calls, for each processor. A goroutine that
+// is made for a call begins with a small stack, which is copied as it grows: in workers
+// that were there before, an eighth of what a server needs for a small call is saved. Calls
+// beyond them get goroutines of their own.
+const streamWorkers = 16
 
 // serverDialOptions are for connections to xdsserver.
 func (m *Mesh) serverDialOptions() []grpc.DialOption {
@@ -75,6 +82,7 @@ func (m *Mesh) serverOptions() []grpc.ServerOption {
 		grpc.Creds(counted{TransportCredentials: m.source.ServerCredentials(in.permissiveUntil), open: &m.accepted}),
 		grpc.ChainStreamInterceptor(in.server.Stream),
 		grpc.UnknownServiceHandler(interceptors.Unknown),
+		grpc.NumStreamWorkers(uint32(streamWorkers * runtime.GOMAXPROCS(0))),
 		grpc.MaxConcurrentStreams(1000),
 		grpc.MaxHeaderListSize(64 << 10),
 		grpc.ConnectionTimeout(10 * time.Second),

@@ -108,7 +108,6 @@ func (g *generator) file(parts []part) []byte {
 		{"proto.Marshal", "google.golang.org/protobuf/proto"},
 		{"anypb.", "google.golang.org/protobuf/types/known/anypb"},
 		{"durationpb.", "google.golang.org/protobuf/types/known/durationpb"},
-		{"structpb.", "google.golang.org/protobuf/types/known/structpb"},
 		{"wrapperspb.", "google.golang.org/protobuf/types/known/wrapperspb"},
 	} {
 		if strings.Contains(body, i.use) {
@@ -290,7 +289,6 @@ func (g *generator) methods(d protoreflect.MessageDescriptor, name string) {
 var wellKnown = map[protoreflect.FullName]string{
 	"google.protobuf.Any":         "anypb.Any",
 	"google.protobuf.Duration":    "durationpb.Duration",
-	"google.protobuf.Struct":      "structpb.Struct",
 	"google.protobuf.BoolValue":   "wrapperspb.BoolValue",
 	"google.protobuf.UInt32Value": "wrapperspb.UInt32Value",
 	"google.protobuf.UInt64Value": "wrapperspb.UInt64Value",

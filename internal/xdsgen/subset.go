@@ -97,6 +97,8 @@ var subset = []part{
 		name: core + "Node", file: "discovery", accepted: every, sent: true,
 		read: "id cluster metadata locality user_agent_name user_agent_version",
 	},
+	{name: "google.protobuf.Struct", file: "core", read: "fields", accepted: every, sent: true},
+	{name: "google.protobuf.Value", file: "core", read: "string_value", accepted: every, sent: true},
 	{name: "envoy.type.v3.FractionalPercent", file: "core", read: "numerator denominator", accepted: every},
 	{name: "envoy.type.v3.Int64Range", file: "core", read: "start end", accepted: every},
 

@@ -140,12 +140,20 @@ func (g *generator) marshal(name string, members []member) {
 		field, n := "m."+m.name, m.Number()
 		switch {
 		case m.IsMap():
-			g.printf("for _, key := range slices.Sorted(maps.Keys(%s)) {\n"+
-				"if b, err = appendEntry(b, %d, key, %s[key]); err != nil {\nreturn nil, err\n}\n}", field, n, field)
+			value := fmt.Sprintf("v := []byte(%s[key])", field)
+			if m.MapValue().Kind() == protoreflect.MessageKind {
+				value = fmt.Sprintf("var v []byte\nif v, err = %s[key].Append(nil); err != nil {\nreturn nil, err\n}", field)
+			}
+			g.printf("for _, key := range slices.Sorted(maps.Keys(%s)) {\n%s\n"+
+				"if b, err = appendEntry(b, %d, key, v); err != nil {\nreturn nil, err\n}\n}", field, value, n)
 		case m.IsList():
 			g.printf("for _, v := range %s {\nif b, err = appendString(b, %d, v); err != nil {\nreturn nil, err\n}\n}", field, n)
 		case m.Kind() == protoreflect.StringKind:
-			g.printf("if v := m.Get%s(); v != \"\" {\nif b, err = appendString(b, %d, v); err != nil {\nreturn nil, err\n}\n}", m.name, n)
+			set := fmt.Sprintf("m.Get%s() != \"\"", m.name)
+			if m.wrapper != "" {
+				set = fmt.Sprintf("_, ok := m.Get%s().(*%s); ok", camel(string(m.ContainingOneof().Name())), m.wrapper)
+			}
+			g.printf("if %s {\nif b, err = appendString(b, %d, m.Get%s()); err != nil {\nreturn nil, err\n}\n}", set, n, m.name)
 		default:
 			encode := field + ".Append(nil)"
 			if wellKnown[m.Message().FullName()] != "" {

@@ -6,8 +6,6 @@ import (
 	"slices"
 	"strconv"
 
-	"google.golang.org/protobuf/types/known/structpb"
-
 	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
@@ -210,12 +208,12 @@ func decodeOwnMetadata(m *xdsv3.Metadata) (instance, version string, err error) 
 	return instance, version, err
 }
 
-func text(fields map[string]*structpb.Value, name string) (string, error) {
+func text(fields map[string]*xdsv3.Value, name string) (string, error) {
 	v, ok := fields[name]
 	if !ok {
 		return "", nil
 	}
-	s, ok := v.GetKind().(*structpb.Value_StringValue)
+	s, ok := v.GetKind().(*xdsv3.Value_StringValue)
 	if !ok {
 		return "", bad("filter_metadata."+metadataKey+"."+name, "is no string")
 	}

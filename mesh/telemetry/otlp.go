@@ -1,32 +1,87 @@
 package telemetry
 
 import (
+	"math"
 	"strings"
 	"time"
 
-	commonpb "go.opentelemetry.io/proto/otlp/common/v1"
-	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
-	resourcepb "go.opentelemetry.io/proto/otlp/resource/v1"
+	"google.golang.org/protobuf/encoding/protowire"
 )
 
-// OTLP writes a snapshot as the messages of OTLP 1.x. MetricsData has the same bytes as
+// The numbers of OTLP's fields (opentelemetry/proto/metrics/v1). They are written by hand:
+// the descriptors of its messages would be a seventh of what a small process holds.
+const (
+	dataResources protowire.Number = 1
+
+	resourcesResource protowire.Number = 1
+	resourcesScopes   protowire.Number = 2
+
+	resourceAttributes protowire.Number = 1
+
+	scopesScope   protowire.Number = 1
+	scopesMetrics protowire.Number = 2
+
+	scopeName    protowire.Number = 1
+	scopeVersion protowire.Number = 2
+
+	metricName      protowire.Number = 1
+	metricUnit      protowire.Number = 3
+	metricGauge     protowire.Number = 5
+	metricSum       protowire.Number = 7
+	metricHistogram protowire.Number = 10
+
+	// Of gauges, sums and histograms.
+	metricPoints      protowire.Number = 1
+	metricTemporality protowire.Number = 2
+	sumMonotonic      protowire.Number = 3
+
+	// Of both kinds of points.
+	pointBegan protowire.Number = 2
+	pointAt    protowire.Number = 3
+
+	numberAttributes protowire.Number = 7
+	numberDouble     protowire.Number = 4
+
+	histogramAttributes protowire.Number = 1
+	histogramCount      protowire.Number = 4
+	histogramSum        protowire.Number = 5
+	histogramScale      protowire.Number = 6
+	histogramZeroCount  protowire.Number = 7
+	histogramPositive   protowire.Number = 8
+	histogramThreshold  protowire.Number = 14
+
+	bucketsOffset protowire.Number = 1
+	bucketsCounts protowire.Number = 2
+
+	attributeKey   protowire.Number = 1
+	attributeValue protowire.Number = 2
+	valueString    protowire.Number = 1
+
+	cumulative = 2 // AGGREGATION_TEMPORALITY_CUMULATIVE
+)
+
+// AppendOTLP appends a snapshot as a MetricsData of OTLP 1.x, which has the same bytes as
 // the request of its collector service.
-func (s *Snapshot) OTLP() *metricspb.MetricsData {
-	w := writer{snapshot: s, metrics: map[string]*metricspb.Metric{}}
+func (s *Snapshot) AppendOTLP(b []byte) []byte {
+	w := writer{snapshot: s, metrics: map[string]*metric{}}
 	for i := range s.Points {
 		w.point(&s.Points[i])
 	}
 	for i := range s.Samples {
 		w.sample(&s.Samples[i])
 	}
-	return &metricspb.MetricsData{ResourceMetrics: []*metricspb.ResourceMetrics{{
-		Resource:     &resourcepb.Resource{Attributes: s.Config.attributes()},
-		ScopeMetrics: []*metricspb.ScopeMetrics{{Scope: &commonpb.InstrumentationScope{Name: "tulle", Version: s.Config.Library}, Metrics: w.list}},
-	}}}
+	scope := appendString(nil, scopeName, "tulle")
+	scope = appendString(scope, scopeVersion, s.Config.Library)
+	scopes := appendMessage(nil, scopesScope, scope)
+	for _, m := range w.list {
+		scopes = appendMessage(scopes, scopesMetrics, m.encode())
+	}
+	resources := appendMessage(nil, resourcesResource, appendAttributes(nil, resourceAttributes, s.Config.attributes()))
+	return appendMessage(b, dataResources, appendMessage(resources, resourcesScopes, scopes))
 }
 
 // attributes are those of the resource.
-func (c *Config) attributes() []*commonpb.KeyValue {
+func (c *Config) attributes() []Attribute {
 	name, namespace, _ := strings.Cut(c.Service, ".")
 	if namespace == "" {
 		namespace = "default"
@@ -35,7 +90,7 @@ func (c *Config) attributes() []*commonpb.KeyValue {
 	if c.Region != "" {
 		zone = c.Region + "/" + zone
 	}
-	return keyValues(valid([]Attribute{
+	return valid([]Attribute{
 		{"service.name", name},
 		{"service.namespace", namespace},
 		{"service.instance.id", c.Instance},
@@ -43,88 +98,109 @@ func (c *Config) attributes() []*commonpb.KeyValue {
 		{"tulle.zone", zone},
 		{"telemetry.sdk.name", "tulle"},
 		{"tulle.library", c.Library},
-	}))
+	})
 }
 
-func keyValues(attributes []Attribute) []*commonpb.KeyValue {
-	all := make([]*commonpb.KeyValue, 0, len(attributes))
-	for _, a := range attributes {
-		all = append(all, &commonpb.KeyValue{Key: a.Key, Value: text(a.Value)})
+// A metric is what has one name.
+type metric struct {
+	name   string
+	kind   protowire.Number // of its data: a gauge, a sum or a histogram
+	points []byte
+}
+
+func (m *metric) encode() []byte {
+	data := m.points
+	if m.kind != metricGauge {
+		data = appendVarint(data, metricTemporality, cumulative)
 	}
-	return all
-}
-
-func text(s string) *commonpb.AnyValue {
-	return &commonpb.AnyValue{Value: &commonpb.AnyValue_StringValue{StringValue: s}}
+	if m.kind == metricSum {
+		data = appendVarint(data, sumMonotonic, 1)
+	}
+	b := appendString(nil, metricName, m.name)
+	if m.kind == metricHistogram {
+		b = appendString(b, metricUnit, "s")
+	}
+	return appendMessage(b, m.kind, data)
 }
 
 // A writer puts points of one name into one metric.
 type writer struct {
 	snapshot *Snapshot
-	list     []*metricspb.Metric
-	metrics  map[string]*metricspb.Metric
+	list     []*metric
+	metrics  map[string]*metric
+	scratch  []byte
 }
 
-func (w *writer) metric(name string, create func() *metricspb.Metric) *metricspb.Metric {
+// add adds a point. One whose name is of another kind, which has come first, is left out.
+func (w *writer) add(name string, kind protowire.Number, point []byte) {
 	m := w.metrics[name]
 	if m == nil {
-		m = create()
-		m.Name = name
+		m = &metric{name: name, kind: kind}
 		w.metrics[name] = m
 		w.list = append(w.list, m)
 	}
-	return m
+	if m.kind == kind {
+		m.points = appendMessage(m.points, metricPoints, point)
+	}
+	w.scratch = point
 }
 
 func (w *writer) point(p *Point) {
-	m := w.metric(p.Name, func() *metricspb.Metric {
-		return &metricspb.Metric{Unit: "s", Data: &metricspb.Metric_ExponentialHistogram{ExponentialHistogram: &metricspb.ExponentialHistogram{
-			AggregationTemporality: metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE,
-		}}}
-	})
-	h := m.GetExponentialHistogram()
-	if h == nil {
-		return // an observer's sample has taken the name
+	b := appendAttributes(w.scratch[:0], histogramAttributes, p.Attributes)
+	b = appendAttributes(b, histogramAttributes, []Attribute{{"grpc.status", StatusName(p.Code)}})
+	b = appendFixed64(b, pointBegan, unixNano(p.Began))
+	b = appendFixed64(b, pointAt, unixNano(w.snapshot.At))
+	b = appendFixed64(b, histogramCount, p.Count)
+	b = appendFixed64(b, histogramSum, math.Float64bits(p.Sum))
+	b = appendVarint(b, histogramScale, protowire.EncodeZigZag(Scale))
+	b = appendFixed64(b, histogramZeroCount, p.Below)
+	buckets := appendVarint(nil, bucketsOffset, protowire.EncodeZigZag(int64(p.Offset)))
+	if len(p.Buckets) > 0 {
+		counts := make([]byte, 0, 2*len(p.Buckets))
+		for _, n := range p.Buckets {
+			counts = protowire.AppendVarint(counts, n)
+		}
+		buckets = appendMessage(buckets, bucketsCounts, counts)
 	}
-	sum := p.Sum
-	attributes := make([]*commonpb.KeyValue, 0, len(p.Attributes)+1)
-	attributes = append(attributes, keyValues(p.Attributes)...)
-	attributes = append(attributes, &commonpb.KeyValue{Key: "grpc.status", Value: text(StatusName(p.Code))})
-	h.DataPoints = append(h.DataPoints, &metricspb.ExponentialHistogramDataPoint{
-		Attributes:        attributes,
-		StartTimeUnixNano: unixNano(p.Began),
-		TimeUnixNano:      unixNano(w.snapshot.At),
-		Count:             p.Count,
-		Sum:               &sum,
-		Scale:             Scale,
-		ZeroCount:         p.Below,
-		ZeroThreshold:     Threshold,
-		Positive:          &metricspb.ExponentialHistogramDataPoint_Buckets{Offset: int32(p.Offset), BucketCounts: p.Buckets},
-	})
+	b = appendMessage(b, histogramPositive, buckets)
+	b = appendFixed64(b, histogramThreshold, math.Float64bits(Threshold))
+	w.add(p.Name, metricHistogram, b)
 }
 
 func (w *writer) sample(s *Sample) {
-	point := &metricspb.NumberDataPoint{
-		Attributes:        keyValues(s.Attributes),
-		StartTimeUnixNano: unixNano(w.snapshot.Began),
-		TimeUnixNano:      unixNano(w.snapshot.At),
-		Value:             &metricspb.NumberDataPoint_AsDouble{AsDouble: s.Value},
+	b := appendAttributes(w.scratch[:0], numberAttributes, s.Attributes)
+	b = appendFixed64(b, pointBegan, unixNano(w.snapshot.Began))
+	b = appendFixed64(b, pointAt, unixNano(w.snapshot.At))
+	b = appendFixed64(b, numberDouble, math.Float64bits(s.Value))
+	kind := metricGauge
+	if s.Sum {
+		kind = metricSum
 	}
-	m := w.metric(s.Name, func() *metricspb.Metric {
-		if s.Sum {
-			return &metricspb.Metric{Data: &metricspb.Metric_Sum{Sum: &metricspb.Sum{
-				AggregationTemporality: metricspb.AggregationTemporality_AGGREGATION_TEMPORALITY_CUMULATIVE,
-				IsMonotonic:            true,
-			}}}
-		}
-		return &metricspb.Metric{Data: &metricspb.Metric_Gauge{Gauge: &metricspb.Gauge{}}}
-	})
-	switch data := m.GetData().(type) {
-	case *metricspb.Metric_Sum:
-		data.Sum.DataPoints = append(data.Sum.DataPoints, point)
-	case *metricspb.Metric_Gauge:
-		data.Gauge.DataPoints = append(data.Gauge.DataPoints, point)
+	w.add(s.Name, kind, b)
+}
+
+func appendAttributes(b []byte, num protowire.Number, attributes []Attribute) []byte {
+	for _, a := range attributes {
+		value := appendString(nil, valueString, a.Value)
+		b = appendMessage(b, num, appendMessage(appendString(nil, attributeKey, a.Key), attributeValue, value))
 	}
+	return b
+}
+
+func appendString(b []byte, num protowire.Number, s string) []byte {
+	return protowire.AppendString(protowire.AppendTag(b, num, protowire.BytesType), s)
+}
+
+func appendMessage(b []byte, num protowire.Number, m []byte) []byte {
+	return protowire.AppendBytes(protowire.AppendTag(b, num, protowire.BytesType), m)
+}
+
+func appendVarint(b []byte, num protowire.Number, v uint64) []byte {
+	return protowire.AppendVarint(protowire.AppendTag(b, num, protowire.VarintType), v)
+}
+
+func appendFixed64(b []byte, num protowire.Number, v uint64) []byte {
+	return protowire.AppendFixed64(protowire.AppendTag(b, num, protowire.Fixed64Type), v)
 }
 
 func unixNano(t time.Time) uint64 { return uint64(max(t.UnixNano(), 0)) }

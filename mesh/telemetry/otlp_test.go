@@ -5,8 +5,10 @@ import (
 	"testing"
 	"time"
 
+	metricspb "go.opentelemetry.io/proto/otlp/metrics/v1"
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 )
 
 func TestOTLPIsBoundedAndSaysWhoReports(t *testing.T) {
@@ -19,9 +21,12 @@ func TestOTLPIsBoundedAndSaysWhoReports(t *testing.T) {
 		yield(Sample{Name: "tulle.streams", Value: 4, Attributes: []Attribute{{"tulle.side", "client"}}})
 	})
 	in.ClientCall(ClientKey{Service: "voting", Method: "\xff" + strings.Repeat("x", 10)}).Record(codes.OK, time.Second)
-	data := in.Snapshot().OTLP()
-	if _, err := proto.Marshal(data); err != nil {
+	data := new(metricspb.MetricsData)
+	if err := proto.Unmarshal(in.Snapshot().AppendOTLP(nil), data); err != nil {
 		t.Fatal(err)
+	}
+	if err := unknown(data.ProtoReflect()); err != "" {
+		t.Error(err)
 	}
 	r := data.GetResourceMetrics()[0]
 	got := map[string]string{}
@@ -54,4 +59,26 @@ func TestOTLPIsBoundedAndSaysWhoReports(t *testing.T) {
 			t.Errorf("unexpected metric %s", m.GetName())
 		}
 	}
+}
+
+// unknown names a message in m with fields that OTLP has not.
+func unknown(m protoreflect.Message) (found string) {
+	if len(m.GetUnknown()) > 0 {
+		return string(m.Descriptor().FullName()) + " has fields that OTLP has not"
+	}
+	m.Range(func(fd protoreflect.FieldDescriptor, v protoreflect.Value) bool {
+		switch {
+		case fd.Message() == nil:
+		case fd.IsList():
+			for i := range v.List().Len() {
+				if found == "" {
+					found = unknown(v.List().Get(i).Message())
+				}
+			}
+		default:
+			found = unknown(v.Message())
+		}
+		return found == ""
+	})
+	return found
 }

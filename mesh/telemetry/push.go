@@ -8,12 +8,12 @@ import (
 
 	"google.golang.org/grpc"
 	"google.golang.org/grpc/codes"
+	"google.golang.org/grpc/mem"
 	"google.golang.org/grpc/status"
-	"google.golang.org/protobuf/types/known/emptypb"
 )
 
 // ExportMethod is the method of OTLP's collector of metrics, to which processes report.
-// Its request has the bytes of a metricspb.MetricsData, and its response is empty where
+// Its request has the bytes of OTLP's MetricsData, and its response is empty where
 // nothing was refused. (The package of its messages links an HTTP gateway.)
 const ExportMethod = "/opentelemetry.proto.collector.metrics.v1.MetricsService/Export"
 
@@ -143,9 +143,24 @@ func (p *pusher) send(ctx context.Context, s *Snapshot) bool {
 // export reports whether a message is done with: taken, or refused for what it says,
 // which it would say the next time too.
 func (p *pusher) export(ctx context.Context, s *Snapshot) bool {
-	err := p.conn.Invoke(ctx, ExportMethod, s.OTLP(), new(emptypb.Empty))
+	err := p.conn.Invoke(ctx, ExportMethod, s.AppendOTLP(nil), nil, grpc.ForceCodecV2(encoded{}))
 	return err == nil || status.Code(err) == codes.InvalidArgument
 }
+
+// encoded is the codec of requests that are bytes already, and of answers that nobody
+// reads.
+type encoded struct{}
+
+// Name implements encoding.CodecV2.
+func (encoded) Name() string { return "proto" }
+
+// Marshal implements encoding.CodecV2.
+func (encoded) Marshal(v any) (mem.BufferSlice, error) {
+	return mem.BufferSlice{mem.SliceBuffer(v.([]byte))}, nil
+}
+
+// Unmarshal implements encoding.CodecV2.
+func (encoded) Unmarshal(mem.BufferSlice, any) error { return nil }
 
 func (p *pusher) isTold(s *Sample) bool {
 	k := p.key(s)

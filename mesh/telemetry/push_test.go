@@ -49,8 +49,10 @@ func (c *collector) Invoke(ctx context.Context, method string, request, _ any, _
 	if c.refuses != nil && !c.lost {
 		return c.refuses
 	}
-	data, _ := request.(*metricspb.MetricsData)
-	data, _ = proto.Clone(data).(*metricspb.MetricsData)
+	data := new(metricspb.MetricsData)
+	if err := proto.Unmarshal(request.([]byte), data); err != nil {
+		return err
+	}
 	c.reports = append(c.reports, data)
 	if c.last == nil {
 		c.last = map[string]uint64{}

@@ -5,7 +5,8 @@ package xdsv3
 import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/structpb"
+	"maps"
+	"slices"
 	"strconv"
 )
 
@@ -261,7 +262,7 @@ var fieldsOfMetadata = []field{
 type Metadata struct {
 	message
 
-	FilterMetadata map[string]*structpb.Struct
+	FilterMetadata map[string]*Struct
 }
 
 // FullName implements [Message].
@@ -288,7 +289,7 @@ func (m *Metadata) HasUnknown() bool { return m != nil && m.unknown }
 func (m *Metadata) Raw() []byte { return m.raw }
 
 // GetFilterMetadata returns filter_metadata.
-func (m *Metadata) GetFilterMetadata() map[string]*structpb.Struct {
+func (m *Metadata) GetFilterMetadata() map[string]*Struct {
 	if m == nil {
 		return nil
 	}
@@ -315,10 +316,10 @@ func (m *Metadata) unmarshal(b []byte, o options) error {
 				return err
 			}
 			if m.FilterMetadata == nil {
-				m.FilterMetadata = map[string]*structpb.Struct{}
+				m.FilterMetadata = map[string]*Struct{}
 			}
-			of := new(structpb.Struct)
-			if err = merge(v, of, o); err != nil {
+			of := new(Struct)
+			if err = of.unmarshal(v, o); err != nil {
 				return err
 			}
 			m.FilterMetadata[key] = of
@@ -998,18 +999,229 @@ func (m *Locality) Append(b []byte) ([]byte, error) {
 		return b, nil
 	}
 	var err error
-	if v := m.GetRegion(); v != "" {
-		if b, err = appendString(b, 1, v); err != nil {
+	if m.GetRegion() != "" {
+		if b, err = appendString(b, 1, m.GetRegion()); err != nil {
 			return nil, err
 		}
 	}
-	if v := m.GetZone(); v != "" {
-		if b, err = appendString(b, 2, v); err != nil {
+	if m.GetZone() != "" {
+		if b, err = appendString(b, 2, m.GetZone()); err != nil {
 			return nil, err
 		}
 	}
-	if v := m.GetSubZone(); v != "" {
-		if b, err = appendString(b, 3, v); err != nil {
+	if m.GetSubZone() != "" {
+		if b, err = appendString(b, 3, m.GetSubZone()); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+var fieldsOfStruct = []field{
+	{1, "fields", kindList, protowire.BytesType, true, 0},
+}
+
+// Struct is google.protobuf.Struct.
+type Struct struct {
+	message
+
+	Fields map[string]*Value
+}
+
+// FullName implements [Message].
+func (*Struct) FullName() string { return "google.protobuf.Struct" }
+
+// Unmarshal implements [Message].
+func (m *Struct) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+
+// UnmarshalStrict implements [Message].
+func (m *Struct) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+
+// Unaccepted implements [Message].
+func (m *Struct) Unaccepted() string {
+	if m == nil {
+		return ""
+	}
+	return m.unaccepted(fieldsOfStruct)
+}
+
+// HasUnknown implements [Message].
+func (m *Struct) HasUnknown() bool { return m != nil && m.unknown }
+
+// Raw implements [Message].
+func (m *Struct) Raw() []byte { return m.raw }
+
+// GetFields returns fields.
+func (m *Struct) GetFields() map[string]*Value {
+	if m == nil {
+		return nil
+	}
+	return m.Fields
+}
+
+func (m *Struct) unmarshal(b []byte, o options) error {
+	o, err := o.deeper()
+	if err != nil {
+		return err
+	}
+	m.begin(b)
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+		switch {
+		case num == 1 && typ == protowire.BytesType:
+			var key string
+			var v []byte
+			if key, v, n, err = consumeEntry(b); err != nil {
+				return err
+			}
+			if m.Fields == nil {
+				m.Fields = map[string]*Value{}
+			}
+			of := new(Value)
+			if err = of.unmarshal(v, o); err != nil {
+				return err
+			}
+			m.Fields[key] = of
+			m.mark(fieldsOfStruct, 0, true)
+		default:
+			n, err = m.skip(fieldsOfStruct, num, typ, b, o)
+
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// Append appends the message to b, as it goes on the wire.
+func (m *Struct) Append(b []byte) ([]byte, error) {
+	if m == nil {
+		return b, nil
+	}
+	var err error
+	for _, key := range slices.Sorted(maps.Keys(m.Fields)) {
+		var v []byte
+		if v, err = m.Fields[key].Append(nil); err != nil {
+			return nil, err
+		}
+		if b, err = appendEntry(b, 1, key, v); err != nil {
+			return nil, err
+		}
+	}
+	return b, nil
+}
+
+var fieldsOfValue = []field{
+	{1, "null_value", kindPresent, protowire.VarintType, true, 1},
+	{2, "number_value", kindPresent, protowire.Fixed64Type, true, 1},
+	{3, "string_value", kindPresent, protowire.BytesType, true, 1},
+	{4, "bool_value", kindPresent, protowire.VarintType, true, 1},
+	{5, "struct_value", kindPresent, protowire.BytesType, true, 1},
+	{6, "list_value", kindPresent, protowire.BytesType, true, 1},
+}
+
+// Value is google.protobuf.Value.
+type Value struct {
+	message
+
+	Kind isValue_Kind
+}
+
+type isValue_Kind interface{ isValue_Kind() }
+
+// Value_StringValue is where string_value is set.
+type Value_StringValue struct{ StringValue string }
+
+func (*Value_StringValue) isValue_Kind() {}
+
+// GetKind returns nil where none is set that is read.
+func (m *Value) GetKind() isValue_Kind {
+	if m == nil {
+		return nil
+	}
+	return m.Kind
+}
+
+// FullName implements [Message].
+func (*Value) FullName() string { return "google.protobuf.Value" }
+
+// Unmarshal implements [Message].
+func (m *Value) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+
+// UnmarshalStrict implements [Message].
+func (m *Value) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+
+// Unaccepted implements [Message].
+func (m *Value) Unaccepted() string {
+	if m == nil {
+		return ""
+	}
+	return m.unaccepted(fieldsOfValue)
+}
+
+// HasUnknown implements [Message].
+func (m *Value) HasUnknown() bool { return m != nil && m.unknown }
+
+// Raw implements [Message].
+func (m *Value) Raw() []byte { return m.raw }
+
+// GetStringValue returns string_value.
+func (m *Value) GetStringValue() string {
+	if w, ok := m.GetKind().(*Value_StringValue); ok {
+		return w.StringValue
+	}
+	return ""
+}
+
+func (m *Value) unmarshal(b []byte, o options) error {
+	o, err := o.deeper()
+	if err != nil {
+		return err
+	}
+	m.begin(b)
+	for len(b) > 0 {
+		num, typ, n := protowire.ConsumeTag(b)
+		if n < 0 {
+			return protowire.ParseError(n)
+		}
+		b = b[n:]
+		switch {
+		case num == 3 && typ == protowire.BytesType:
+			var v string
+			if v, n, err = consumeString(b); err != nil {
+				return err
+			}
+			m.Kind = &Value_StringValue{v}
+			m.mark(fieldsOfValue, 2, true)
+		default:
+			n, err = m.skip(fieldsOfValue, num, typ, b, o)
+
+			if num == 1 || num == 2 || num == 4 || num == 5 || num == 6 {
+				m.Kind = nil
+			}
+		}
+		if err != nil {
+			return err
+		}
+		b = b[n:]
+	}
+	return nil
+}
+
+// Append appends the message to b, as it goes on the wire.
+func (m *Value) Append(b []byte) ([]byte, error) {
+	if m == nil {
+		return b, nil
+	}
+	var err error
+	if _, ok := m.GetKind().(*Value_StringValue); ok {
+		if b, err = appendString(b, 3, m.GetStringValue()); err != nil {
 			return nil, err
 		}
 	}

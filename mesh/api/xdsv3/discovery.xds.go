@@ -7,7 +7,6 @@ import (
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/anypb"
-	"google.golang.org/protobuf/types/known/structpb"
 	"maps"
 	"slices"
 )
@@ -32,7 +31,7 @@ type Node struct {
 
 	Id                   string
 	Cluster              string
-	Metadata             *structpb.Struct
+	Metadata             *Struct
 	Locality             *Locality
 	UserAgentName        string
 	UserAgentVersionType isNode_UserAgentVersionType
@@ -93,7 +92,7 @@ func (m *Node) GetCluster() string {
 }
 
 // GetMetadata returns metadata.
-func (m *Node) GetMetadata() *structpb.Struct {
+func (m *Node) GetMetadata() *Struct {
 	if m == nil {
 		return nil
 	}
@@ -157,9 +156,9 @@ func (m *Node) unmarshal(b []byte, o options) error {
 				return err
 			}
 			if m.Metadata == nil {
-				m.Metadata = new(structpb.Struct)
+				m.Metadata = new(Struct)
 			}
-			if err = merge(v, m.Metadata, o); err != nil {
+			if err = m.Metadata.unmarshal(v, o); err != nil {
 				return err
 			}
 			m.mark(fieldsOfNode, 2, true)
@@ -210,18 +209,18 @@ func (m *Node) Append(b []byte) ([]byte, error) {
 		return b, nil
 	}
 	var err error
-	if v := m.GetId(); v != "" {
-		if b, err = appendString(b, 1, v); err != nil {
+	if m.GetId() != "" {
+		if b, err = appendString(b, 1, m.GetId()); err != nil {
 			return nil, err
 		}
 	}
-	if v := m.GetCluster(); v != "" {
-		if b, err = appendString(b, 2, v); err != nil {
+	if m.GetCluster() != "" {
+		if b, err = appendString(b, 2, m.GetCluster()); err != nil {
 			return nil, err
 		}
 	}
 	if m.Metadata != nil {
-		v, err := proto.Marshal(m.Metadata)
+		v, err := m.Metadata.Append(nil)
 		if err != nil {
 			return nil, err
 		}
@@ -234,13 +233,13 @@ func (m *Node) Append(b []byte) ([]byte, error) {
 		}
 		b = appendBytes(b, 4, v)
 	}
-	if v := m.GetUserAgentName(); v != "" {
-		if b, err = appendString(b, 6, v); err != nil {
+	if m.GetUserAgentName() != "" {
+		if b, err = appendString(b, 6, m.GetUserAgentName()); err != nil {
 			return nil, err
 		}
 	}
-	if v := m.GetUserAgentVersion(); v != "" {
-		if b, err = appendString(b, 7, v); err != nil {
+	if _, ok := m.GetUserAgentVersionType().(*Node_UserAgentVersion); ok {
+		if b, err = appendString(b, 7, m.GetUserAgentVersion()); err != nil {
 			return nil, err
 		}
 	}
@@ -456,8 +455,8 @@ func (m *DeltaDiscoveryRequest) Append(b []byte) ([]byte, error) {
 		}
 		b = appendBytes(b, 1, v)
 	}
-	if v := m.GetTypeUrl(); v != "" {
-		if b, err = appendString(b, 2, v); err != nil {
+	if m.GetTypeUrl() != "" {
+		if b, err = appendString(b, 2, m.GetTypeUrl()); err != nil {
 			return nil, err
 		}
 	}
@@ -472,12 +471,13 @@ func (m *DeltaDiscoveryRequest) Append(b []byte) ([]byte, error) {
 		}
 	}
 	for _, key := range slices.Sorted(maps.Keys(m.InitialResourceVersions)) {
-		if b, err = appendEntry(b, 5, key, m.InitialResourceVersions[key]); err != nil {
+		v := []byte(m.InitialResourceVersions[key])
+		if b, err = appendEntry(b, 5, key, v); err != nil {
 			return nil, err
 		}
 	}
-	if v := m.GetResponseNonce(); v != "" {
-		if b, err = appendString(b, 6, v); err != nil {
+	if m.GetResponseNonce() != "" {
+		if b, err = appendString(b, 6, m.GetResponseNonce()); err != nil {
 			return nil, err
 		}
 	}

@@ -219,10 +219,7 @@ func appendString(b []byte, num protowire.Number, v string) ([]byte, error) {
 }
 
 // appendEntry appends an entry of a map.
-func appendEntry(b []byte, num protowire.Number, key, value string) ([]byte, error) {
+func appendEntry(b []byte, num protowire.Number, key string, value []byte) ([]byte, error) {
 	entry, err := appendString(nil, 1, key)
-	if err == nil {
-		entry, err = appendString(entry, 2, value)
-	}
-	return appendBytes(b, num, entry), err
+	return appendBytes(b, num, appendBytes(entry, 2, value)), err
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	clusterv3 "github.com/envoyproxy/go-control-plane/envoy/config/cluster/v3"
+	corev3 "github.com/envoyproxy/go-control-plane/envoy/config/core/v3"
 	endpointv3 "github.com/envoyproxy/go-control-plane/envoy/config/endpoint/v3"
 	listenerv3 "github.com/envoyproxy/go-control-plane/envoy/config/listener/v3"
 	rbacv3 "github.com/envoyproxy/go-control-plane/envoy/config/rbac/v3"
@@ -18,9 +19,11 @@ import (
 	cswrrv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/client_side_weighted_round_robin/v3"
 	tlsv3 "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	discoveryv3 "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+	"google.golang.org/genproto/googleapis/rpc/status"
 	"google.golang.org/protobuf/encoding/protowire"
 	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/reflect/protoreflect"
+	"google.golang.org/protobuf/types/known/structpb"
 
 	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
@@ -38,6 +41,7 @@ var pairs = []pair{
 	{func() xdsv3.Message { return new(xdsv3.RouteAction) }, (*routev3.RouteAction)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.RouteMatch) }, (*routev3.RouteMatch)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.HeaderMatcher) }, (*routev3.HeaderMatcher)(nil)},
+	{func() xdsv3.Message { return new(xdsv3.Node) }, (*corev3.Node)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.Cluster) }, (*clusterv3.Cluster)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.OutlierDetection) }, (*clusterv3.OutlierDetection)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.ClientSideWeightedRoundRobin) }, (*cswrrv3.ClientSideWeightedRoundRobin)(nil)},
@@ -291,5 +295,39 @@ func scalar(r *rand.Rand, fd protoreflect.FieldDescriptor) protoreflect.Value {
 		return protoreflect.ValueOfBytes(make([]byte, n))
 	default:
 		return protoreflect.ValueOfString(strings.Repeat("x", n))
+	}
+}
+
+// What is written here, protobuf reads as it was meant.
+func TestWhatIsSentIsReadByOthers(t *testing.T) {
+	request := &xdsv3.DeltaDiscoveryRequest{
+		Node: &xdsv3.Node{
+			Id: "web/1", Cluster: "web", Locality: &xdsv3.Locality{Zone: "a"}, UserAgentName: "tulle",
+			UserAgentVersionType: &xdsv3.Node_UserAgentVersion{},
+			Metadata:             &xdsv3.Struct{Fields: map[string]*xdsv3.Value{"version": {Kind: &xdsv3.Value_StringValue{}}, "none": nil}},
+		},
+		TypeUrl: "t", ResourceNamesSubscribe: []string{"a", ""}, ResourceNamesUnsubscribe: []string{"b"},
+		InitialResourceVersions: map[string]string{"a": "1", "b": ""}, ResponseNonce: "n", ErrorDetail: &status.Status{Code: 3, Message: "m"},
+	}
+	b, err := request.Append(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := &discoveryv3.DeltaDiscoveryRequest{
+		Node: &corev3.Node{
+			Id: "web/1", Cluster: "web", Locality: &corev3.Locality{Zone: "a"}, UserAgentName: "tulle",
+			UserAgentVersionType: &corev3.Node_UserAgentVersion{},
+			Metadata:             &structpb.Struct{Fields: map[string]*structpb.Value{"version": structpb.NewStringValue(""), "none": {}}},
+		},
+		TypeUrl: "t", ResourceNamesSubscribe: []string{"a", ""}, ResourceNamesUnsubscribe: []string{"b"},
+		InitialResourceVersions: map[string]string{"a": "1", "b": ""}, ResponseNonce: "n", ErrorDetail: &status.Status{Code: 3, Message: "m"},
+	}
+	got := new(discoveryv3.DeltaDiscoveryRequest)
+	if err := proto.Unmarshal(b, got); err != nil || !proto.Equal(got, want) {
+		t.Errorf("%v: got\n%v, want\n%v", err, got, want)
+	}
+	request.TypeUrl = "\xff"
+	if _, err := request.Append(nil); err == nil {
+		t.Error("what is no UTF-8 is sent")
 	}
 }
