@@ -14,7 +14,7 @@ tools := bin/golangci-lint bin/govulncheck bin/buf bin/benchstat
 
 .PHONY: help
 help: ## Say what each target does
-	@awk -F ':.*## ' '/^[a-z]+:.*## / {printf "  %-8s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
 build: ## Compile everything
@@ -54,6 +54,10 @@ proto: bin/buf ## Lint protobuf and generate its code
 bench: bin/benchstat ## Run benchmarks BENCH of PKG, COUNT times each, and sum them up
 	$(GO) test -run '^$$' -bench '$(BENCH)' -benchmem -count $(COUNT) -timeout 2h $(PKG) > bin/bench.txt || (cat bin/bench.txt; exit 1)
 	bin/benchstat bin/bench.txt
+
+.PHONY: bench-check
+bench-check: ## Measure the main figures, and fail outside of bench/budgets.json
+	$(GO) run ./bench check --quick
 
 .PHONY: cover
 cover: ## Show how much of each package its tests reach

@@ -30,6 +30,7 @@ type settings struct {
 	output      string
 	charts, dir string
 	profiles    string
+	full        bool
 }
 
 // A logger is told of progress.
@@ -46,7 +47,7 @@ var parts = []part{
 		return data.Run(ctx, data.Config{Quick: s.quick, Rounds: s.rounds, Only: s.only, Profiles: s.profiles, Dir: s.dir, Log: log}, r)
 	}},
 	{"control", "Measure the control plane: what a change costs, by how many listen", func(ctx context.Context, s *settings, log logger, r *report.Report) error {
-		return control.Run(ctx, control.Config{Quick: s.quick, Dir: s.dir, Log: log}, r)
+		return control.Run(ctx, control.Config{Quick: s.quick, Full: s.full, Profiles: s.profiles, Dir: s.dir, Log: log}, r)
 	}},
 	{"life", "Measure the life cycle: starts, memory, size, certificates", func(ctx context.Context, s *settings, log logger, r *report.Report) error {
 		return life.Run(ctx, life.Config{Quick: s.quick, Dir: s.dir, Log: log}, r)
@@ -86,7 +87,12 @@ Run it from the root of the repository; it builds what it measures.`,
 		}}
 		if p.name == "data" {
 			cmd.Flags().StringSliceVar(&s.only, "only", nil, "`MODE`s to measure beside the baseline, by their names in the table")
-			cmd.Flags().StringVar(&s.profiles, "profiles", "", "`DIR` for CPU profiles of each client and server")
+		}
+		if p.name == "control" {
+			cmd.Flags().BoolVar(&s.full, "full", false, "measure 10,000 streams, and changes for 30 seconds, too")
+		}
+		if p.name != "life" {
+			cmd.Flags().StringVar(&s.profiles, "profiles", "", "`DIR` for profiles of the processes that are measured")
 		}
 		root.AddCommand(cmd)
 	}

@@ -106,7 +106,7 @@ func (r *run) openLanes(ctx context.Context) error {
 
 func (r *run) wanted(m mode) bool {
 	if len(r.Only) == 0 {
-		return !r.Quick || !m.part && m.name != xdsMode && m.name != mtlsMode
+		return !r.Quick || !m.part && m.name != xdsMode && m.name != mtlsMode && m.name != insecureMode
 	}
 	return m.name == baseline || slices.Contains(r.Only, m.name)
 }
@@ -161,7 +161,7 @@ var saturated = load.Plan{Kind: load.Unary, Bytes: 1 << 10, Callers: 64, For: 40
 
 func (r *run) saturation(ctx context.Context) (map[string][]round, error) {
 	r.Log("saturation: %d modes", len(r.lanes))
-	got, err := r.rounds(ctx, r.lanes, r.number(11, 7), saturated)
+	got, err := r.rounds(ctx, r.lanes, r.number(7, 5), saturated)
 	if err != nil {
 		return nil, err
 	}
@@ -236,7 +236,7 @@ func (r *run) halfLoad(ctx context.Context, saturated map[string][]round) (map[s
 		return true
 	})
 	r.Log("half load: %.0f calls/s, %d modes", at, len(lanes))
-	got, err := r.rounds(ctx, lanes, r.number(11, 7), load.Plan{Kind: load.Unary, Bytes: 1 << 10, Rate: at, For: 700 * time.Millisecond})
+	got, err := r.rounds(ctx, lanes, r.number(7, 5), load.Plan{Kind: load.Unary, Bytes: 1 << 10, Rate: at, For: 600 * time.Millisecond})
 	if err != nil {
 		return nil, err
 	}
@@ -250,7 +250,7 @@ func (r *run) halfLoad(ctx context.Context, saturated map[string][]round) (map[s
 func (r *run) oneCaller(ctx context.Context) (map[string][]round, error) {
 	lanes := r.whole(func(*lane) bool { return true })
 	r.Log("one caller: %d modes", len(lanes))
-	got, err := r.rounds(ctx, lanes, r.number(11, 7), load.Plan{Kind: load.Unary, Bytes: 1 << 10, Callers: 1, For: 300 * time.Millisecond})
+	got, err := r.rounds(ctx, lanes, r.number(7, 4), load.Plan{Kind: load.Unary, Bytes: 1 << 10, Callers: 1, For: 250 * time.Millisecond})
 	if err != nil {
 		return nil, err
 	}

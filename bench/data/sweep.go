@@ -89,7 +89,7 @@ func (r *run) compare(ctx context.Context, t *report.Table, name string, lanes [
 			there = append(there, l)
 		}
 	}
-	got, err := r.rounds(ctx, there, r.number(5, 2), p)
+	got, err := r.rounds(ctx, there, r.number(3, 2), p)
 	if err != nil {
 		return fmt.Errorf("%s: %w", name, err)
 	}

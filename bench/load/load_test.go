@@ -175,7 +175,9 @@ func TestStreamsCountMessages(t *testing.T) {
 	} {
 		t.Run(tt.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
-				s := &server{stream: func() grpc.ClientStream { return &tape{left: tt.left, end: tt.end, wait: func() { time.Sleep(time.Millisecond) }} }}
+				s := &server{stream: func() grpc.ClientStream {
+					return &tape{left: tt.left, end: tt.end, wait: func() { time.Sleep(time.Millisecond) }}
+				}}
 				r := run(t, s, Plan{Kind: tt.kind, Callers: 1, For: time.Millisecond})
 				if r.Ledger.OK != tt.ok || r.Ledger.Failed["Unknown"] != tt.failed || r.Ledger.Due != tt.ok+tt.failed {
 					t.Errorf("%+v", r.Ledger)
