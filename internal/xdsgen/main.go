@@ -281,7 +281,8 @@ func (g *generator) methods(d protoreflect.MessageDescriptor, name string) {
 	g.printf("// Unmarshal implements [Message].\nfunc (m *%s) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }\n", name)
 	g.printf("// UnmarshalStrict implements [Message].\n"+
 		"func (m *%s) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }\n", name)
-	g.printf("// Unaccepted implements [Message].\nfunc (m *%s) Unaccepted() string {\nif m == nil {\nreturn \"\"\n}\nreturn m.unaccepted(%s)\n}\n", name, table(name))
+	g.printf("// Unaccepted implements [Message].\n"+
+		"func (m *%s) Unaccepted() string {\nif m == nil {\nreturn \"\"\n}\nreturn m.unaccepted(%s)\n}\n", name, table(name))
 	g.printf("// HasUnknown implements [Message].\nfunc (m *%s) HasUnknown() bool { return m != nil && m.unknown }\n", name)
 	g.printf("// Raw implements [Message].\nfunc (m *%s) Raw() []byte { return m.raw }\n", name)
 }
