@@ -161,8 +161,13 @@ func (a *attempt) report(info balancer.DoneInfo, now int64, failed bool) {
 	if a.pool.config.Outlier != nil {
 		a.node.tally.count(failed)
 	}
-	if a.pool.wantsLoad && info.ServerLoad != nil {
+	if !a.pool.wantsLoad {
+		return
+	}
+	if info.ServerLoad != nil {
 		a.node.load.observe(info.ServerLoad, now)
+	} else if r := readLoad(info.Trailer); r != nil {
+		a.node.load.observe(r, now)
 	}
 }
 

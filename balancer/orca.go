@@ -5,15 +5,12 @@ import (
 	"sync/atomic"
 	"time"
 
-	_ "google.golang.org/grpc/orca" // reads the trailer endpoint-load-metrics-bin into DoneInfo.ServerLoad
-
 	"github.com/tulle-mesh/tulle/mesh/resource"
 )
 
 // A loadReport is what an endpoint says of its load with an answer (gRFC A51):
-// *orcav3.OrcaLoadReport, of which these are the fields that balancing asks for.
-// An endpoint that reports nothing leaves a nil pointer of that type, and grpc-go
-// parses nothing.
+// a *trailerReport, or an *orcav3.OrcaLoadReport where the application links grpc-go's
+// package orca. An endpoint that reports nothing leaves a nil pointer of the latter.
 type loadReport interface {
 	// GetApplicationUtilization is the share of what the application can do.
 	GetApplicationUtilization() float64
@@ -41,7 +38,7 @@ type orcaSample struct {
 	since, at      int64 // when the first of an unbroken row came, and the last
 }
 
-// observe takes DoneInfo.ServerLoad at the end of a call. Reports that say nothing
+// observe takes a report at the end of a call. Reports that say nothing
 // are ignored (gRFC A58), and so is what no endpoint can mean.
 func (l *orcaLoad) observe(load any, now int64) {
 	report, ok := load.(loadReport)

@@ -50,6 +50,7 @@ var requirements = map[string]string{
 
 	"github.com/HdrHistogram/hdrhistogram-go": "bench: latencies, of which rounds are added up",
 	"golang.org/x/net":                        "tests: HTTP/2 frames for the thousands of clients of the stream engine's benchmark",
+	"github.com/cncf/xds/go":                  "tests: load reports as others write them",
 	"github.com/go-jose/go-jose/v4":           "tests: tokens of an OIDC issuer, good and hostile",
 	"github.com/google/go-cmp":                "tests: differences between values",
 	"go.uber.org/goleak":                      "tests: goroutines that outlive their owner",
@@ -70,8 +71,6 @@ var linked = map[string]string{
 	"golang.org/x/sys":                          "grpc needs it",
 	"golang.org/x/text":                         "x/net needs it: host names",
 	"golang.org/x/sync":                         "errgroup: who starts goroutines waits for them",
-	"github.com/cncf/xds/go":                    "grpc/orca needs it: load reports of endpoints",
-	"github.com/envoyproxy/protoc-gen-validate": "cncf/xds needs it",
 	"github.com/spiffe/go-spiffe/v2":            "SPIFFE ids and X.509-SVIDs as the standard has them",
 	"github.com/sony/gobreaker/v2":              "the state machine of a circuit breaker",
 
