@@ -263,5 +263,5 @@ var lawOfRest = []room{
 		why:     "a benchmark measures the library and the server's core, not the command line",
 	},
 	{path: "internal/house", why: whyTests},
-	{path: "internal/xdsgen", why: "it writes what the library reads of xDS, and is part of nothing"},
+	{path: "internal/xdsgen", imports: []string{"mesh/api"}, why: "it writes what the library reads of xDS, and is part of nothing"},
 }

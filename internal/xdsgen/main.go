@@ -54,9 +54,12 @@ func (p part) goName(d protoreflect.MessageDescriptor) string {
 	return nested(d)
 }
 
-// nested joins the names of messages in one another.
+// nested joins the names of messages in one another. Those of the mesh are told from others.
 func nested(d protoreflect.Descriptor) string {
 	name := camel(string(d.Name()))
+	if d.Parent().FullName() == "tulle.policy.v1" {
+		return "Own" + name
+	}
 	if parent, ok := d.Parent().(protoreflect.MessageDescriptor); ok {
 		return nested(parent) + "_" + name
 	}
@@ -278,9 +281,9 @@ func (g *generator) structs(d protoreflect.MessageDescriptor, name string, membe
 
 func (g *generator) methods(d protoreflect.MessageDescriptor, name string) {
 	g.printf("// FullName implements [Message].\nfunc (*%s) FullName() string { return %q }\n", name, d.FullName())
-	g.printf("// Unmarshal implements [Message].\nfunc (m *%s) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }\n", name)
+	g.printf("// Unmarshal implements [Message].\nfunc (m *%s) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }\n", name)
 	g.printf("// UnmarshalStrict implements [Message].\n"+
-		"func (m *%s) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }\n", name)
+		"func (m *%s) UnmarshalStrict(b []byte) error { return damaged(m.unmarshal(b, options{strict: true})) }\n", name)
 	g.printf("// Unaccepted implements [Message].\n"+
 		"func (m *%s) Unaccepted() string {\nif m == nil {\nreturn \"\"\n}\nreturn m.unaccepted(%s)\n}\n", name, table(name))
 	g.printf("// HasUnknown implements [Message].\nfunc (m *%s) HasUnknown() bool { return m != nil && m.unknown }\n", name)
@@ -318,6 +321,11 @@ func (g *generator) single(f protoreflect.FieldDescriptor) string {
 	case protoreflect.StringKind, protoreflect.BoolKind, protoreflect.Uint32Kind, protoreflect.Uint64Kind,
 		protoreflect.Int32Kind, protoreflect.Int64Kind:
 		return f.Kind().String()
+	case protoreflect.DoubleKind:
+		if f.HasOptionalKeyword() {
+			return "*float64"
+		}
+		return "float64"
 	default:
 		failf("%s: %v is not made yet", f.FullName(), f.Kind())
 		return ""

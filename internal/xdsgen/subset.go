@@ -14,6 +14,8 @@ import (
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/load_balancing_policies/wrr_locality/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/extensions/transport_sockets/tls/v3"
 	_ "github.com/envoyproxy/go-control-plane/envoy/service/discovery/v3"
+
+	_ "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
 )
 
 // A part is what is wanted of a message.
@@ -49,6 +51,7 @@ const (
 	lb       = "envoy.extensions.load_balancing_policies."
 	ads      = "envoy.service.discovery.v3."
 	faults   = "envoy.extensions.filters."
+	own      = "tulle.policy.v1."
 )
 
 // every as accepted is for messages that are not asked what they hold beyond what is read.
@@ -254,6 +257,54 @@ var subset = []part{
 		name: tls + "CertificateValidationContext", file: "tls",
 		read: "ca_certificate_provider_instance match_subject_alt_names", accepted: "ca_certificate_provider_instance match_subject_alt_names",
 	},
+
+	{
+		name: own + "Balancing", file: "own", accepted: every,
+		read: "policy peak_ewma choices ring_hash weighted_round_robin slow_start breaker outlier_detection " +
+			"max_ejected_percent max_requests_per_endpoint zone subset max_stream_age",
+	},
+	{name: own + "PeakEWMA", file: "own", read: "default_rtt decay failure_penalty utilization", accepted: every},
+	{name: own + "RingHash", file: "own", read: "min_ring_size max_ring_size", accepted: every},
+	{
+		name: own + "WeightedRoundRobin", file: "own", accepted: every,
+		read: "blackout_period weight_expiration_period weight_update_period error_utilization_penalty",
+	},
+	{name: own + "SlowStart", file: "own", read: "window aggression min_weight_percent", accepted: every},
+	{
+		name: own + "Breaker", file: "own", accepted: every,
+		read: "disabled consecutive_failures min_penalty max_penalty jitter success_rate window min_requests codes",
+	},
+	{
+		name: own + "OutlierDetection.SuccessRate", file: "own", accepted: every,
+		read: "stdev_factor minimum_hosts request_volume",
+	},
+	{
+		name: own + "OutlierDetection.FailurePercentage", file: "own", accepted: every,
+		read: "threshold minimum_hosts request_volume",
+	},
+	{
+		name: own + "OutlierDetection", file: "own", accepted: every,
+		read: "interval base_ejection_time max_ejection_time success_rate failure_percentage",
+	},
+	{name: own + "Zone", file: "own", read: "mode low high", accepted: every},
+	{
+		name: own + "Traffic", file: "own", accepted: every,
+		read: "retry retry_budget hedge mirrors headers rate_limit breaker idle_timeout hop_cost hash_header",
+	},
+	{
+		name: own + "Retry", file: "own", accepted: every,
+		read: "codes attempts per_try_timeout backoff_base backoff_max idempotent buffer_bytes",
+	},
+	{name: own + "RetryBudget", file: "own", read: "percent min_per_second window", accepted: every},
+	{name: own + "Hedge", file: "own", read: "delay quantile attempts", accepted: every},
+	{name: own + "Mirror", file: "own", read: "cluster per_million timeout", accepted: every},
+	{name: own + "Headers", file: "own", read: "set add remove", accepted: every},
+	{name: own + "Header", file: "own", read: "name value", accepted: every},
+	{name: own + "Rate", file: "own", read: "per_second burst", accepted: every},
+	{name: own + "Admission", file: "own", read: "rate_limits concurrency fault", accepted: every},
+	{name: own + "RateLimit", file: "own", read: "name per metadata_key rate methods callers", accepted: every},
+	{name: own + "Concurrency", file: "own", read: "limit adaptive min max tolerance", accepted: every},
+	{name: own + "Fault", file: "own", read: "delay delay_per_million abort_code abort_per_million", accepted: every},
 
 	{name: matcher + "RegexMatcher", file: "matcher", read: "regex", accepted: "google_re2 regex"},
 	{

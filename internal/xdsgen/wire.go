@@ -57,9 +57,7 @@ func (g *generator) forget(members []member, o protoreflect.OneofDescriptor) {
 
 // read writes the case of one field.
 func (g *generator) read(name string, m member) {
-	wire := map[bool]string{true: "protowire.BytesType", false: "protowire.VarintType"}
-	isBytes := m.IsMap() || m.Kind() == protoreflect.MessageKind || m.Kind() == protoreflect.StringKind
-	g.printf("case num == %d && typ == %s:", m.Number(), wire[isBytes])
+	g.printf("case num == %d && typ == %s:", m.Number(), wireType(m))
 	switch {
 	case m.IsMap():
 		g.readMap(m)
@@ -67,6 +65,11 @@ func (g *generator) read(name string, m member) {
 		g.readMessage(m)
 	default:
 		g.readScalar(m)
+	}
+	if m.IsList() && m.Kind() == protoreflect.Uint32Kind {
+		g.printf("m.mark(%s, %d, true)", table(name), m.at)
+		g.printf("case num == %d && typ == protowire.BytesType:", m.Number())
+		g.printf("if m.%s, n, err = consumePacked(m.%s, b); err != nil {\nreturn err\n}", m.name, m.name)
 	}
 	if m.IsList() || m.IsMap() || m.HasPresence() {
 		g.printf("m.mark(%s, %d, true)", table(name), m.at)
@@ -113,6 +116,11 @@ func (g *generator) readScalar(m member) {
 	case protoreflect.StringKind:
 		g.printf("var v string\nif v, n, err = consumeString(b); err != nil {\nreturn err\n}")
 		value = "v"
+	case protoreflect.DoubleKind:
+		g.printf("var v float64\nif v, n, err = consumeDouble(b); err != nil {\nreturn err\n}")
+		if value = "v"; m.HasOptionalKeyword() {
+			value = "&v"
+		}
 	case protoreflect.BoolKind:
 		g.printf("var v uint64\nif v, n, err = consumeVarint(b); err != nil {\nreturn err\n}")
 		value = "v != 0"

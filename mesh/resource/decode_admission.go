@@ -8,7 +8,7 @@ import (
 	"google.golang.org/grpc/codes"
 	"google.golang.org/protobuf/types/known/anypb"
 
-	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // decodeNamedAdmission reads which calls a server takes; it must have its name.
@@ -16,15 +16,15 @@ func decodeNamedAdmission(name string, config *anypb.Any) (*Admission, error) {
 	if name != AdmissionFilter {
 		return nil, bad("", "%q: an Admission must be named %q", name, AdmissionFilter)
 	}
-	var m policyv1.Admission
-	if err := unmarshalOwn(config.GetValue(), &m); err != nil {
+	var m xdsv3.OwnAdmission
+	if err := unmarshal(config.GetValue(), &m); err != nil {
 		return nil, bad("", "%q: %v", name, err)
 	}
 	a, err := decodeAdmission(&m)
 	return a, under(fmt.Sprintf("[%q]", name), err)
 }
 
-func decodeAdmission(m *policyv1.Admission) (*Admission, error) {
+func decodeAdmission(m *xdsv3.OwnAdmission) (*Admission, error) {
 	var r reading
 	a := &Admission{}
 	r.length("rate_limits", len(m.GetRateLimits()), maxRateLimits)
@@ -56,15 +56,15 @@ func decodeAdmission(m *policyv1.Admission) (*Admission, error) {
 	return a, nil
 }
 
-var ratePers = map[policyv1.RateLimit_Per]RatePer{
-	policyv1.RateLimit_PER_UNSPECIFIED: PerTotal,
-	policyv1.RateLimit_PER_TOTAL:       PerTotal,
-	policyv1.RateLimit_PER_IDENTITY:    PerIdentity,
-	policyv1.RateLimit_PER_METHOD:      PerMethod,
-	policyv1.RateLimit_PER_METADATA:    PerMetadata,
+var ratePers = map[xdsv3.OwnRateLimit_Per]RatePer{
+	xdsv3.OwnRateLimit_PER_UNSPECIFIED: PerTotal,
+	xdsv3.OwnRateLimit_PER_TOTAL:       PerTotal,
+	xdsv3.OwnRateLimit_PER_IDENTITY:    PerIdentity,
+	xdsv3.OwnRateLimit_PER_METHOD:      PerMethod,
+	xdsv3.OwnRateLimit_PER_METADATA:    PerMetadata,
 }
 
-func decodeRateLimit(m *policyv1.RateLimit) (RateLimit, error) {
+func decodeRateLimit(m *xdsv3.OwnRateLimit) (RateLimit, error) {
 	var r reading
 	l := RateLimit{Name: m.GetName(), MetadataKey: m.GetMetadataKey(), Methods: m.GetMethods(), Callers: m.GetCallers()}
 	switch {
@@ -104,7 +104,7 @@ func decodeRateLimit(m *policyv1.RateLimit) (RateLimit, error) {
 	return l, nil
 }
 
-func decodeConcurrency(m *policyv1.Concurrency) (*Concurrency, error) {
+func decodeConcurrency(m *xdsv3.OwnConcurrency) (*Concurrency, error) {
 	var r reading
 	if !m.GetAdaptive() {
 		if m.GetMin() != 0 || m.GetMax() != 0 || m.GetTolerance() != 0 {
@@ -133,7 +133,7 @@ func decodeConcurrency(m *policyv1.Concurrency) (*Concurrency, error) {
 }
 
 // decodeOwnFault reads a fault that no caller can ask for.
-func decodeOwnFault(m *policyv1.Fault) (*Fault, error) {
+func decodeOwnFault(m *xdsv3.OwnFault) (*Fault, error) {
 	var r reading
 	f := &Fault{
 		Delay:           r.duration("delay", m.GetDelay(), 0, 0),

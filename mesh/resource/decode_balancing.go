@@ -3,14 +3,14 @@ package resource
 import (
 	"time"
 
-	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // decodeOwnPolicy reads the mesh's own policy. Each part is held to its ranges,
 // also those that the policy at hand does not go by.
 func decodeOwnPolicy(value []byte) (Balancing, error) {
-	var m policyv1.Balancing
-	if err := unmarshalOwn(value, &m); err != nil {
+	var m xdsv3.OwnBalancing
+	if err := unmarshal(value, &m); err != nil {
 		return Balancing{}, err
 	}
 	b := DefaultBalancing()
@@ -42,18 +42,18 @@ func decodeOwnPolicy(value []byte) (Balancing, error) {
 	return b, r.err
 }
 
-var ownPolicies = map[policyv1.Balancing_Policy]Policy{
-	policyv1.Balancing_POLICY_UNSPECIFIED:          PeakEWMA,
-	policyv1.Balancing_POLICY_PEAK_EWMA:            PeakEWMA,
-	policyv1.Balancing_POLICY_ROUND_ROBIN:          RoundRobin,
-	policyv1.Balancing_POLICY_LEAST_REQUEST:        LeastRequest,
-	policyv1.Balancing_POLICY_RING_HASH:            RingHash,
-	policyv1.Balancing_POLICY_WEIGHTED_ROUND_ROBIN: WeightedRoundRobin,
+var ownPolicies = map[xdsv3.OwnBalancing_Policy]Policy{
+	xdsv3.OwnBalancing_POLICY_UNSPECIFIED:          PeakEWMA,
+	xdsv3.OwnBalancing_POLICY_PEAK_EWMA:            PeakEWMA,
+	xdsv3.OwnBalancing_POLICY_ROUND_ROBIN:          RoundRobin,
+	xdsv3.OwnBalancing_POLICY_LEAST_REQUEST:        LeastRequest,
+	xdsv3.OwnBalancing_POLICY_RING_HASH:            RingHash,
+	xdsv3.OwnBalancing_POLICY_WEIGHTED_ROUND_ROBIN: WeightedRoundRobin,
 }
 
 // The parts of a policy are read over their defaults.
 
-func (c *PeakEWMAConfig) decode(m *policyv1.PeakEWMA) error {
+func (c *PeakEWMAConfig) decode(m *xdsv3.OwnPeakEWMA) error {
 	var r reading
 	c.DefaultRTT = r.duration("default_rtt", m.GetDefaultRtt(), c.DefaultRTT, aboveZero)
 	c.Decay = r.duration("decay", m.GetDecay(), c.Decay, aboveZero)
@@ -62,7 +62,7 @@ func (c *PeakEWMAConfig) decode(m *policyv1.PeakEWMA) error {
 	return r.err
 }
 
-func (c *RingHashConfig) decode(m *policyv1.RingHash) error {
+func (c *RingHashConfig) decode(m *xdsv3.OwnRingHash) error {
 	var r reading
 	c.MinSize = r.count("min_ring_size", m.GetMinRingSize(), c.MinSize, 1, maxRing)
 	c.MaxSize = r.count("max_ring_size", m.GetMaxRingSize(), max(c.MaxSize, c.MinSize), 1, maxRing)
@@ -75,7 +75,7 @@ func (c *RingHashConfig) decode(m *policyv1.RingHash) error {
 	return r.err
 }
 
-func (c *WeightedRoundRobinConfig) decode(m *policyv1.WeightedRoundRobin) error {
+func (c *WeightedRoundRobinConfig) decode(m *xdsv3.OwnWeightedRoundRobin) error {
 	if m == nil {
 		return nil
 	}
@@ -92,7 +92,7 @@ const (
 	maxErrorPenalty = 1_000
 )
 
-func (c *SlowStart) decode(m *policyv1.SlowStart) error {
+func (c *SlowStart) decode(m *xdsv3.OwnSlowStart) error {
 	var r reading
 	c.Window = r.duration("window", m.GetWindow(), c.Window, 0)
 	c.Aggression = r.number("aggression", m.GetAggression(), c.Aggression, 0.01, 100)
@@ -100,12 +100,12 @@ func (c *SlowStart) decode(m *policyv1.SlowStart) error {
 	return r.err
 }
 
-func (c *Zone) decode(m *policyv1.Zone) error {
+func (c *Zone) decode(m *xdsv3.OwnZone) error {
 	var r reading
 	switch m.GetMode() {
-	case policyv1.Zone_MODE_UNSPECIFIED, policyv1.Zone_MODE_PREFER:
+	case xdsv3.OwnZone_MODE_UNSPECIFIED, xdsv3.OwnZone_MODE_PREFER:
 		c.Prefer = true
-	case policyv1.Zone_MODE_SPREAD:
+	case xdsv3.OwnZone_MODE_SPREAD:
 		c.Prefer = false
 	default:
 		r.fail("mode", "%v is not known to this version", m.GetMode())

@@ -3,12 +3,12 @@ package resource
 import (
 	"time"
 
-	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // decodeBreaker returns nil for one that is disabled. m is not nil. Of two bounds
 // of which one is not set that one gives way.
-func decodeBreaker(m *policyv1.Breaker) (*Breaker, error) {
+func decodeBreaker(m *xdsv3.OwnBreaker) (*Breaker, error) {
 	var r reading
 	d := DefaultBreaker()
 	b := &Breaker{

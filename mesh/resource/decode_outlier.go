@@ -5,7 +5,6 @@ import (
 
 	"google.golang.org/protobuf/types/known/wrapperspb"
 
-	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
 	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
@@ -85,7 +84,7 @@ func valueOr(m *wrapperspb.UInt32Value, unset uint32) uint32 {
 }
 
 // decodeOwnOutlier reads the mesh's own. m is not nil.
-func decodeOwnOutlier(m *policyv1.OutlierDetection) (*OutlierDetection, error) {
+func decodeOwnOutlier(m *xdsv3.OwnOutlierDetection) (*OutlierDetection, error) {
 	var r reading
 	d := defaultOutlier()
 	o := &OutlierDetection{

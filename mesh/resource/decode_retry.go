@@ -5,7 +5,6 @@ import (
 	"strings"
 	"time"
 
-	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
 	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
@@ -75,7 +74,7 @@ func (t *Retry) backOff(m *xdsv3.RetryPolicy_RetryBackOff) error {
 }
 
 // decodeOwnRetry reads the mesh's own policy.
-func decodeOwnRetry(m *policyv1.Retry) (*Retry, error) {
+func decodeOwnRetry(m *xdsv3.OwnRetry) (*Retry, error) {
 	var r reading
 	d := DefaultRetry()
 	retry := &Retry{

@@ -8,7 +8,7 @@ import (
 
 	"google.golang.org/protobuf/types/known/anypb"
 
-	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
+	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
 // decodeNamedTraffic reads a route's own policy, which must have its name.
@@ -16,15 +16,15 @@ func decodeNamedTraffic(name string, config *anypb.Any) (*Traffic, error) {
 	if name != TrafficFilter {
 		return nil, bad("", "%q: a Traffic must be named %q", name, TrafficFilter)
 	}
-	var m policyv1.Traffic
-	if err := unmarshalOwn(config.GetValue(), &m); err != nil {
+	var m xdsv3.OwnTraffic
+	if err := unmarshal(config.GetValue(), &m); err != nil {
 		return nil, bad("", "%q: %v", name, err)
 	}
 	t, err := decodeTraffic(&m)
 	return t, under(fmt.Sprintf("[%q]", name), err)
 }
 
-func decodeTraffic(m *policyv1.Traffic) (*Traffic, error) {
+func decodeTraffic(m *xdsv3.OwnTraffic) (*Traffic, error) {
 	var r reading
 	t := &Traffic{Budget: DefaultRetryBudget(), HashHeader: m.GetHashHeader()}
 	var err error
@@ -70,7 +70,7 @@ func decodeTraffic(m *policyv1.Traffic) (*Traffic, error) {
 	return t, nil
 }
 
-func (t *Traffic) mirrors(list []*policyv1.Mirror) error {
+func (t *Traffic) mirrors(list []*xdsv3.OwnMirror) error {
 	var r reading
 	r.length("mirrors", len(list), maxMirrors)
 	for i, m := range list {
@@ -89,7 +89,7 @@ func (t *Traffic) mirrors(list []*policyv1.Mirror) error {
 }
 
 // decodeRate reads a rate; m may be nil, which is none.
-func decodeRate(m *policyv1.Rate) (Rate, error) {
+func decodeRate(m *xdsv3.OwnRate) (Rate, error) {
 	var r reading
 	perSecond := r.number("per_second", m.GetPerSecond(), 0, 0, maxPerSecond)
 	if perSecond == 0 {
@@ -103,7 +103,7 @@ func decodeRate(m *policyv1.Rate) (Rate, error) {
 }
 
 // decodeHeaders returns nil where nothing is changed.
-func decodeHeaders(m *policyv1.Headers) (*Headers, error) {
+func decodeHeaders(m *xdsv3.OwnHeaders) (*Headers, error) {
 	n := len(m.GetSet()) + len(m.GetAdd()) + len(m.GetRemove())
 	if n == 0 {
 		return nil, nil
@@ -125,7 +125,7 @@ func decodeHeaders(m *policyv1.Headers) (*Headers, error) {
 	return h, r.err
 }
 
-func decodeHeaderValues(field string, list []*policyv1.Header) ([]HeaderValue, error) {
+func decodeHeaderValues(field string, list []*xdsv3.OwnHeader) ([]HeaderValue, error) {
 	var out []HeaderValue
 	for i, m := range list {
 		var r reading

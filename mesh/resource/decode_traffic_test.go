@@ -235,12 +235,12 @@ func TestTheMeshsOwnPoliciesStandInTheirPlaces(t *testing.T) {
 		{
 			"traffic of bytes that are no message",
 			with(to("voting"), map[string]*anypb.Any{resource.TrafficFilter: {TypeUrl: "type.googleapis.com/tulle.policy.v1.Traffic", Value: []byte{0xff}}}),
-			`routes[0].typed_per_filter_config: "tulle.traffic": proto:`,
+			`routes[0].typed_per_filter_config: "tulle.traffic": cannot be read:`,
 		},
 		{
 			"admission of bytes that are no message",
 			with(inbound(), map[string]*anypb.Any{resource.AdmissionFilter: {TypeUrl: "type.googleapis.com/tulle.policy.v1.Admission", Value: []byte{0xff}}}),
-			`routes[0].typed_per_filter_config: "tulle.admission": proto:`,
+			`routes[0].typed_per_filter_config: "tulle.admission": cannot be read:`,
 		},
 		{
 			"another message under the name, unless it is optional",

@@ -195,10 +195,12 @@ func (m *Cluster) GetLbConfig() isCluster_LbConfig {
 func (*Cluster) FullName() string { return "envoy.config.cluster.v3.Cluster" }
 
 // Unmarshal implements [Message].
-func (m *Cluster) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Cluster) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Cluster) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Cluster) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Cluster) Unaccepted() string {
@@ -491,11 +493,13 @@ func (*Cluster_CustomClusterType) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *Cluster_CustomClusterType) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Cluster_CustomClusterType) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *Cluster_CustomClusterType) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -594,11 +598,13 @@ func (*Cluster_RingHashLbConfig) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *Cluster_RingHashLbConfig) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Cluster_RingHashLbConfig) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *Cluster_RingHashLbConfig) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -714,11 +720,13 @@ func (*Cluster_LeastRequestLbConfig) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *Cluster_LeastRequestLbConfig) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Cluster_LeastRequestLbConfig) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *Cluster_LeastRequestLbConfig) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -831,11 +839,11 @@ type OutlierDetection struct {
 func (*OutlierDetection) FullName() string { return "envoy.config.cluster.v3.OutlierDetection" }
 
 // Unmarshal implements [Message].
-func (m *OutlierDetection) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *OutlierDetection) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *OutlierDetection) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -1132,11 +1140,11 @@ type LoadBalancingPolicy struct {
 func (*LoadBalancingPolicy) FullName() string { return "envoy.config.cluster.v3.LoadBalancingPolicy" }
 
 // Unmarshal implements [Message].
-func (m *LoadBalancingPolicy) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *LoadBalancingPolicy) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *LoadBalancingPolicy) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -1214,11 +1222,13 @@ func (*LoadBalancingPolicy_Policy) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *LoadBalancingPolicy_Policy) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *LoadBalancingPolicy_Policy) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *LoadBalancingPolicy_Policy) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -1296,10 +1306,12 @@ func (*RoundRobin) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *RoundRobin) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RoundRobin) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *RoundRobin) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *RoundRobin) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *RoundRobin) Unaccepted() string {
@@ -1358,10 +1370,12 @@ func (*LeastRequest) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *LeastRequest) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *LeastRequest) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *LeastRequest) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *LeastRequest) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *LeastRequest) Unaccepted() string {
@@ -1471,10 +1485,12 @@ func (*RingHash) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *RingHash) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RingHash) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *RingHash) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *RingHash) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *RingHash) Unaccepted() string {
@@ -1599,11 +1615,13 @@ func (*ClientSideWeightedRoundRobin) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *ClientSideWeightedRoundRobin) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *ClientSideWeightedRoundRobin) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *ClientSideWeightedRoundRobin) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -1762,10 +1780,12 @@ func (*WrrLocality) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *WrrLocality) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *WrrLocality) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *WrrLocality) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *WrrLocality) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *WrrLocality) Unaccepted() string {
@@ -1845,11 +1865,13 @@ func (*Cluster_EdsClusterConfig) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *Cluster_EdsClusterConfig) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Cluster_EdsClusterConfig) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *Cluster_EdsClusterConfig) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -1942,11 +1964,11 @@ type CircuitBreakers struct {
 func (*CircuitBreakers) FullName() string { return "envoy.config.cluster.v3.CircuitBreakers" }
 
 // Unmarshal implements [Message].
-func (m *CircuitBreakers) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *CircuitBreakers) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *CircuitBreakers) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -2053,11 +2075,13 @@ func (*CircuitBreakers_Thresholds) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *CircuitBreakers_Thresholds) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *CircuitBreakers_Thresholds) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *CircuitBreakers_Thresholds) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].

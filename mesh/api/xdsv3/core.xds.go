@@ -52,10 +52,12 @@ func (m *ConfigSource) GetConfigSourceSpecifier() isConfigSource_ConfigSourceSpe
 func (*ConfigSource) FullName() string { return "envoy.config.core.v3.ConfigSource" }
 
 // Unmarshal implements [Message].
-func (m *ConfigSource) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *ConfigSource) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *ConfigSource) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *ConfigSource) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *ConfigSource) Unaccepted() string {
@@ -156,11 +158,11 @@ func (*AggregatedConfigSource) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *AggregatedConfigSource) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *AggregatedConfigSource) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *AggregatedConfigSource) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -211,11 +213,11 @@ type SelfConfigSource struct {
 func (*SelfConfigSource) FullName() string { return "envoy.config.core.v3.SelfConfigSource" }
 
 // Unmarshal implements [Message].
-func (m *SelfConfigSource) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *SelfConfigSource) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *SelfConfigSource) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -269,10 +271,12 @@ type Metadata struct {
 func (*Metadata) FullName() string { return "envoy.config.core.v3.Metadata" }
 
 // Unmarshal implements [Message].
-func (m *Metadata) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Metadata) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Metadata) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Metadata) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Metadata) Unaccepted() string {
@@ -353,11 +357,11 @@ type TypedExtensionConfig struct {
 func (*TypedExtensionConfig) FullName() string { return "envoy.config.core.v3.TypedExtensionConfig" }
 
 // Unmarshal implements [Message].
-func (m *TypedExtensionConfig) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *TypedExtensionConfig) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *TypedExtensionConfig) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -452,11 +456,13 @@ func (*RuntimeFractionalPercent) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *RuntimeFractionalPercent) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RuntimeFractionalPercent) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *RuntimeFractionalPercent) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -550,10 +556,12 @@ func (m *Address) GetAddress() isAddress_Address {
 func (*Address) FullName() string { return "envoy.config.core.v3.Address" }
 
 // Unmarshal implements [Message].
-func (m *Address) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Address) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Address) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Address) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Address) Unaccepted() string {
@@ -678,10 +686,12 @@ func (m *SocketAddress) GetPortSpecifier() isSocketAddress_PortSpecifier {
 func (*SocketAddress) FullName() string { return "envoy.config.core.v3.SocketAddress" }
 
 // Unmarshal implements [Message].
-func (m *SocketAddress) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *SocketAddress) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *SocketAddress) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *SocketAddress) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *SocketAddress) Unaccepted() string {
@@ -802,11 +812,11 @@ func (m *TransportSocket) GetConfigType() isTransportSocket_ConfigType {
 func (*TransportSocket) FullName() string { return "envoy.config.core.v3.TransportSocket" }
 
 // Unmarshal implements [Message].
-func (m *TransportSocket) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *TransportSocket) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *TransportSocket) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -904,10 +914,12 @@ type Locality struct {
 func (*Locality) FullName() string { return "envoy.config.core.v3.Locality" }
 
 // Unmarshal implements [Message].
-func (m *Locality) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Locality) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Locality) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Locality) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Locality) Unaccepted() string {
@@ -1032,10 +1044,12 @@ type Struct struct {
 func (*Struct) FullName() string { return "google.protobuf.Struct" }
 
 // Unmarshal implements [Message].
-func (m *Struct) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Struct) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Struct) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Struct) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Struct) Unaccepted() string {
@@ -1152,10 +1166,12 @@ func (m *Value) GetKind() isValue_Kind {
 func (*Value) FullName() string { return "google.protobuf.Value" }
 
 // Unmarshal implements [Message].
-func (m *Value) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Value) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Value) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Value) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Value) Unaccepted() string {
@@ -1269,11 +1285,11 @@ type FractionalPercent struct {
 func (*FractionalPercent) FullName() string { return "envoy.type.v3.FractionalPercent" }
 
 // Unmarshal implements [Message].
-func (m *FractionalPercent) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *FractionalPercent) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *FractionalPercent) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -1362,10 +1378,12 @@ type Int64Range struct {
 func (*Int64Range) FullName() string { return "envoy.type.v3.Int64Range" }
 
 // Unmarshal implements [Message].
-func (m *Int64Range) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Int64Range) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Int64Range) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Int64Range) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Int64Range) Unaccepted() string {

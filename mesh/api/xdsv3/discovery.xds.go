@@ -56,10 +56,10 @@ func (m *Node) GetUserAgentVersionType() isNode_UserAgentVersionType {
 func (*Node) FullName() string { return "envoy.config.core.v3.Node" }
 
 // Unmarshal implements [Message].
-func (m *Node) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Node) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Node) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Node) UnmarshalStrict(b []byte) error { return damaged(m.unmarshal(b, options{strict: true})) }
 
 // Unaccepted implements [Message].
 func (m *Node) Unaccepted() string {
@@ -277,11 +277,11 @@ func (*DeltaDiscoveryRequest) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *DeltaDiscoveryRequest) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *DeltaDiscoveryRequest) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *DeltaDiscoveryRequest) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -520,11 +520,11 @@ func (*DeltaDiscoveryResponse) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *DeltaDiscoveryResponse) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *DeltaDiscoveryResponse) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *DeltaDiscoveryResponse) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -693,10 +693,12 @@ type Resource struct {
 func (*Resource) FullName() string { return "envoy.service.discovery.v3.Resource" }
 
 // Unmarshal implements [Message].
-func (m *Resource) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Resource) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Resource) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Resource) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Resource) Unaccepted() string {
@@ -823,10 +825,12 @@ type ResourceName struct {
 func (*ResourceName) FullName() string { return "envoy.service.discovery.v3.ResourceName" }
 
 // Unmarshal implements [Message].
-func (m *ResourceName) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *ResourceName) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *ResourceName) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *ResourceName) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *ResourceName) Unaccepted() string {
@@ -899,10 +903,12 @@ type ResourceError struct {
 func (*ResourceError) FullName() string { return "envoy.service.discovery.v3.ResourceError" }
 
 // Unmarshal implements [Message].
-func (m *ResourceError) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *ResourceError) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *ResourceError) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *ResourceError) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *ResourceError) Unaccepted() string {

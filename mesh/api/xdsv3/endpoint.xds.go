@@ -30,11 +30,11 @@ func (*ClusterLoadAssignment) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *ClusterLoadAssignment) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *ClusterLoadAssignment) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *ClusterLoadAssignment) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -150,11 +150,13 @@ func (*ClusterLoadAssignment_Policy) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *ClusterLoadAssignment_Policy) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *ClusterLoadAssignment_Policy) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *ClusterLoadAssignment_Policy) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -235,12 +237,12 @@ func (*ClusterLoadAssignment_Policy_DropOverload) FullName() string {
 
 // Unmarshal implements [Message].
 func (m *ClusterLoadAssignment_Policy_DropOverload) Unmarshal(b []byte) error {
-	return m.unmarshal(b, options{})
+	return damaged(m.unmarshal(b, options{}))
 }
 
 // UnmarshalStrict implements [Message].
 func (m *ClusterLoadAssignment_Policy_DropOverload) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -342,11 +344,11 @@ type LocalityLbEndpoints struct {
 func (*LocalityLbEndpoints) FullName() string { return "envoy.config.endpoint.v3.LocalityLbEndpoints" }
 
 // Unmarshal implements [Message].
-func (m *LocalityLbEndpoints) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *LocalityLbEndpoints) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *LocalityLbEndpoints) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -532,10 +534,12 @@ func (m *LbEndpoint) GetHostIdentifier() isLbEndpoint_HostIdentifier {
 func (*LbEndpoint) FullName() string { return "envoy.config.endpoint.v3.LbEndpoint" }
 
 // Unmarshal implements [Message].
-func (m *LbEndpoint) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *LbEndpoint) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *LbEndpoint) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *LbEndpoint) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *LbEndpoint) Unaccepted() string {
@@ -676,10 +680,12 @@ type Endpoint struct {
 func (*Endpoint) FullName() string { return "envoy.config.endpoint.v3.Endpoint" }
 
 // Unmarshal implements [Message].
-func (m *Endpoint) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Endpoint) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Endpoint) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Endpoint) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Endpoint) Unaccepted() string {
@@ -776,11 +782,13 @@ func (*Endpoint_AdditionalAddress) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *Endpoint_AdditionalAddress) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Endpoint_AdditionalAddress) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *Endpoint_AdditionalAddress) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].

@@ -40,10 +40,12 @@ type HTTPFault struct {
 func (*HTTPFault) FullName() string { return "envoy.extensions.filters.http.fault.v3.HTTPFault" }
 
 // Unmarshal implements [Message].
-func (m *HTTPFault) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *HTTPFault) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *HTTPFault) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *HTTPFault) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *HTTPFault) Unaccepted() string {
@@ -189,10 +191,12 @@ func (m *FaultAbort) GetErrorType() isFaultAbort_ErrorType {
 func (*FaultAbort) FullName() string { return "envoy.extensions.filters.http.fault.v3.FaultAbort" }
 
 // Unmarshal implements [Message].
-func (m *FaultAbort) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *FaultAbort) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *FaultAbort) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *FaultAbort) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *FaultAbort) Unaccepted() string {
@@ -318,11 +322,11 @@ func (*FaultAbort_HeaderAbort) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *FaultAbort_HeaderAbort) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *FaultAbort_HeaderAbort) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *FaultAbort_HeaderAbort) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -398,10 +402,12 @@ func (m *FaultDelay) GetFaultDelaySecifier() isFaultDelay_FaultDelaySecifier {
 func (*FaultDelay) FullName() string { return "envoy.extensions.filters.common.fault.v3.FaultDelay" }
 
 // Unmarshal implements [Message].
-func (m *FaultDelay) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *FaultDelay) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *FaultDelay) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *FaultDelay) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *FaultDelay) Unaccepted() string {
@@ -519,11 +525,11 @@ func (*FaultDelay_HeaderDelay) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *FaultDelay_HeaderDelay) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *FaultDelay_HeaderDelay) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *FaultDelay_HeaderDelay) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].

@@ -64,10 +64,12 @@ type Listener struct {
 func (*Listener) FullName() string { return "envoy.config.listener.v3.Listener" }
 
 // Unmarshal implements [Message].
-func (m *Listener) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Listener) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Listener) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Listener) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Listener) Unaccepted() string {
@@ -237,10 +239,12 @@ type ApiListener struct {
 func (*ApiListener) FullName() string { return "envoy.config.listener.v3.ApiListener" }
 
 // Unmarshal implements [Message].
-func (m *ApiListener) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *ApiListener) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *ApiListener) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *ApiListener) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *ApiListener) Unaccepted() string {
@@ -324,10 +328,12 @@ type FilterChain struct {
 func (*FilterChain) FullName() string { return "envoy.config.listener.v3.FilterChain" }
 
 // Unmarshal implements [Message].
-func (m *FilterChain) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *FilterChain) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *FilterChain) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *FilterChain) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *FilterChain) Unaccepted() string {
@@ -450,11 +456,11 @@ type FilterChainMatch struct {
 func (*FilterChainMatch) FullName() string { return "envoy.config.listener.v3.FilterChainMatch" }
 
 // Unmarshal implements [Message].
-func (m *FilterChainMatch) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *FilterChainMatch) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *FilterChainMatch) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -525,10 +531,12 @@ func (m *Filter) GetConfigType() isFilter_ConfigType {
 func (*Filter) FullName() string { return "envoy.config.listener.v3.Filter" }
 
 // Unmarshal implements [Message].
-func (m *Filter) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Filter) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Filter) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Filter) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Filter) Unaccepted() string {
@@ -708,11 +716,11 @@ func (*HttpConnectionManager) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *HttpConnectionManager) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *HttpConnectionManager) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *HttpConnectionManager) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -859,10 +867,10 @@ func (*Rds) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *Rds) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Rds) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Rds) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Rds) UnmarshalStrict(b []byte) error { return damaged(m.unmarshal(b, options{strict: true})) }
 
 // Unaccepted implements [Message].
 func (m *Rds) Unaccepted() string {
@@ -977,10 +985,12 @@ func (*HttpFilter) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *HttpFilter) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *HttpFilter) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *HttpFilter) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *HttpFilter) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *HttpFilter) Unaccepted() string {
@@ -1113,11 +1123,11 @@ type HttpProtocolOptions struct {
 func (*HttpProtocolOptions) FullName() string { return "envoy.config.core.v3.HttpProtocolOptions" }
 
 // Unmarshal implements [Message].
-func (m *HttpProtocolOptions) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *HttpProtocolOptions) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *HttpProtocolOptions) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -1201,10 +1211,12 @@ type Router struct {
 func (*Router) FullName() string { return "envoy.extensions.filters.http.router.v3.Router" }
 
 // Unmarshal implements [Message].
-func (m *Router) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Router) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Router) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Router) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Router) Unaccepted() string {

@@ -22,10 +22,12 @@ type RegexMatcher struct {
 func (*RegexMatcher) FullName() string { return "envoy.type.matcher.v3.RegexMatcher" }
 
 // Unmarshal implements [Message].
-func (m *RegexMatcher) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RegexMatcher) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *RegexMatcher) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *RegexMatcher) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *RegexMatcher) Unaccepted() string {
@@ -138,10 +140,12 @@ func (m *StringMatcher) GetMatchPattern() isStringMatcher_MatchPattern {
 func (*StringMatcher) FullName() string { return "envoy.type.matcher.v3.StringMatcher" }
 
 // Unmarshal implements [Message].
-func (m *StringMatcher) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *StringMatcher) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *StringMatcher) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *StringMatcher) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *StringMatcher) Unaccepted() string {
@@ -312,10 +316,12 @@ func (m *PathMatcher) GetRule() isPathMatcher_Rule {
 func (*PathMatcher) FullName() string { return "envoy.type.matcher.v3.PathMatcher" }
 
 // Unmarshal implements [Message].
-func (m *PathMatcher) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *PathMatcher) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *PathMatcher) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *PathMatcher) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *PathMatcher) Unaccepted() string {

@@ -24,11 +24,11 @@ func (*HttpRBACPerRoute) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *HttpRBACPerRoute) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *HttpRBACPerRoute) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *HttpRBACPerRoute) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -112,10 +112,12 @@ type HttpRBAC struct {
 func (*HttpRBAC) FullName() string { return "envoy.extensions.filters.http.rbac.v3.RBAC" }
 
 // Unmarshal implements [Message].
-func (m *HttpRBAC) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *HttpRBAC) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *HttpRBAC) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *HttpRBAC) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *HttpRBAC) Unaccepted() string {
@@ -238,10 +240,10 @@ type RBAC struct {
 func (*RBAC) FullName() string { return "envoy.config.rbac.v3.RBAC" }
 
 // Unmarshal implements [Message].
-func (m *RBAC) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RBAC) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *RBAC) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *RBAC) UnmarshalStrict(b []byte) error { return damaged(m.unmarshal(b, options{strict: true})) }
 
 // Unaccepted implements [Message].
 func (m *RBAC) Unaccepted() string {
@@ -340,10 +342,12 @@ type Policy struct {
 func (*Policy) FullName() string { return "envoy.config.rbac.v3.Policy" }
 
 // Unmarshal implements [Message].
-func (m *Policy) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Policy) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Policy) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Policy) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Policy) Unaccepted() string {
@@ -490,10 +494,12 @@ func (m *Permission) GetRule() isPermission_Rule {
 func (*Permission) FullName() string { return "envoy.config.rbac.v3.Permission" }
 
 // Unmarshal implements [Message].
-func (m *Permission) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Permission) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Permission) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Permission) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Permission) Unaccepted() string {
@@ -677,11 +683,11 @@ type Permission_Set struct {
 func (*Permission_Set) FullName() string { return "envoy.config.rbac.v3.Permission.Set" }
 
 // Unmarshal implements [Message].
-func (m *Permission_Set) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Permission_Set) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *Permission_Set) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -805,10 +811,12 @@ func (m *Principal) GetIdentifier() isPrincipal_Identifier {
 func (*Principal) FullName() string { return "envoy.config.rbac.v3.Principal" }
 
 // Unmarshal implements [Message].
-func (m *Principal) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Principal) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Principal) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Principal) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Principal) Unaccepted() string {
@@ -970,10 +978,12 @@ type Principal_Set struct {
 func (*Principal_Set) FullName() string { return "envoy.config.rbac.v3.Principal.Set" }
 
 // Unmarshal implements [Message].
-func (m *Principal_Set) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Principal_Set) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Principal_Set) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Principal_Set) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Principal_Set) Unaccepted() string {
@@ -1050,11 +1060,13 @@ func (*Principal_Authenticated) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *Principal_Authenticated) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Principal_Authenticated) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *Principal_Authenticated) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].

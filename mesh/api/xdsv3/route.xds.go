@@ -44,11 +44,11 @@ type RouteConfiguration struct {
 func (*RouteConfiguration) FullName() string { return "envoy.config.route.v3.RouteConfiguration" }
 
 // Unmarshal implements [Message].
-func (m *RouteConfiguration) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RouteConfiguration) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *RouteConfiguration) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -162,11 +162,11 @@ func (*ClusterSpecifierPlugin) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *ClusterSpecifierPlugin) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *ClusterSpecifierPlugin) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *ClusterSpecifierPlugin) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -285,10 +285,12 @@ type VirtualHost struct {
 func (*VirtualHost) FullName() string { return "envoy.config.route.v3.VirtualHost" }
 
 // Unmarshal implements [Message].
-func (m *VirtualHost) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *VirtualHost) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *VirtualHost) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *VirtualHost) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *VirtualHost) Unaccepted() string {
@@ -487,10 +489,12 @@ func (m *Route) GetAction() isRoute_Action {
 func (*Route) FullName() string { return "envoy.config.route.v3.Route" }
 
 // Unmarshal implements [Message].
-func (m *Route) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *Route) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *Route) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *Route) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *Route) Unaccepted() string {
@@ -702,11 +706,11 @@ type RedirectAction struct {
 func (*RedirectAction) FullName() string { return "envoy.config.route.v3.RedirectAction" }
 
 // Unmarshal implements [Message].
-func (m *RedirectAction) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RedirectAction) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *RedirectAction) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -759,11 +763,11 @@ type DirectResponseAction struct {
 func (*DirectResponseAction) FullName() string { return "envoy.config.route.v3.DirectResponseAction" }
 
 // Unmarshal implements [Message].
-func (m *DirectResponseAction) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *DirectResponseAction) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *DirectResponseAction) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -812,11 +816,11 @@ type NonForwardingAction struct {
 func (*NonForwardingAction) FullName() string { return "envoy.config.route.v3.NonForwardingAction" }
 
 // Unmarshal implements [Message].
-func (m *NonForwardingAction) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *NonForwardingAction) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *NonForwardingAction) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -912,10 +916,12 @@ func (m *RouteMatch) GetPathSpecifier() isRouteMatch_PathSpecifier {
 func (*RouteMatch) FullName() string { return "envoy.config.route.v3.RouteMatch" }
 
 // Unmarshal implements [Message].
-func (m *RouteMatch) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RouteMatch) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *RouteMatch) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *RouteMatch) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *RouteMatch) Unaccepted() string {
@@ -1104,11 +1110,11 @@ type QueryParameterMatcher struct {
 func (*QueryParameterMatcher) FullName() string { return "envoy.config.route.v3.QueryParameterMatcher" }
 
 // Unmarshal implements [Message].
-func (m *QueryParameterMatcher) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *QueryParameterMatcher) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *QueryParameterMatcher) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -1223,10 +1229,12 @@ func (m *HeaderMatcher) GetHeaderMatchSpecifier() isHeaderMatcher_HeaderMatchSpe
 func (*HeaderMatcher) FullName() string { return "envoy.config.route.v3.HeaderMatcher" }
 
 // Unmarshal implements [Message].
-func (m *HeaderMatcher) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *HeaderMatcher) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *HeaderMatcher) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *HeaderMatcher) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *HeaderMatcher) Unaccepted() string {
@@ -1517,10 +1525,12 @@ func (m *RouteAction) GetClusterSpecifier() isRouteAction_ClusterSpecifier {
 func (*RouteAction) FullName() string { return "envoy.config.route.v3.RouteAction" }
 
 // Unmarshal implements [Message].
-func (m *RouteAction) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RouteAction) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *RouteAction) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *RouteAction) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *RouteAction) Unaccepted() string {
@@ -1705,10 +1715,12 @@ type RetryPolicy struct {
 func (*RetryPolicy) FullName() string { return "envoy.config.route.v3.RetryPolicy" }
 
 // Unmarshal implements [Message].
-func (m *RetryPolicy) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RetryPolicy) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *RetryPolicy) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *RetryPolicy) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *RetryPolicy) Unaccepted() string {
@@ -1823,11 +1835,13 @@ func (*RetryPolicy_RetryBackOff) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *RetryPolicy_RetryBackOff) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RetryPolicy_RetryBackOff) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *RetryPolicy_RetryBackOff) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -1948,11 +1962,11 @@ func (*RouteAction_HashPolicy) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *RouteAction_HashPolicy) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RouteAction_HashPolicy) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *RouteAction_HashPolicy) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -2038,11 +2052,13 @@ func (*RouteAction_HashPolicy_Header) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *RouteAction_HashPolicy_Header) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RouteAction_HashPolicy_Header) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *RouteAction_HashPolicy_Header) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -2135,11 +2151,13 @@ func (*RegexMatchAndSubstitute) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *RegexMatchAndSubstitute) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RegexMatchAndSubstitute) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *RegexMatchAndSubstitute) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -2197,11 +2215,13 @@ func (*RouteAction_MaxStreamDuration) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *RouteAction_MaxStreamDuration) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *RouteAction_MaxStreamDuration) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *RouteAction_MaxStreamDuration) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -2302,11 +2322,11 @@ type WeightedCluster struct {
 func (*WeightedCluster) FullName() string { return "envoy.config.route.v3.WeightedCluster" }
 
 // Unmarshal implements [Message].
-func (m *WeightedCluster) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *WeightedCluster) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *WeightedCluster) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -2395,11 +2415,13 @@ func (*WeightedCluster_ClusterWeight) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *WeightedCluster_ClusterWeight) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *WeightedCluster_ClusterWeight) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *WeightedCluster_ClusterWeight) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -2518,10 +2540,12 @@ type FilterConfig struct {
 func (*FilterConfig) FullName() string { return "envoy.config.route.v3.FilterConfig" }
 
 // Unmarshal implements [Message].
-func (m *FilterConfig) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *FilterConfig) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
-func (m *FilterConfig) UnmarshalStrict(b []byte) error { return m.unmarshal(b, options{strict: true}) }
+func (m *FilterConfig) UnmarshalStrict(b []byte) error {
+	return damaged(m.unmarshal(b, options{strict: true}))
+}
 
 // Unaccepted implements [Message].
 func (m *FilterConfig) Unaccepted() string {

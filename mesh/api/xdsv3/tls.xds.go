@@ -30,11 +30,11 @@ func (*UpstreamTlsContext) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *UpstreamTlsContext) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *UpstreamTlsContext) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *UpstreamTlsContext) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -124,11 +124,11 @@ func (*DownstreamTlsContext) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *DownstreamTlsContext) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *DownstreamTlsContext) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *DownstreamTlsContext) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -257,11 +257,11 @@ func (*CommonTlsContext) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *CommonTlsContext) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *CommonTlsContext) Unmarshal(b []byte) error { return damaged(m.unmarshal(b, options{})) }
 
 // UnmarshalStrict implements [Message].
 func (m *CommonTlsContext) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -367,12 +367,12 @@ func (*CertificateProviderPluginInstance) FullName() string {
 
 // Unmarshal implements [Message].
 func (m *CertificateProviderPluginInstance) Unmarshal(b []byte) error {
-	return m.unmarshal(b, options{})
+	return damaged(m.unmarshal(b, options{}))
 }
 
 // UnmarshalStrict implements [Message].
 func (m *CertificateProviderPluginInstance) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].
@@ -462,11 +462,13 @@ func (*CertificateValidationContext) FullName() string {
 }
 
 // Unmarshal implements [Message].
-func (m *CertificateValidationContext) Unmarshal(b []byte) error { return m.unmarshal(b, options{}) }
+func (m *CertificateValidationContext) Unmarshal(b []byte) error {
+	return damaged(m.unmarshal(b, options{}))
+}
 
 // UnmarshalStrict implements [Message].
 func (m *CertificateValidationContext) UnmarshalStrict(b []byte) error {
-	return m.unmarshal(b, options{strict: true})
+	return damaged(m.unmarshal(b, options{strict: true}))
 }
 
 // Unaccepted implements [Message].

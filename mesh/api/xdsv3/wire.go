@@ -3,6 +3,7 @@ package xdsv3
 import (
 	"errors"
 	"fmt"
+	"math"
 	"unicode/utf8"
 
 	"google.golang.org/protobuf/encoding/protowire"
@@ -99,6 +100,14 @@ func (o options) deeper() (options, error) {
 	return o, nil
 }
 
+// damaged says what an error of reading means.
+func damaged(err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("cannot be read: %w", err)
+}
+
 var errUTF8 = errors.New("holds a string that is no UTF-8")
 
 // begin is called with what the message is read from.
@@ -162,6 +171,30 @@ func consumeVarint(b []byte) (uint64, int, error) {
 		return 0, 0, protowire.ParseError(n)
 	}
 	return v, n, nil
+}
+
+func consumeDouble(b []byte) (float64, int, error) {
+	v, n := protowire.ConsumeFixed64(b)
+	if n < 0 {
+		return 0, 0, protowire.ParseError(n)
+	}
+	return math.Float64frombits(v), n, nil
+}
+
+// consumePacked reads numbers of a list that stand together.
+func consumePacked(list []uint32, b []byte) ([]uint32, int, error) {
+	packed, n := protowire.ConsumeBytes(b)
+	if n < 0 {
+		return nil, 0, protowire.ParseError(n)
+	}
+	for len(packed) > 0 {
+		v, length := protowire.ConsumeVarint(packed)
+		if length < 0 {
+			return nil, 0, protowire.ParseError(length)
+		}
+		list, packed = append(list, uint32(v)), packed[length:]
+	}
+	return list, n, nil
 }
 
 func consumeBytes(b []byte) ([]byte, int, error) {

@@ -25,6 +25,7 @@ import (
 	"google.golang.org/protobuf/reflect/protoreflect"
 	"google.golang.org/protobuf/types/known/structpb"
 
+	policyv1 "github.com/tulle-mesh/tulle/mesh/api/policy/v1"
 	"github.com/tulle-mesh/tulle/mesh/api/xdsv3"
 )
 
@@ -42,6 +43,9 @@ var pairs = []pair{
 	{func() xdsv3.Message { return new(xdsv3.RouteMatch) }, (*routev3.RouteMatch)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.HeaderMatcher) }, (*routev3.HeaderMatcher)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.Node) }, (*corev3.Node)(nil)},
+	{func() xdsv3.Message { return new(xdsv3.OwnBalancing) }, (*policyv1.Balancing)(nil)},
+	{func() xdsv3.Message { return new(xdsv3.OwnTraffic) }, (*policyv1.Traffic)(nil)},
+	{func() xdsv3.Message { return new(xdsv3.OwnAdmission) }, (*policyv1.Admission)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.Cluster) }, (*clusterv3.Cluster)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.OutlierDetection) }, (*clusterv3.OutlierDetection)(nil)},
 	{func() xdsv3.Message { return new(xdsv3.ClientSideWeightedRoundRobin) }, (*cswrrv3.ClientSideWeightedRoundRobin)(nil)},
@@ -202,6 +206,13 @@ func differField(got reflect.Value, theirs protoreflect.Message, fd protoreflect
 			if diff := differValue(got.Index(i), want.List().Get(i), fd); diff != "" {
 				return diff
 			}
+		}
+	case fd.HasOptionalKeyword() && fd.Message() == nil:
+		if got.IsNil() != !theirs.Has(fd) {
+			return fmt.Sprintf("is there: %v, want %v", !got.IsNil(), theirs.Has(fd))
+		}
+		if !got.IsNil() {
+			return differValue(got.Elem(), want, fd)
 		}
 	case fd.Message() != nil && got.IsNil() != !theirs.Has(fd):
 		return fmt.Sprintf("is there: %v, want %v", !got.IsNil(), theirs.Has(fd))
