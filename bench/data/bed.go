@@ -3,7 +3,6 @@ package data
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 
 	"github.com/tulle-mesh/tulle/bench/plane"
 	"github.com/tulle-mesh/tulle/bench/proc"
@@ -99,5 +98,3 @@ func (b *bed) apply(ctx context.Context, m mode, service, address string) error 
 	}
 	return b.plane.Apply(ctx, yaml)
 }
-
-func (b *bed) file(dir, name string) string { return filepath.Join(dir, name) }

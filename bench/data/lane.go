@@ -4,7 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
+	"path/filepath"
 
 	"github.com/tulle-mesh/tulle/bench/load"
 	"github.com/tulle-mesh/tulle/bench/proc"
@@ -70,7 +70,7 @@ func (b *bed) upstream(ctx context.Context, l *lane, i int) (target string, err 
 		if i > 0 {
 			return "", errors.New("a bootstrap file is for a server of one service")
 		}
-		if s.Address, err = freePort(); err == nil {
+		if s.Address, err = proc.FreePort(); err == nil {
 			err = b.apply(ctx, m, name, s.Address)
 		}
 	case m.tulle():
@@ -95,7 +95,7 @@ func (b *bed) upstream(ctx context.Context, l *lane, i int) (target string, err 
 
 func (b *bed) sidecars(ctx context.Context, m mode, upstreams []string) (*sidecar.Pair, error) {
 	identity := func(dir string) sidecar.Identity {
-		return sidecar.Identity{Cert: b.file(dir, "svid.pem"), Key: b.file(dir, "key.pem"), CA: b.file(dir, "bundle.pem")}
+		return sidecar.Identity{Cert: filepath.Join(dir, "svid.pem"), Key: filepath.Join(dir, "key.pem"), CA: filepath.Join(dir, "bundle.pem")}
 	}
 	c := sidecar.Config{Dir: b.dir, Client: identity(b.identity.client), Server: identity(b.identity.server), Upstreams: upstreams, Log: b.log}
 	if m.sidecar == "envoy" {
@@ -175,12 +175,4 @@ func (l *lane) counts() (c counts, err error) {
 	client, server, err := l.proxies.Usage()
 	c.proxies = client.CPU + server.CPU
 	return c, err
-}
-
-func freePort() (string, error) {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return lis.Addr().String(), lis.Close()
 }

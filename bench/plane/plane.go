@@ -6,7 +6,6 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
-	"net"
 	"net/http"
 	"os"
 	"os/exec"
@@ -39,11 +38,11 @@ func Start(ctx context.Context, dir string, flags ...string) (*Plane, error) {
 	if err != nil {
 		return nil, err
 	}
-	listen, err := freePort()
+	listen, err := proc.FreePort()
 	if err != nil {
 		return nil, err
 	}
-	admin, err := freePort()
+	admin, err := proc.FreePort()
 	if err != nil {
 		return nil, err
 	}
@@ -136,12 +135,4 @@ func (p *Plane) Close() error {
 		p.Kill()
 	}
 	return os.RemoveAll(p.dir)
-}
-
-func freePort() (string, error) {
-	lis, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		return "", err
-	}
-	return lis.Addr().String(), lis.Close()
 }
