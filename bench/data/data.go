@@ -10,6 +10,7 @@ import (
 	"context"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/tulle-mesh/tulle/bench/load"
@@ -44,6 +45,9 @@ type run struct {
 
 // Run measures, and adds tables, figures and charts to a report.
 func Run(ctx context.Context, c Config, out *report.Report) error {
+	if err := c.check(); err != nil {
+		return err
+	}
 	b, err := newBed(ctx, c)
 	if err != nil {
 		return err
@@ -79,6 +83,20 @@ func Run(ctx context.Context, c Config, out *report.Report) error {
 		return nil
 	}
 	return r.sweep(ctx)
+}
+
+// check finds modes that do not exist.
+func (c *Config) check() error {
+	names := make([]string, 0, len(modes()))
+	for _, m := range modes() {
+		names = append(names, m.name)
+	}
+	for _, name := range c.Only {
+		if !slices.Contains(names, name) {
+			return fmt.Errorf("no mode is called %q: there are %s", name, strings.Join(names, ", "))
+		}
+	}
+	return nil
 }
 
 // openLanes starts all modes. That sidecars cannot be had is a note, and no error.
