@@ -67,7 +67,14 @@ func TestXdsserverStartsWhileConsulsAuthorityIsAway(t *testing.T) {
 	s.echo(t, "voting", "v1")
 	s.awaitEndpoints(t, "voting", 1)
 	m := s.join(t, mesh.Config{})
-	l := startLoad(t, dial(t, m, "mesh:///voting"), 50)
+	conn := dial(t, m, "mesh:///voting")
+	// What never heard of the service cannot call it while nobody tells: Consul's authority
+	// may take seconds to sign for the first time.
+	eventually(t, 20*time.Second, "a first call is answered", func(ctx context.Context) bool {
+		_, _, err := where(ctx, conn)
+		return err == nil
+	})
+	l := startLoad(t, conn, 50)
 	agent.Stop(t)
 	s.process.kill()
 	s.restart(t)
