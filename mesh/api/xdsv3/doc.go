@@ -1,4 +1,5 @@
-// Package xdsv3 holds the messages of xDS that the library reads, as plain Go structs.
+// Package xdsv3 holds the messages of xDS that the library reads, and those of the mesh's own
+// policies that stand in them (Own...), as plain Go structs.
 //
 // The protobuf module's own types register every message of Envoy's API, with the
 // descriptors of all that those mention: a process that links them has 3 MB more of heap,
