@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"io"
+	"runtime"
+	"slices"
 	"sync"
 	"testing"
 	"testing/synctest"
@@ -48,9 +50,13 @@ func (s *server) NewStream(context.Context, *grpc.StreamDesc, string, ...grpc.Ca
 	return s.stream(), nil
 }
 
-func run(t *testing.T, s *server, p Plan) Result {
+// runs plans in the time of a bubble.
+func runs(t *testing.T, s *server, p Plan) Result {
 	t.Helper()
-	r, err := Run(t.Context(), []grpc.ClientConnInterface{s}, p)
+	r, err := run(t.Context(), []grpc.ClientConnInterface{s}, p, func(d time.Duration) error {
+		<-time.After(d)
+		return nil
+	})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -72,7 +78,7 @@ func TestClosedLoopCallsAgainWhenItHasAnAnswer(t *testing.T) {
 			time.Sleep(10 * time.Millisecond)
 			return nil
 		}}
-		r := run(t, s, Plan{Kind: Unary, Callers: 4, For: time.Second})
+		r := runs(t, s, Plan{Kind: Unary, Callers: 4, For: time.Second})
 		if r.Ledger.OK != 400 || r.Ledger.Check() != nil || s.most != 4 || r.Took != time.Second {
 			t.Errorf("%+v in %v, %d at once", r.Ledger, r.Took, s.most)
 		}
@@ -92,7 +98,7 @@ func TestOpenLoopCountsFromWhenCallsWereDue(t *testing.T) {
 			}
 			return nil
 		}}
-		r := run(t, s, Plan{Kind: Unary, Rate: 1000, For: time.Second, Seed: 1})
+		r := runs(t, s, Plan{Kind: Unary, Rate: 1000, For: time.Second, Seed: 1})
 		if err := r.Ledger.Check(); err != nil || r.Ledger.Due < 900 || r.Ledger.Due > 1100 {
 			t.Errorf("%+v: %v", r.Ledger, err)
 		}
@@ -100,7 +106,7 @@ func TestOpenLoopCountsFromWhenCallsWereDue(t *testing.T) {
 		if got[0] > 250_000 || got[1] < 200_000 || got[2] < 480_000 {
 			t.Errorf("p25, p75 and p99 are %v us: half of the calls waited for up to half a second", got)
 		}
-		again := run(t, s, Plan{Kind: Unary, Rate: 1000, For: time.Second, Seed: 1})
+		again := runs(t, s, Plan{Kind: Unary, Rate: 1000, For: time.Second, Seed: 1})
 		if again.Ledger.Due != r.Ledger.Due {
 			t.Errorf("the same seed makes %d calls and then %d", r.Ledger.Due, again.Ledger.Due)
 		}
@@ -113,7 +119,7 @@ func TestWhatIsDueBeyondTheMostThatWaitIsTold(t *testing.T) {
 			time.Sleep(time.Second)
 			return nil
 		}}
-		r := run(t, s, Plan{Kind: Unary, Rate: 1.5 * maxOpen, For: 900 * time.Millisecond, Seed: 2})
+		r := runs(t, s, Plan{Kind: Unary, Rate: 1.5 * maxOpen, For: 900 * time.Millisecond, Seed: 2})
 		l := r.Ledger
 		if l.Sent != maxOpen || l.Skipped == 0 || l.Due != l.Sent+l.Skipped || l.Check() == nil {
 			t.Errorf("%+v, and %v", l, l.Check())
@@ -130,7 +136,7 @@ func TestFailuresAreCountedByCode(t *testing.T) {
 			}
 			return nil
 		}}
-		r := run(t, s, Plan{Kind: Unary, Callers: 1, For: 100 * time.Millisecond})
+		r := runs(t, s, Plan{Kind: Unary, Callers: 1, For: 100 * time.Millisecond})
 		if r.Ledger.OK != 75 || r.Ledger.Failed["Unavailable"] != 25 || r.Ledger.Check() == nil {
 			t.Errorf("%+v", r.Ledger)
 		}
@@ -178,7 +184,7 @@ func TestStreamsCountMessages(t *testing.T) {
 				s := &server{stream: func() grpc.ClientStream {
 					return &tape{left: tt.left, end: tt.end, wait: func() { time.Sleep(time.Millisecond) }}
 				}}
-				r := run(t, s, Plan{Kind: tt.kind, Callers: 1, For: time.Millisecond})
+				r := runs(t, s, Plan{Kind: tt.kind, Callers: 1, For: time.Millisecond})
 				if r.Ledger.OK != tt.ok || r.Ledger.Failed["Unknown"] != tt.failed || r.Ledger.Due != tt.ok+tt.failed {
 					t.Errorf("%+v", r.Ledger)
 				}
@@ -204,5 +210,37 @@ func TestPlansThatCannotBeMadeAreRefused(t *testing.T) {
 		if _, err := Run(t.Context(), nil, p); err == nil {
 			t.Errorf("%s: %+v is taken", name, p)
 		}
+	}
+}
+
+// With Go's timers this would be half a millisecond late, and as much sooner as something
+// else happened.
+func TestCallsOfAnOpenLoopBeginWhenTheyAreDue(t *testing.T) {
+	if runtime.GOOS != "linux" {
+		t.Skip("there the clock is Go's")
+	}
+	c, err := newClock()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.close()
+	const wait = 300 * time.Microsecond
+	late := make([]time.Duration, 200)
+	for i := range late {
+		began := time.Now()
+		if err := c.sleep(wait); err != nil {
+			t.Fatal(err)
+		}
+		if late[i] = time.Since(began) - wait; late[i] < 0 {
+			t.Fatalf("woken %v early", -late[i])
+		}
+	}
+	slices.Sort(late)
+	t.Logf("late by %v at the median, %v at the most", late[len(late)/2], late[len(late)-1])
+	if late[len(late)/2] > 250*time.Microsecond {
+		t.Errorf("half of the calls are more than %v late", late[len(late)/2])
+	}
+	if err := c.sleep(0); err != nil {
+		t.Error(err)
 	}
 }

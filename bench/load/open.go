@@ -15,7 +15,7 @@ import (
 // What is due is looked up each time the clock wakes us, a tenth of a millisecond late or
 // so, and latencies count from when calls were due: what the generator adds is in them,
 // and is the same for all.
-func open(ctx context.Context, clients []benchv1.EchoServiceClient, p Plan, began time.Time) (workers []*worker, skipped int64) {
+func open(ctx context.Context, clients []benchv1.EchoServiceClient, p Plan, began time.Time, sleep func(time.Duration) error) (workers []*worker, skipped int64, err error) {
 	random := rand.New(rand.NewPCG(p.Seed, 1))
 	due := make(chan time.Time, maxOpen)
 	var wait sync.WaitGroup
@@ -24,7 +24,9 @@ func open(ctx context.Context, clients []benchv1.EchoServiceClient, p Plan, bega
 	next := began.Add(gap(random, p.Rate))
 	for next.Before(end) {
 		if pause := time.Until(next); pause > 0 {
-			time.Sleep(pause)
+			if err = sleep(pause); err != nil {
+				break
+			}
 		}
 		for now := time.Now(); !next.After(now) && next.Before(end); next = next.Add(gap(random, p.Rate)) {
 			switch {
@@ -47,7 +49,7 @@ func open(ctx context.Context, clients []benchv1.EchoServiceClient, p Plan, bega
 	}
 	close(due)
 	wait.Wait()
-	return workers, skipped
+	return workers, skipped, err
 }
 
 func gap(random *rand.Rand, rate float64) time.Duration {

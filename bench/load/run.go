@@ -19,6 +19,15 @@ const answerIn = 10 * time.Second
 
 // Run calls the services behind conns, in turn, as the plan says.
 func Run(ctx context.Context, conns []grpc.ClientConnInterface, p Plan) (Result, error) {
+	c, err := newClock()
+	if err != nil {
+		return Result{}, err
+	}
+	defer c.close()
+	return run(ctx, conns, p, c.sleep)
+}
+
+func run(ctx context.Context, conns []grpc.ClientConnInterface, p Plan, sleep func(time.Duration) error) (Result, error) {
 	if err := p.check(); err != nil {
 		return Result{}, err
 	}
@@ -37,7 +46,9 @@ func Run(ctx context.Context, conns []grpc.ClientConnInterface, p Plan) (Result,
 	var workers []*worker
 	skipped := int64(0)
 	if p.Rate > 0 {
-		workers, skipped = open(ctx, clients, p, began)
+		if workers, skipped, err = open(ctx, clients, p, began, sleep); err != nil {
+			return Result{}, err
+		}
 	} else {
 		workers = closed(ctx, clients, p, began)
 	}

@@ -49,6 +49,7 @@ var requirements = map[string]string{
 	"charm.land/lipgloss/v2":                                            "xdsserver top: its colours",
 
 	"github.com/HdrHistogram/hdrhistogram-go": "bench: latencies, of which rounds are added up",
+	"golang.org/x/sys":                        "bench: a timer that is not a millisecond late",
 	"golang.org/x/net":                        "tests: HTTP/2 frames for the thousands of clients of the stream engine's benchmark",
 	"github.com/cncf/xds/go":                  "tests: load reports as others write them",
 	"github.com/go-jose/go-jose/v4":           "tests: tokens of an OIDC issuer, good and hostile",
