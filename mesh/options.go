@@ -1,7 +1,6 @@
 package mesh
 
 import (
-	"runtime"
 	"time"
 
 	"google.golang.org/grpc"
@@ -15,21 +14,15 @@ import (
 // take the tenth that grpc adds: certificates are checked in handshakes.
 const connectionAge = 30 * time.Minute
 
-// streamWorkers is how many goroutines wait for calls, for each processor. A goroutine that
-// is made for a call begins with a small stack, which is copied as it grows: in workers
-// that were there before, an eighth of what a server needs for a small call is saved. Calls
-// beyond them get goroutines of their own.
-const streamWorkers = 16
-
 // serverDialOptions are for connections to xdsserver.
 func (m *Mesh) serverDialOptions() []grpc.DialOption {
-	opts := []grpc.DialOption{
+	opts := append(clientTransport(),
 		grpc.WithTransportCredentials(m.source.ControlCredentials()),
-		grpc.WithUserAgent("tulle/" + Version),
+		grpc.WithUserAgent("tulle/"+Version),
 		// A write is a TLS record, and xdsserver holds memory for the largest of each
 		// connection for as long as that lasts.
-		grpc.WithWriteBufferSize(4 << 10),
-	}
+		grpc.WithWriteBufferSize(4<<10),
+	)
 	if m.config.DialContext != nil {
 		opts = append(opts, grpc.WithContextDialer(m.config.DialContext))
 	}
@@ -38,13 +31,15 @@ func (m *Mesh) serverDialOptions() []grpc.DialOption {
 
 // DialOptions returns what makes a client created by grpc.NewClient, with a
 // target of scheme mesh, a member of the mesh. The options may be used for any
-// number of clients.
+// number of clients. One call's messages have a flow control window of 1 MiB, which does
+// not grow: for bulk to far away, grpc.WithStaticStreamWindowSize may follow these, at
+// the side that receives.
 func (m *Mesh) DialOptions() []grpc.DialOption {
 	dial := m.config.DialContext
 	if dial == nil {
 		dial = dialEndpoint
 	}
-	return []grpc.DialOption{
+	return append(clientTransport(),
 		grpc.WithTransportCredentials(counted{TransportCredentials: m.source.ClientCredentials(), open: &m.dialed}),
 		grpc.WithContextDialer(dial),
 		grpc.WithResolvers(m.builder),
@@ -59,7 +54,7 @@ func (m *Mesh) DialOptions() []grpc.DialOption {
 			Backoff:           backoff.Config{BaseDelay: 100 * time.Millisecond, Multiplier: 1.6, Jitter: 0.2, MaxDelay: 5 * time.Second},
 			MinConnectTimeout: 2 * time.Second,
 		}),
-	}
+	)
 }
 
 // ServerOptions returns what makes a server created by grpc.NewServer one of the
@@ -78,14 +73,13 @@ func (m *Mesh) ServerOptions() []grpc.ServerOption {
 // serverOptions are those of a server whose services are guarded.
 func (m *Mesh) serverOptions() []grpc.ServerOption {
 	in := m.inbound()
-	return []grpc.ServerOption{
+	return append(serverTransport(),
 		grpc.Creds(counted{TransportCredentials: m.source.ServerCredentials(in.permissiveUntil), open: &m.accepted}),
 		grpc.ChainStreamInterceptor(in.server.Stream),
 		grpc.UnknownServiceHandler(interceptors.Unknown),
-		grpc.NumStreamWorkers(uint32(streamWorkers * runtime.GOMAXPROCS(0))),
 		grpc.MaxConcurrentStreams(1000),
-		grpc.MaxHeaderListSize(64 << 10),
-		grpc.ConnectionTimeout(10 * time.Second),
+		grpc.MaxHeaderListSize(64<<10),
+		grpc.ConnectionTimeout(10*time.Second),
 		grpc.KeepaliveParams(keepalive.ServerParameters{
 			MaxConnectionIdle: 15 * time.Minute,
 			// Streams that are open go on, to the end of the certificate that
@@ -95,5 +89,5 @@ func (m *Mesh) serverOptions() []grpc.ServerOption {
 			Timeout:          10 * time.Second,
 		}),
 		grpc.KeepaliveEnforcementPolicy(keepalive.EnforcementPolicy{MinTime: 20 * time.Second, PermitWithoutStream: true}),
-	}
+	)
 }

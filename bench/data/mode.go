@@ -7,11 +7,13 @@ import (
 )
 
 // The modes that figures speak of. Those of grpc-go's xDS have mTLS and RBAC, pairs of
-// proxies have mTLS between them.
+// proxies have mTLS between them; what is tuned carries calls with Tulle's options of
+// grpc, and is Tulle without the mesh.
 const (
 	insecureMode = "plain insecure"
 	mtlsMode     = "plain mTLS"
 	baseline     = "plain mTLS+deadline"
+	tunedMode    = baseline + " tuned"
 	xdsMode      = "grpc-go xDS"
 	otelMode     = "grpc-go xDS+OpenTelemetry"
 	tulleMode    = "Tulle"
@@ -67,6 +69,7 @@ func modes() []mode {
 		{name: insecureMode, program: "plain"},
 		{name: mtlsMode, program: "plain", mtls: true},
 		{name: baseline, program: "plain", mtls: true, flags: timeout},
+		{name: tunedMode, program: "plain", mtls: true, flags: append(timeout, "-tuned")},
 		xds(xdsMode, "stock"),
 		xds(otelMode, "stock-metrics", "-metrics"),
 		tulle(tulleMode, "echo", withDeadline),
