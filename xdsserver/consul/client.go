@@ -63,7 +63,7 @@ func New(c Config) (*Client, error) {
 			c.Connections = overTLS
 		}
 	}
-	through := &transport{tokens: &tokens{fixed: c.Token, file: c.TokenFile, logger: c.Logger}, most: maxAnswer}
+	through := &transport{tokens: &tokens{fixed: c.Token, file: c.TokenFile, logger: c.Logger}, most: maxAnswer, certificate: c.CertFile}
 	secure, err := c.tls(func() { through.unproven.Store(true) })
 	if err != nil {
 		return nil, err

@@ -77,7 +77,7 @@ func testTLSErrors(t *testing.T, s *site) {
 		{"another authority", func(c *consul.Config) { c.CAFile = other.file }, "certificate signed by unknown authority"},
 		{"another name", func(c *consul.Config) { c.ServerName = "server.dc2.consul" }, "not server.dc2.consul"},
 		{"no certificate", func(c *consul.Config) { c.CertFile, c.KeyFile = "", "" }, "it wants a certificate of who asks: give one"},
-		{"a stranger's certificate", func(c *consul.Config) { c.CertFile, c.KeyFile = strange, strangeKey }, "tls: "},
+		{"a stranger's certificate", func(c *consul.Config) { c.CertFile, c.KeyFile = strange, strangeKey }, "certificate"},
 		{"no TLS", func(c *consul.Config) { *c = consul.Config{Address: c.Address} }, "HTTP request to an HTTPS server"},
 		{"TLS where there is none", func(c *consul.Config) { c.Address = s.Address() }, "server gave HTTP response to HTTPS client"},
 	} {

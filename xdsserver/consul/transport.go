@@ -1,12 +1,15 @@
 package consul
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
 	"net/http/httptrace"
+	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 )
 
 // maxAnswer bounds one answer of Consul, in bytes: 5,000 instances of one service with
@@ -22,6 +25,8 @@ type transport struct {
 	// together would dial together, and Consul refuses more than 200 connections from one
 	// address, where one carries 250 queries over HTTP/2.
 	turn chan struct{}
+	// certificate is the file of the one that Consul is shown if it asks, or empty.
+	certificate string
 	// unproven is true once Consul wanted a certificate, and there was none.
 	unproven atomic.Bool
 }
@@ -45,15 +50,29 @@ func (t *transport) RoundTrip(r *http.Request) (*http.Response, error) {
 	}
 	defer done()
 	resp, err := t.next.RoundTrip(r)
-	if err != nil && t.unproven.Load() {
-		// How such a connection ends depends on who is faster.
-		return nil, &explained{text: "it wants a certificate of who asks: give one (--consul-cert, --consul-key)", cause: err}
-	}
 	if err != nil {
-		return nil, err
+		return nil, t.explain(err)
 	}
 	resp.Body = &bounded{ReadCloser: resp.Body, left: t.most, most: t.most}
 	return resp, nil
+}
+
+// explain says what an error of the connection may mean. Consul says it too, with an alert,
+// but then closes the connection, and what is seen depends on who is faster.
+func (t *transport) explain(err error) error {
+	switch {
+	case t.unproven.Load():
+		return &explained{text: "it wants a certificate of who asks: give one (--consul-cert, --consul-key)", cause: err}
+	case t.certificate != "" && ended(err):
+		return &explained{text: "it closed the connection, maybe as it does not take the certificate in " + t.certificate, cause: err}
+	}
+	return err
+}
+
+// ended reports whether a connection ended that was made.
+func ended(err error) bool {
+	return errors.Is(err, syscall.ECONNRESET) || errors.Is(err, syscall.EPIPE) || errors.Is(err, io.EOF) ||
+		strings.HasSuffix(err.Error(), "client conn could not be established") // net/http has no value for it
 }
 
 // enter waits for the turn, which ends when the request has a connection, or done is
