@@ -78,6 +78,9 @@ func Run(ctx context.Context, c Config, out *report.Report) error {
 		return err
 	}
 	r.figures(saturated, half, single, memory)
+	if err := r.holding(ctx, saturated); err != nil {
+		return err
+	}
 	if c.Quick {
 		r.out.Notes = append(r.out.Notes, "data: with --quick no parts switched off, no streams, no other sizes and numbers of callers and upstreams")
 		return nil
@@ -124,7 +127,7 @@ func (r *run) openLanes(ctx context.Context) error {
 
 func (r *run) wanted(m mode) bool {
 	if len(r.Only) == 0 {
-		return !r.Quick || !m.part && m.name != xdsMode && m.name != mtlsMode && m.name != insecureMode
+		return !r.Quick || !m.part && m.name != xdsMode && m.name != mtlsMode && m.name != insecureMode && m.name != tunedMode
 	}
 	return m.name == baseline || slices.Contains(r.Only, m.name)
 }
@@ -240,33 +243,6 @@ func (r *run) whole(keep func(*lane) bool) []*lane {
 		}
 	}
 	return lanes
-}
-
-// halfLoad begins calls at half the rate at which the baseline was saturated, whoever
-// waits. It is for what can carry that and is compared with the baseline: a percentile of
-// so short a round says little, so that there are many of them.
-func (r *run) halfLoad(ctx context.Context, saturated map[string][]round) (map[string][]round, error) {
-	at := sample(saturated[baseline], rate).Spread().Median / 2
-	lanes := r.whole(func(l *lane) bool {
-		if l.name == insecureMode || l.name == mtlsMode || l.name == xdsMode || r.Quick && l.name != baseline && l.name != tulleMode {
-			return false
-		}
-		if own := sample(saturated[l.name], rate).Spread().Median; own < at*1.25 {
-			r.out.Notes = append(r.out.Notes, fmt.Sprintf("data: %s at %.0f calls/s: it is saturated at %.0f", l.name, at, own))
-			return false
-		}
-		return true
-	})
-	r.Log("half load: %.0f calls/s, %d modes", at, len(lanes))
-	got, err := r.rounds(ctx, lanes, r.number(15, 11), load.Plan{Kind: load.Unary, Bytes: 1 << 10, Rate: at, For: 600 * time.Millisecond})
-	if err != nil {
-		return nil, err
-	}
-	t := latencies(fmt.Sprintf("Unary calls of 1 KB that begin at random times, %.0f a second", at))
-	t.Note = "Latencies are from when a call was to begin, so that a pause counts for all that were due in it."
-	addLatencies(&t, lanes, got)
-	r.out.Tables = append(r.out.Tables, t)
-	return got, nil
 }
 
 func (r *run) oneCaller(ctx context.Context) (map[string][]round, error) {

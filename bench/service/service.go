@@ -46,7 +46,8 @@ type Counts struct {
 
 // Main is the main of each program. It can be asked to "serve" (a [Serving], which returns
 // the address), to "dial" targets (which returns once each has answered a call), to "run"
-// a [load.Plan], for its "counts" and its "memory", and for a "profile" of its CPU.
+// a [load.Plan], for its "counts" and its "memory", for a "profile" of its CPU, and to
+// "hold" so many bytes, as services that are more than an echo do.
 func Main(d Door) {
 	p := &program{door: d}
 	err := proc.Serve(proc.Handlers{
@@ -55,6 +56,7 @@ func Main(d Door) {
 		"run":     decoding(p.run),
 		"counts":  func(json.RawMessage) (any, error) { return counts() },
 		"profile": decoding(profile),
+		"hold":    decoding(p.hold),
 	})
 	for _, stop := range p.stops {
 		stop()
@@ -93,6 +95,16 @@ type program struct {
 	door  Door
 	conns []grpc.ClientConnInterface
 	stops []func()
+	held  []byte
+}
+
+func (p *program) hold(bytes int) (any, error) {
+	if bytes < 0 || bytes > 1<<30 {
+		return nil, fmt.Errorf("%d bytes: want up to a GiB", bytes)
+	}
+	p.held = make([]byte, bytes)
+	runtime.GC() // from now on there is as much garbage between two collections
+	return struct{}{}, nil
 }
 
 func (p *program) serve(s Serving) (any, error) {

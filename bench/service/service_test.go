@@ -45,6 +45,12 @@ func TestAProgramServesAndCalls(t *testing.T) {
 	if _, err := p.dial(targets); err != nil {
 		t.Fatal(err)
 	}
+	if _, err := p.hold(1 << 20); err != nil || len(p.held) != 1<<20 {
+		t.Errorf("it holds %d bytes: %v", len(p.held), err)
+	}
+	if _, err := p.hold(-1); err == nil {
+		t.Error("it holds less than nothing")
+	}
 	for _, plan := range []load.Plan{
 		{Kind: load.Unary, Bytes: 100, Callers: 4, For: 20 * time.Millisecond},
 		{Kind: load.Unary, Bytes: 100, Rate: 500, For: 20 * time.Millisecond},
