@@ -69,7 +69,7 @@ func modes() []mode {
 		{name: insecureMode, program: "plain"},
 		{name: mtlsMode, program: "plain", mtls: true},
 		{name: baseline, program: "plain", mtls: true, flags: timeout},
-		{name: tunedMode, program: "plain", mtls: true, flags: append(timeout, "-tuned")},
+		{name: tunedMode, program: "plain", mtls: true, flags: []string{timeout[0], timeout[1], "-tuned"}},
 		xds(xdsMode, "stock"),
 		xds(otelMode, "stock-metrics", "-metrics"),
 		tulle(tulleMode, "echo", withDeadline),

@@ -15,7 +15,9 @@ import (
 // What is due is looked up each time the clock wakes us, a tenth of a millisecond late or
 // so, and latencies count from when calls were due: what the generator adds is in them,
 // and is the same for all.
-func open(ctx context.Context, clients []benchv1.EchoServiceClient, p Plan, began time.Time, sleep func(time.Duration) error) (workers []*worker, skipped int64, err error) {
+func open(
+	ctx context.Context, clients []benchv1.EchoServiceClient, p Plan, began time.Time, sleep func(time.Duration) error,
+) (workers []*worker, skipped int64, err error) {
 	random := rand.New(rand.NewPCG(p.Seed, 1))
 	due := make(chan time.Time, maxOpen)
 	var wait sync.WaitGroup
