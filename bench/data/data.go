@@ -82,7 +82,8 @@ func Run(ctx context.Context, c Config, out *report.Report) error {
 		return err
 	}
 	if c.Quick {
-		r.out.Notes = append(r.out.Notes, "data: with --quick no parts switched off, no streams, no other sizes and numbers of callers and upstreams")
+		r.out.Notes = append(r.out.Notes, "data: with --quick no parts switched off, no processes that hold memory, no streams, "+
+			"no other sizes and numbers of callers and upstreams")
 		return nil
 	}
 	return r.sweep(ctx)
