@@ -3,7 +3,6 @@ package load
 import (
 	"context"
 	"math/rand/v2"
-	"sync"
 	"time"
 
 	"github.com/tulle-mesh/tulle/bench/benchv1"
@@ -19,39 +18,27 @@ func open(
 	ctx context.Context, clients []benchv1.EchoServiceClient, p Plan, began time.Time, sleep func(time.Duration) error,
 ) (workers []*worker, skipped int64, err error) {
 	random := rand.New(rand.NewPCG(p.Seed, 1))
-	due := make(chan time.Time, maxOpen)
-	var wait sync.WaitGroup
-	var waiting tally
+	c := crew{ctx: ctx, plan: p}
 	end := began.Add(p.For)
 	next := began.Add(gap(random, p.Rate))
-	for next.Before(end) {
+	for turn := 0; next.Before(end); {
 		if pause := time.Until(next); pause > 0 {
 			if err = sleep(pause); err != nil {
 				break
 			}
 		}
 		for now := time.Now(); !next.After(now) && next.Before(end); next = next.Add(gap(random, p.Rate)) {
-			switch {
-			case waiting.idle():
-			case len(workers) < maxOpen:
-				w := newWorker(clients[len(workers)%len(clients)], p)
-				workers = append(workers, w)
-				wait.Go(func() {
-					for at := range due {
-						w.unary(ctx, at)
-						waiting.free()
-					}
-				})
-			default:
+			w := c.next()
+			if w == nil {
 				skipped++
 				continue
 			}
-			due <- next
+			w.client = clients[turn%len(clients)]
+			turn++
+			w.due <- next
 		}
 	}
-	close(due)
-	wait.Wait()
-	return workers, skipped, err
+	return c.leave(), skipped, err
 }
 
 func gap(random *rand.Rand, rate float64) time.Duration {

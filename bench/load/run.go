@@ -81,6 +81,8 @@ type worker struct {
 	latencies []time.Duration
 	sent, ok  int64
 	failed    map[string]int64
+
+	due chan time.Time // in an open loop: when the next call is
 }
 
 func newWorker(client benchv1.EchoServiceClient, p Plan) *worker {
