@@ -40,9 +40,49 @@ import (
 type Call struct {
 	context.Context
 
+	// Service is the dialled service, Method the full method: what server-side
+	// packages and pickers name in their errors.
+	Service, Method string
+
 	// Cluster is the cluster the route chose. A picker that does not know it
 	// (the configuration moved on since) routes the call again by its own.
 	Cluster string
+
+	// Hash is the key that ring hash goes by, where Hashed is set.
+	Hash uint64
+
+	// tried is the address that was picked for the first attempt, and others those for
+	// the ones after it, the latest last; pickers avoid them while there are others.
+	// Fork reads them while the picker of a running attempt may add one: what ntried has
+	// counted never changes, but for the last place.
+	tried  string
+	others *[maxTried - 1]string // nil before there are any
+	ntried uint32                // atomic
+
+	// Attempt counts the attempts of the call, retries and hedges, from zero. The
+	// interceptor sets it before each; see [Call.Begin].
+	Attempt uint32
+
+	// crowd is where the call is, for streams whose cluster bounds their age.
+	crowd atomic.Value // of a Crowd
+
+	// Why is what made the picker choose, where Explain is set, as in
+	// "peak-ewma: 2.1ms x 1 beat 10.0.0.8:8080 4ms x 3".
+	Why string
+
+	// Failure is the last reason why the mesh could not send the call, set by
+	// the picker, nil once an endpoint was picked. The interceptor returns it to
+	// the application in place of grpc's own words. (It cannot be named Err: a
+	// field of that name would hide the context's method.)
+	Failure *Error
+
+	// Outcome is what the picker's endpoint came to in the last attempt that was
+	// picked and is over. It is written before grpc returns the attempt's error.
+	Outcome Outcome
+
+	// Picked is what the picker says of the endpoint of the attempt at hand, zero until
+	// it chose one.
+	Picked Pick
 
 	// WaitForReady is whether the application asked for grpc.WaitForReady: such
 	// a call waits for a configuration as long as its context lets it.
@@ -50,57 +90,19 @@ type Call struct {
 	// Waited is whether the call had to wait for its configuration; who made it wait
 	// says so.
 	Waited bool
-
-	// Service is the dialled service, Method the full method: what server-side
-	// packages and pickers name in their errors.
-	Service, Method string
-
-	// Attempt counts the attempts of the call, retries and hedges, from zero. The
-	// interceptor sets it before each; see [Call.Begin].
-	Attempt uint32
-	// tried are the addresses that were picked for attempts so far, the latest
-	// last; pickers avoid them while there are others. Fork reads them while the
-	// picker of a running attempt may add one: what ntried has counted never
-	// changes, but for the last place.
-	tried  [maxTried]string
-	ntried uint32 // atomic
-	// untried are the places of tried, as bits, that were taken back. Forks do not
-	// hear of it: they avoid one address more.
-	untried uint8
-
-	// Hash is the key that ring hash goes by, where Hashed is set.
-	Hash   uint64
+	// Hashed is whether there is a Hash.
 	Hashed bool
-
 	// Stream is whether the call is a stream, which may stay open for long.
 	Stream bool
-
-	// crowd is where the call is, for streams whose cluster bounds their age.
-	crowd atomic.Value // of a Crowd
-
 	// Copy is whether the call is a copy for a mirror. A picker that does not know its
 	// Cluster refuses it: to route it by itself would make the call twice.
 	Copy bool
-
-	// Picked is what the picker says of the endpoint of the attempt at hand, zero until
-	// it chose one.
-	Picked Pick
-
-	// Explain is whether the picker is to say in Why what made it choose, as in
-	// "peak-ewma: 2.1ms x 1 beat 10.0.0.8:8080 4ms x 3". Somebody taps the call then;
-	// to find the words costs more than the choice.
+	// Explain is whether the picker is to say in Why what made it choose. Somebody taps
+	// the call then; to find the words costs more than the choice.
 	Explain bool
-	Why     string
-
-	// Outcome is what the picker's endpoint came to in the last attempt that was
-	// picked and is over. It is written before grpc returns the attempt's error.
-	Outcome Outcome
-
-	// Failure is the last reason why the mesh could not send the call, set by
-	// the picker, nil once an endpoint was picked. The interceptor returns it to
-	// the application in place of grpc's own words. (It cannot be named Err: a
-	// field of that name would hide the context's method.)
-	Failure *Error
+	// untried are the places of tried and others, as bits, that were taken back. Forks do
+	// not hear of it: they avoid one address more.
+	untried uint8
 }
 
 // maxTried is how many endpoints of a call are remembered: no call has more
@@ -163,12 +165,19 @@ func (c *Call) Begin(n uint32) {
 // Try remembers that an address was picked. The picker calls it.
 func (c *Call) Try(address string) {
 	n := c.ntried // nobody else writes it
-	if n == maxTried {
-		c.tried[n-1] = address
-		c.untried &^= 1 << (n - 1)
+	switch n {
+	case 0:
+		c.tried = address
+	case maxTried:
+		c.others[maxTried-2] = address
+		c.untried &^= 1 << (maxTried - 1)
 		return
+	default:
+		if c.others == nil {
+			c.others = new([maxTried - 1]string)
+		}
+		c.others[n-1] = address
 	}
-	c.tried[n] = address
 	atomic.StoreUint32(&c.ntried, n+1)
 }
 
@@ -181,12 +190,20 @@ func (c *Call) Untry() {
 
 // HasTried reports whether an address was picked for an earlier attempt.
 func (c *Call) HasTried(address string) bool {
-	for i, a := range c.tried[:c.ntried] {
-		if a == address && c.untried&(1<<i) == 0 {
+	for i := range c.ntried {
+		if c.untried&(1<<i) == 0 && c.address(i) == address {
 			return true
 		}
 	}
 	return false
+}
+
+// address is the one that was picked for an attempt.
+func (c *Call) address(attempt uint32) string {
+	if attempt == 0 {
+		return c.tried
+	}
+	return c.others[attempt-1]
 }
 
 // Endpoint returns the address that was picked last, empty before the first.
@@ -194,7 +211,7 @@ func (c *Call) Endpoint() string {
 	if c.ntried == 0 {
 		return ""
 	}
-	return c.tried[c.ntried-1]
+	return c.address(c.ntried - 1)
 }
 
 // A Crowd is an endpoint among the others of its cluster.
@@ -229,8 +246,13 @@ func (c *Call) Fork(ctx context.Context) *Call {
 		Stream:       c.Stream,
 		Explain:      c.Explain,
 	}
-	fork.ntried = min(atomic.LoadUint32(&c.ntried), maxTried-1)
-	copy(fork.tried[:fork.ntried], c.tried[:fork.ntried])
+	if fork.ntried = min(atomic.LoadUint32(&c.ntried), maxTried-1); fork.ntried > 0 {
+		fork.tried = c.tried
+	}
+	if fork.ntried > 1 {
+		fork.others = new([maxTried - 1]string)
+		copy(fork.others[:fork.ntried-1], c.others[:fork.ntried-1])
+	}
 	return fork
 }
 
