@@ -6,8 +6,6 @@ import (
 	"time"
 
 	"google.golang.org/grpc"
-	"google.golang.org/grpc/codes"
-	"google.golang.org/grpc/status"
 
 	"github.com/tulle-mesh/tulle/interceptors/accesslog"
 	"github.com/tulle-mesh/tulle/interceptors/fault"
@@ -94,121 +92,29 @@ func (c *Client) Unary(
 	invoker grpc.UnaryInvoker, opts ...grpc.CallOption,
 ) error {
 	begun := time.Now()
-	w := wishesOf(opts)
-	rpc := &call.Call{Context: ctx, Method: method, WaitForReady: w.waitForReady}
+	var u unaryCall
+	u.wishes.read(opts)
+	rpc := &call.Call{Context: ctx, Method: method, WaitForReady: u.wishes.waitForReady}
 	config, err := c.configs.Config(rpc, cc)
 	if config == nil && err == nil {
 		return invoker(ctx, method, req, reply, cc, opts...)
 	}
-	var p plan
-	p.tell.begin(c, rpc, begun)
+	u.Method, u.Request, u.Reply, u.Conn, u.Invoker, u.Options = method, req, reply, cc, invoker, opts
+	u.tell.begin(c, rpc, begun)
 	if err != nil {
-		p.tell.unconfigured(rpc, err)
+		u.tell.unconfigured(rpc, err)
 		return err
 	}
-	if failure := c.admit(&p, rpc, config, &w); failure != nil {
+	if failure := c.admit(&u.plan, rpc, config, &u.wishes); failure != nil {
 		err := cardinality(failure)
-		p.tell.refused(rpc, err)
+		u.tell.refused(rpc, err)
 		return err
 	}
-	if w.finishes {
-		opts = unfinished(opts)
+	if u.wishes.finishes {
+		u.Options = unfinished(u.Options)
 	}
-	u := unary{Method: method, Request: req, Reply: reply, Conn: cc, Invoker: invoker, Options: opts}
-	if len(p.traffic.Mirrors) > 0 {
-		c.mirrors.Send(rpc, config, p.traffic.Mirrors, mirror.Unary(u))
+	if len(u.traffic.Mirrors) > 0 {
+		c.mirrors.Send(rpc, config, u.traffic.Mirrors, mirror.Unary(u.unary))
 	}
-	return p.unary(rpc, &u, &w)
-}
-
-// A unary is a unary RPC that is made several times: what grpc gives an interceptor.
-type unary mirror.Unary
-
-func (u *unary) invoke(rpc *call.Call) error {
-	return u.Invoker(rpc, u.Method, u.Request, u.Reply, u.Conn, u.Options...)
-}
-
-// errUnwound is how a call ends that panics: it says nothing of the service.
-var errUnwound = status.Error(codes.Canceled, "the call panicked")
-
-// unary makes the call's attempts, in the goroutine of the caller.
-func (p *plan) unary(rpc *call.Call, u *unary, w *wishes) (err error) {
-	if p.cancel != nil {
-		defer p.cancel()
-	}
-	err = errUnwound
-	defer func() { p.over(rpc, err) }()
-	result := p.first(rpc, u, w)
-	if result != nil {
-		rpc, result = p.others(rpc, u, result)
-		if result != nil {
-			p.spent(rpc)
-			result = p.explain(rpc, result)
-		}
-	}
-	if err = result; w.finishes {
-		finish(w.opts, err)
-	}
-	return err
-}
-
-// over is the end of a unary call, as the application sees it.
-func (p *plan) over(rpc *call.Call, err error) {
-	if p.traffic.Breaker != nil {
-		p.ticket.Done(p.own, err)
-	}
-	now := p.ended
-	if now.IsZero() {
-		now = time.Now()
-	}
-	p.tell.over(&ending{err: err, ctx: p.ctx, cluster: rpc.Cluster, endpoint: rpc.Endpoint(), attempts: p.made - p.dropped, at: now})
-}
-
-// invoke makes an attempt.
-func (p *plan) invoke(rpc *call.Call, u *unary) (err error) {
-	if p.outing.watch != nil {
-		err = p.tell.tapped(p.outing, rpc, *u)
-	} else {
-		err = u.invoke(rpc)
-	}
-	p.ended = p.tell.back(&p.outing, rpc, err)
-	return err
-}
-
-// first makes the first attempt, and its hedges.
-func (p *plan) first(rpc *call.Call, u *unary, w *wishes) error {
-	policy := p.traffic.Hedge
-	if w.hedged {
-		policy = hedging(policy, w.hedge)
-	}
-	if policy != nil && policy.Attempts > 1 && !p.serving() && p.repeatable() {
-		return p.hedged(rpc, u, policy)
-	}
-	if p.retry.PerTryTimeout <= 0 {
-		return p.invoke(rpc, u)
-	}
-	ctx, cancel := p.try(p.ctx)
-	if cancel != nil {
-		defer cancel()
-	}
-	rpc.Context = ctx
-	return p.invoke(rpc, u)
-}
-
-// others makes the attempts after the first, which failed with err. It returns the
-// last one's call and error.
-func (p *plan) others(rpc *call.Call, u *unary, err error) (*call.Call, error) {
-	for err != nil && !p.denied {
-		var ok bool
-		if ok, err = p.again(rpc, err); !ok {
-			break
-		}
-		var cancel context.CancelFunc
-		rpc, cancel = p.attempt(rpc)
-		err = p.invoke(rpc, u)
-		if cancel != nil {
-			cancel()
-		}
-	}
-	return rpc, err
+	return u.run(rpc)
 }

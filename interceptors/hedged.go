@@ -26,14 +26,15 @@ func hedging(policy *resource.Hedge, delay time.Duration) *resource.Hedge {
 
 // hedged makes the first attempt as a race. What hedging leaves of the attempts is
 // for retries: where no hedge was due, there are as many of them as ever.
-func (p *plan) hedged(rpc *call.Call, u *unary, policy *resource.Hedge) error {
+func (u *unaryCall) hedged(rpc *call.Call, policy *resource.Hedge) error {
+	p := &u.plan
 	ctx, cancel := p.clock.Bound(p.ctx)
 	if cancel != nil {
 		defer cancel()
 	}
 	rpc.Context = ctx
 	told := &hedged{tell: p.tell, invoker: u.Invoker}
-	watched := hedge.Unary(*u)
+	watched := hedge.Unary(u.unary)
 	watched.Invoker = told.invoke
 	tally, err := p.client.hedges.Do(rpc, hedge.Plan{
 		Policy:    policy,
@@ -79,7 +80,7 @@ func (h *hedged) invoke(
 	u := unary{Method: method, Request: req, Reply: reply, Conn: cc, Invoker: h.invoker, Options: opts}
 	var err error
 	if o.watch != nil {
-		err = h.tell.tapped(o, rpc, u)
+		err = h.tell.tapped(&o, rpc, &u)
 	} else {
 		err = u.invoke(rpc)
 	}

@@ -31,7 +31,8 @@ func (c *Client) Stream(
 	streamer grpc.Streamer, opts ...grpc.CallOption,
 ) (grpc.ClientStream, error) {
 	begun := time.Now()
-	w := wishesOf(opts)
+	var w wishes
+	w.read(opts)
 	s := &stream{first: call.Call{Context: ctx, Method: method, WaitForReady: w.waitForReady, Stream: true}}
 	s.rpc = &s.first
 	config, err := c.configs.Config(s.rpc, cc)

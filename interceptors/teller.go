@@ -167,15 +167,16 @@ func (t *teller) unconfigured(rpc *call.Call, err error) {
 }
 
 // tapped makes an attempt of a unary call that somebody watches.
-func (t *teller) tapped(o outing, rpc *call.Call, u unary) error {
+func (t *teller) tapped(o *outing, rpc *call.Call, u *unary) error {
 	var seen seen
-	u.Options = seen.options(u.Options)
+	own := *u
+	own.Options = seen.options(u.Options)
 	o.watch.Request(u.Request)
-	err := u.invoke(rpc)
+	err := own.invoke(rpc)
 	if err == nil {
 		o.watch.Response(u.Reply)
 	}
-	o.watch.End(t.facts(&o, rpc, &seen, err, time.Now()))
+	o.watch.End(t.facts(o, rpc, &seen, err, time.Now()))
 	return err
 }
 

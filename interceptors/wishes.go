@@ -23,8 +23,9 @@ type wishes struct {
 	finishes, ownCodec bool
 }
 
-func wishesOf(opts []grpc.CallOption) wishes {
-	w := wishes{opts: opts}
+// read reads them from the options of the call. w is zero before.
+func (w *wishes) read(opts []grpc.CallOption) {
+	w.opts = opts
 	for _, o := range opts {
 		switch o := o.(type) {
 		case grpc.FailFastCallOption:
@@ -41,7 +42,6 @@ func wishesOf(opts []grpc.CallOption) wishes {
 			w.ownCodec = true
 		}
 	}
-	return w
 }
 
 // unfinished returns the options without OnFinish: grpc would call it for each of a
