@@ -118,6 +118,7 @@ func (s *Server) Guard(desc *grpc.ServiceDesc) *grpc.ServiceDesc {
 		guarded.Methods[i] = grpc.MethodDesc{
 			MethodName: m.MethodName,
 			Handler: func(srv any, ctx context.Context, decode func(any) error, next grpc.UnaryServerInterceptor) (answer any, err error) {
+				grow(false)
 				v := visit{server: s, method: method}
 				if err := v.begin(ctx); err != nil {
 					return nil, err

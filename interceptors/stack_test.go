@@ -1,0 +1,48 @@
+package interceptors
+
+import (
+	"sync"
+	"testing"
+)
+
+// BenchmarkHandlerStack is a goroutine that is made for a call, with frames as many and as
+// large as grpc's: what it costs to grow its stack where the handler begins, and where it
+// is needed.
+func BenchmarkHandlerStack(b *testing.B) {
+	for name, handler := range map[string]func() byte{
+		"early":  func() byte { grow(false); return frames(9, 240) },
+		"needed": func() byte { return frames(9, 240) },
+	} {
+		b.Run(name, func(b *testing.B) {
+			var done sync.WaitGroup
+			for b.Loop() {
+				done.Go(func() { above(5, handler) })
+				done.Wait()
+			}
+		})
+	}
+}
+
+// frames calls itself, with a frame of a quarter of a kilobyte each time.
+//
+//go:noinline
+func frames(deep, last int) byte {
+	var frame [240]byte
+	frame[last-1] = byte(deep)
+	if deep == 0 {
+		return frame[last/2]
+	}
+	return frames(deep-1, last) + frame[last-1]
+}
+
+// above is what is on the stack before the handler.
+//
+//go:noinline
+func above(deep int, handler func() byte) byte {
+	var frame [320]byte
+	frame[deep] = byte(deep)
+	if deep == 0 {
+		return handler()
+	}
+	return above(deep-1, handler) + frame[deep]
+}
