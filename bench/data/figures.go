@@ -5,24 +5,24 @@ import (
 )
 
 // figures adds what budgets stand for.
-func (r *run) figures(saturated, half, single map[string][]round, memory map[string]footprint) {
+func (r *run) figures(saturated, near, half, single map[string][]round, memory map[string]footprint) {
 	over := func(got map[string][]round, other string, f func(round) float64) report.Sample {
 		return sample(got[tulleMode], f).Over(sample(got[other], f))
 	}
-	r.add("data.throughput", "throughput at saturation, Tulle / plain mTLS", over(saturated, baseline, rate))
-	r.add("data.cpu", "CPU of a call at saturation, Tulle / plain mTLS", over(saturated, baseline, round.cpu))
+	r.add("data.throughput", "throughput at saturation, Tulle / plain mTLS", over(near, baseline, rate))
+	r.add("data.cpu", "CPU of a call at saturation, Tulle / plain mTLS", over(near, baseline, round.cpu))
 	r.add("data.p50", "p50 at half load, Tulle / plain mTLS", over(half, baseline, p50))
 	r.add("data.p99", "p99 at half load, Tulle / plain mTLS", over(half, baseline, p99))
-	r.add("data.allocs", "allocations added to a call, Tulle", sample(saturated[tulleMode], allocs).Less(sample(saturated[baseline], allocs)))
+	r.add("data.allocs", "allocations added to a call, Tulle", sample(near[tulleMode], allocs).Less(sample(near[baseline], allocs)))
 	r.add("data.xds", "throughput at saturation, Tulle / grpc-go xDS with OpenTelemetry", over(saturated, otelMode, rate))
 	for _, proxy := range []struct{ key, name, mode string }{{"envoy", "Envoy pair", envoyMode}, {"haproxy", "HAProxy pair", haproxyMode}} {
 		if saturated[proxy.mode] == nil {
 			continue
 		}
 		r.add("data."+proxy.key+"_cpu", "CPU added to a call, "+proxy.name+" / Tulle",
-			added(saturated[proxy.mode], saturated[tulleMode], saturated[baseline], round.cpu, cpuResolution))
+			added(saturated[proxy.mode], saturated[baseline], near[tulleMode], near[baseline], round.cpu, cpuResolution))
 		r.add("data."+proxy.key+"_p50", "p50 added with one caller, "+proxy.name+" / Tulle",
-			added(single[proxy.mode], single[tulleMode], single[baseline], p50, latencyResolution))
+			added(single[proxy.mode], single[baseline], single[tulleMode], single[baseline], p50, latencyResolution))
 		base := memory[baseline].perService()
 		r.add("data."+proxy.key+"_memory", "memory added to a process, "+proxy.name+" / Tulle",
 			report.Sample{(memory[proxy.mode].perService() - base) / max(memory[tulleMode].perService()-base, memoryResolution)})
@@ -39,11 +39,12 @@ const (
 	memoryResolution  = 1 << 18
 )
 
-// added is by how much more a proxy adds to the baseline than Tulle does. Tulle's part is
-// the median over the rounds, since that of a single round may be nothing.
-func added(proxy, tulle, base []round, f func(round) float64, resolution float64) report.Sample {
-	by := max(sample(tulle, f).Less(sample(base, f)).Spread().Median, resolution)
-	s := sample(proxy, f).Less(sample(base, f))
+// added is by how much more a proxy adds to the baseline than Tulle does, where both may
+// have had rounds of their own. Tulle's part is the median over the rounds, since that of a
+// single round may be nothing.
+func added(proxy, besideProxy, tulle, besideTulle []round, f func(round) float64, resolution float64) report.Sample {
+	by := max(sample(tulle, f).Less(sample(besideTulle, f)).Spread().Median, resolution)
+	s := sample(proxy, f).Less(sample(besideProxy, f))
 	for i := range s {
 		s[i] /= by
 	}

@@ -26,7 +26,7 @@ func (r *run) halfLoad(ctx context.Context, saturated map[string][]round) (map[s
 		return true
 	})
 	r.Log("half load: %.0f calls/s, %d modes", at, len(lanes))
-	return r.atRate(ctx, lanes, at, "")
+	return r.atRate(ctx, lanes, at, r.number(15, 9), "")
 }
 
 // held is what a service keeps alive that is more than an echo, of which nothing is: Go
@@ -45,7 +45,7 @@ func (r *run) holding(ctx context.Context, saturated map[string][]round) error {
 	}
 	at := sample(saturated[baseline], rate).Spread().Median / 2
 	r.Log("half load, 32 MiB held: %.0f calls/s, %d modes", at, len(lanes))
-	got, err := r.atRate(ctx, lanes, at, ", in processes that hold 32 MiB")
+	got, err := r.atRate(ctx, lanes, at, r.number(9, 0), ", in processes that hold 32 MiB")
 	if err != nil {
 		return err
 	}
@@ -65,8 +65,8 @@ func hold(lanes []*lane, bytes int) (err error) {
 	return err
 }
 
-func (r *run) atRate(ctx context.Context, lanes []*lane, at float64, where string) (map[string][]round, error) {
-	got, err := r.rounds(ctx, lanes, r.number(15, 9), load.Plan{Kind: load.Unary, Bytes: 1 << 10, Rate: at, For: 600 * time.Millisecond})
+func (r *run) atRate(ctx context.Context, lanes []*lane, at float64, n int, where string) (map[string][]round, error) {
+	got, err := r.rounds(ctx, lanes, n, load.Plan{Kind: load.Unary, Bytes: 1 << 10, Rate: at, For: 600 * time.Millisecond})
 	if err != nil {
 		return nil, err
 	}
