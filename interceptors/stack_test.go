@@ -1,9 +1,29 @@
 package interceptors
 
 import (
+	"runtime/debug"
 	"sync"
 	"testing"
+	"unsafe"
 )
+
+// A stack that is copied is somewhere else afterwards.
+func TestAHandlersStackGrowsAtOnce(t *testing.T) {
+	defer debug.SetGCPercent(debug.SetGCPercent(-1)) // a collection would move it, too
+	var moved bool
+	var done sync.WaitGroup
+	done.Go(func() {
+		var here byte
+		grow(false)
+		before := uintptr(unsafe.Pointer(&here))
+		frames(8, 240) // over 2 KiB
+		moved = uintptr(unsafe.Pointer(&here)) != before
+	})
+	done.Wait()
+	if moved {
+		t.Errorf("the stack was copied after room was made for %d bytes", handlerStack)
+	}
+}
 
 // BenchmarkHandlerStack is a goroutine that is made for a call, with frames as many and as
 // large as grpc's: what it costs to grow its stack where the handler begins, and where it
