@@ -2,8 +2,8 @@ package interceptors
 
 import "runtime"
 
-// handlerStack is the room that a handler is given on the stack, in bytes: what grpc needs
-// to read a small request, and as much again for the handler. With what is above it that
+// handlerStack is the room that a handler is given on the stack, in bytes: the 2.2 KiB that
+// grpc needs to read a small request, and some for the handler. With what is above it that
 // comes to 6 KiB of 8, which is what the stack has then.
 const handlerStack = 3 << 10
 

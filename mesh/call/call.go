@@ -3,7 +3,8 @@
 // mesh ends an RPC with.
 //
 // The interceptor and the picker live in packages that never import each other;
-// a [Call] is the value they meet in. It costs one allocation per RPC.
+// a [Call] is the value they meet in. It costs one allocation per RPC, and two for each
+// attempt after the first.
 //
 // The interceptor makes it and hands it on as the context:
 //
